@@ -1,0 +1,80 @@
+"""Prepared module + machine -> every edge with what it may be, why, and what is tied to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import networkx as nx
+from tvm.ir import IRModule
+
+from hago.annotate.choices import edge_choices
+from hago.annotate.operators import passes_codes
+from hago.dataflow import Dataflow, read_dataflow
+from hago.errors import StrategyError
+from hago.graph import Edge, QuantGraph, default_strategy
+from hago.hardware.spec import HardwareSpec
+from hago.scheme import QuantScheme
+
+
+def annotate(module: IRModule, spec: HardwareSpec) -> QuantGraph:
+    """The choices of every float32 edge of a prepared ``module`` on the machine ``spec``."""
+    dataflow = read_dataflow(module)
+    wishes = edge_choices(dataflow, spec)
+    choices = {edge: wish.schemes for edge, wish in wishes.items()}
+    reasons = {edge: wish.reason for edge, wish in wishes.items()}
+    fixed = any(row.requantize != "float32" for row in spec.ops if row.intrinsic)
+    requantize = "fixed_point" if fixed else "float32"
+    return QuantGraph(module, choices, reasons, tied_edges(dataflow, choices), requantize)
+
+
+def tied_edges(
+    dataflow: Dataflow, choices: Mapping[Edge, tuple[QuantScheme, ...]]
+) -> tuple[frozenset[Edge], ...]:
+    """Groups of edges with one scheme and one set of numbers.
+
+    Readers of one tensor share its codes when they want the same scheme; an operation that
+    passes codes on ties what it reads to what its readers read.
+    """
+    ties = nx.Graph()
+    ties.add_nodes_from(edge for edge, schemes in choices.items() if schemes)
+    by_source: dict[str, list[Edge]] = {}
+    for edge in ties:
+        by_source.setdefault(edge.src, []).append(edge)
+    for edges in by_source.values():
+        for scheme in {choices[edge] for edge in edges}:
+            nx.add_path(ties, [edge for edge in edges if choices[edge] == scheme])
+    nodes = dataflow.by_name()
+    for node in dataflow.nodes:
+        if passes_codes(node):
+            reader = nodes[node.inputs[0]] if node.op == "tuple_get_item" else node
+            reads = [Edge(name, reader.name, arg) for arg, name in enumerate(reader.inputs)]
+            linked = [edge for edge in (*reads, *by_source.get(node.name, ())) if edge in ties]
+            nx.add_path(ties, linked)
+    return tuple(frozenset(part) for part in nx.connected_components(ties) if len(part) > 1)
+
+
+def choose_strategy(graph: QuantGraph, precision: str) -> dict[Edge, QuantScheme]:
+    """The strategy that ``precision`` names: every edge as low as it allows.
+
+    ``"int8"`` (or ``"auto"``, until costs are measured) takes the preferred scheme of each edge,
+    ``"bfloat16"`` takes bfloat16 where it is offered, ``"float32"`` quantizes nothing. Raises
+    StrategyError where a low precision was asked for and no edge can have it.
+    """
+    if precision == "float32":
+        return {}
+    if precision == "bfloat16":
+        chosen = {
+            edge: scheme
+            for edge, schemes in graph.choices.items()
+            for scheme in schemes
+            if scheme.dtype.kind == "bfloat"
+        }
+    else:
+        chosen = {e: s for e, s in default_strategy(graph).items() if s.is_quantized}
+    if not chosen:
+        raise StrategyError(
+            f"nothing in this model can be computed in {precision} on this machine",
+            fact=next((str(r.text) for r in graph.reasons.values()), "the model has no edges"),
+            way_out="Use --precision float32, or look at 'hago inspect' for each edge's reason.",
+        )
+    return chosen

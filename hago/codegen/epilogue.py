@@ -1,0 +1,82 @@
+"""Epilogues: elementwise expressions over an accumulator, as data.
+
+One object has both meanings. :meth:`Epilogue.emit` gives the vector code that a kernel template
+places behind its loops; :meth:`Epilogue.evaluate` gives the numpy value that judges it.
+Values are numbered: 0 is the accumulator (or the first input of a plain elementwise kernel),
+1..n the operands, then one number for each step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from tvm import tirx as tir
+
+from hago.codegen import vector
+
+Array = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A tensor that an epilogue reads beside the accumulator.
+
+    ``shape`` broadcasts (numpy's rules) against the kernel's logical output shape.
+    ``dtype`` is what lies in memory: float32, int32, uint8 or int8.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """``op`` of :data:`hago.codegen.vector.OPERATIONS` applied to earlier values and constants."""
+
+    op: str
+    args: tuple[int, ...]
+    consts: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """``steps`` over (accumulator, operands); the last value, as ``dtype``, is the output.
+
+    ``accumulator`` is the dtype of value 0 (int32, float32, uint8 or int8).
+    """
+
+    accumulator: str
+    dtype: str
+    operands: tuple[Operand, ...] = ()
+    steps: tuple[Step, ...] = ()
+
+    def __post_init__(self) -> None:
+        known = 1 + len(self.operands)
+        for number, step in enumerate(self.steps):
+            if step.op not in vector.OPERATIONS:
+                raise ValueError(f"no elementwise operation {step.op!r}")
+            if any(arg >= known + number for arg in step.args):
+                raise ValueError(f"step {number} ({step.op}) uses a value that comes later")
+
+    def emit(self, acc: tir.Expr, load: Callable[[int], tir.Expr]) -> tir.Expr:
+        """Vector code of the last value.
+
+        ``acc`` holds the accumulator's lanes, ``load(i)`` those of operand ``i``, both of the
+        same number of lanes (a broadcast where the operand is constant along the lanes).
+        """
+        values = [acc, *(load(i) for i in range(len(self.operands)))]
+        for step in self.steps:
+            operation = vector.OPERATIONS[step.op]
+            values.append(operation.emit(*(values[a] for a in step.args), *step.consts))
+        return values[-1] if self.steps else acc
+
+    def evaluate(self, acc: Array, operands: Sequence[Array]) -> Array:
+        """The same in numpy: ``acc`` has the output's shape, operands broadcast against it."""
+        values: list[Array] = [acc, *operands]
+        for step in self.steps:
+            operation = vector.OPERATIONS[step.op]
+            values.append(operation.evaluate(*(values[a] for a in step.args), *step.consts))
+        return np.broadcast_to(values[-1] if self.steps else acc, acc.shape).astype(self.dtype)

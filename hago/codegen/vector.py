@@ -1,0 +1,177 @@
+"""Elementwise operations: the vector code each becomes, and its meaning in numpy.
+
+A table, because epilogues, plain elementwise kernels, the numpy judge and lowering all speak of
+the same operations. Every ``emit`` works on any number of lanes. Transcendental functions are
+polynomials: LLVM turns a vector ``exp`` into one library call a lane.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+from tvm import tirx as tir
+
+Expr = tir.Expr
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """``emit(*vectors, *constants)`` in TIR and ``evaluate(*arrays, *constants)`` in numpy."""
+
+    emit: Callable[..., Expr]
+    evaluate: Callable[..., Array]
+
+
+def dtype_of(value: Expr) -> tuple[str, int]:
+    """Scalar dtype and number of lanes of an expression."""
+    dtype, _, lanes = str(value.ty).strip('"').partition("x")
+    return dtype, int(lanes or 1)
+
+
+def splat(value: float, like: Expr, dtype: str = "float32") -> Expr:
+    """``value`` in as many lanes as ``like`` has."""
+    constant = tir.const(value, dtype)
+    lanes = dtype_of(like)[1]
+    return tir.Broadcast(constant, lanes) if lanes > 1 else constant
+
+
+def cast(value: Expr, dtype: str) -> Expr:
+    """``value`` converted lane by lane to the scalar ``dtype``."""
+    was, lanes = dtype_of(value)
+    if was == dtype:
+        return value
+    return tir.Cast(f"{dtype}x{lanes}" if lanes > 1 else dtype, value)
+
+
+def _bits(value: Expr, dtype: str) -> Expr:
+    """The same bits read as ``dtype``."""
+    lanes = dtype_of(value)[1]
+    return tir.reinterpret(f"{dtype}x{lanes}" if lanes > 1 else dtype, value)
+
+
+def _horner(x: Expr, coefficients: tuple[float, ...]) -> Expr:
+    """Polynomial with the highest coefficient first."""
+    total = splat(coefficients[0], x)
+    for coefficient in coefficients[1:]:
+        total = total * x + splat(coefficient, x)
+    return total
+
+
+def _exp(x: Expr) -> Expr:
+    """exp by 2^k * e^r, |r| <= ln2/2, degree 6 (Cephes expf); relative error below 2e-7."""
+    x = tir.max(tir.min(x, splat(88.0, x)), splat(-87.0, x))
+    k = tir.nearbyint(x * splat(math.log2(math.e), x))
+    r = x - k * splat(0.693359375, x) - k * splat(-2.12194440e-4, x)
+    series = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2,
+              1.6666665459e-1, 5.0000001201e-1)  # fmt: skip
+    e_r = _horner(r, series) * r * r + r + splat(1.0, x)
+    exponent = (cast(k, "int32") + splat(127, x, "int32")) * splat(1 << 23, x, "int32")
+    return e_r * _bits(exponent, "float32")
+
+
+def _sigmoid(x: Expr) -> Expr:
+    return splat(1.0, x) / (splat(1.0, x) + _exp(splat(0.0, x) - x))
+
+
+def _tanh(x: Expr) -> Expr:
+    return splat(2.0, x) * _sigmoid(x + x) - splat(1.0, x)
+
+
+def _erf(x: Expr) -> Expr:
+    """erf by Abramowitz & Stegun 7.1.26; absolute error below 5e-7 in float32."""
+    magnitude = tir.max(x, splat(0.0, x) - x)
+    t = splat(1.0, x) / (splat(1.0, x) + splat(0.3275911, x) * magnitude)
+    series = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
+    value = splat(1.0, x) - _horner(t, series) * t * _exp(splat(0.0, x) - x * x)
+    return tir.Select(x < splat(0.0, x), splat(0.0, x) - value, value)
+
+
+def _gelu(x: Expr) -> Expr:
+    return splat(0.5, x) * x * (splat(1.0, x) + _erf(x * splat(math.sqrt(0.5), x)))
+
+
+def _clip(x: Expr, low: float, high: float) -> Expr:
+    return tir.max(tir.min(x, splat(high, x)), splat(low, x))
+
+
+def _quantize(x: Expr, scale: float, zero_point: float, low: float, high: float) -> Expr:
+    """Codes still as float32: rounded half to even, shifted, saturated. ``x * (1 / scale)``:
+    a division is several times as slow and differs only within float rounding of a tie."""
+    reciprocal = float(np.float32(1.0) / np.float32(scale))
+    return _clip(
+        tir.nearbyint(x * splat(reciprocal, x)) + splat(zero_point, x), low, high
+    )
+
+
+def _quantize_numpy(
+    x: Array, scale: float, zero_point: float, low: float, high: float
+) -> Array:
+    reciprocal = np.float32(1.0) / np.float32(scale)
+    codes = np.rint(x.astype(np.float32) * reciprocal) + np.float32(zero_point)
+    return np.clip(codes, np.float32(low), np.float32(high))
+
+
+def _fake_quantize(x: Expr, scale: Expr, zero_point: Expr, low: Expr, high: Expr) -> Expr:
+    codes = tir.nearbyint(x / scale) + zero_point
+    return (tir.max(tir.min(codes, high), low) - zero_point) * scale
+
+
+def _fake_quantize_numpy(
+    x: Array, scale: Array, zero_point: Array, low: Array, high: Array
+) -> Array:
+    codes = np.clip(np.rint(x / scale) + zero_point, low, high)
+    return (codes - zero_point) * scale
+
+
+def _float_numpy(function: Callable[..., Array]) -> Callable[..., Array]:
+    """``function`` on float32 arrays, constants as float32 too, as the vector code computes."""
+    return lambda *args: np.asarray(function(*(np.float32(a) for a in args)), np.float32)
+
+
+def _row(emit: Callable[..., Expr], evaluate: Callable[..., Array]) -> Operation:
+    return Operation(emit, _float_numpy(evaluate))
+
+
+def _with_const(emit: Callable[[Expr, Expr], Expr]) -> Callable[[Expr, float], Expr]:
+    return lambda x, value: emit(x, splat(value, x))
+
+
+OPERATIONS: dict[str, Operation] = {
+    "float": Operation(lambda x: cast(x, "float32"), lambda x: x.astype(np.float32)),
+    "int32": Operation(lambda x: cast(x, "int32"), lambda x: x.astype(np.int32)),
+    "uint8": Operation(
+        lambda x: cast(cast(x, "int32"), "uint8"), lambda x: x.astype(np.int32).astype(np.uint8)
+    ),
+    "int8": Operation(
+        lambda x: cast(cast(x, "int32"), "int8"), lambda x: x.astype(np.int32).astype(np.int8)
+    ),
+    "add": _row(lambda a, b: a + b, np.add),
+    "subtract": _row(lambda a, b: a - b, np.subtract),
+    "multiply": _row(lambda a, b: a * b, np.multiply),
+    "divide": _row(lambda a, b: a / b, np.divide),
+    "maximum": _row(tir.max, np.maximum),
+    "minimum": _row(tir.min, np.minimum),
+    "add_const": _row(_with_const(lambda a, b: a + b), np.add),
+    "multiply_const": _row(_with_const(lambda a, b: a * b), np.multiply),
+    "divide_const": _row(_with_const(lambda a, b: a / b), np.divide),
+    "negative": _row(lambda x: splat(0.0, x) - x, np.negative),
+    "relu": _row(lambda x: tir.max(x, splat(0.0, x)), lambda x: np.maximum(x, 0)),
+    "clip": _row(_clip, np.clip),
+    "round": _row(tir.nearbyint, np.rint),
+    "exp": _row(_exp, np.exp),
+    "sqrt": _row(tir.sqrt, np.sqrt),
+    "sigmoid": _row(_sigmoid, special.expit),
+    "tanh": _row(_tanh, np.tanh),
+    "erf": _row(_erf, special.erf),
+    "gelu": _row(_gelu, lambda x: 0.5 * x * (1 + special.erf(x * np.float32(math.sqrt(0.5))))),
+    "silu": _row(lambda x: x * _sigmoid(x), lambda x: x * special.expit(x)),
+    "quantize": Operation(_quantize, _quantize_numpy),
+    "fake_quantize": Operation(_fake_quantize, _fake_quantize_numpy),
+}

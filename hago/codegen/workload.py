@@ -1,0 +1,177 @@
+"""What a kernel computes, apart from its epilogue: shapes, dtypes and geometry, as frozen data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tvm import tirx as tir
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Conv2d:
+    """Convolution, NHWC data ``[n, h, w, ci]`` with OHWI weights ``[co, kh, kw, ci / groups]``.
+
+    ``padding`` is (top, left, bottom, right) and is filled with ``pad_code`` (the zero point of
+    quantized data, 0 otherwise). ``accum`` is int32 for 8-bit operands, float32 otherwise.
+    """
+
+    n: int
+    h: int
+    w: int
+    ci: int
+    co: int
+    kh: int
+    kw: int
+    strides: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    data: str = "float32"
+    weight: str = "float32"
+    pad_code: int = 0
+
+    @property
+    def accum(self) -> str:
+        return "int32" if self.data in ("uint8", "int8") else "float32"
+
+    @property
+    def output_shape(self) -> tuple[int, int, int, int]:
+        span_h = self.dilation[0] * (self.kh - 1) + 1
+        span_w = self.dilation[1] * (self.kw - 1) + 1
+        top, left, bottom, right = self.padding
+        return (
+            self.n,
+            (self.h + top + bottom - span_h) // self.strides[0] + 1,
+            (self.w + left + right - span_w) // self.strides[1] + 1,
+            self.co,
+        )
+
+    @property
+    def is_depthwise(self) -> bool:
+        return self.groups == self.ci == self.co and self.groups > 1
+
+
+@dataclass(frozen=True)
+class Matmul:
+    """``[batch.., m, k] x [k, n]``: constant weights; ``batch`` is folded into ``m``."""
+
+    m: int
+    n: int
+    k: int
+    data: str = "float32"
+    weight: str = "float32"
+
+    @property
+    def accum(self) -> str:
+        return "int32" if self.data in ("uint8", "int8") else "float32"
+
+    @property
+    def output_shape(self) -> tuple[int, int]:
+        return self.m, self.n
+
+
+@dataclass(frozen=True)
+class BatchMatmul:
+    """``[batch, m, k] x [batch, k, n]``: both operands are activations."""
+
+    batch: int
+    m: int
+    n: int
+    k: int
+    data: str = "float32"
+    weight: str = "float32"
+
+    @property
+    def accum(self) -> str:
+        return "int32" if self.data in ("uint8", "int8") else "float32"
+
+    @property
+    def output_shape(self) -> tuple[int, int, int]:
+        return self.batch, self.m, self.n
+
+
+@dataclass(frozen=True)
+class Pool2d:
+    """Window reduction over NHWC ``[n, h, w, c]``: ``kind`` is "max" or "avg" (sum of the window,
+    unscaled, in int32 for 8-bit data; the mean's divisor belongs to the epilogue)."""
+
+    kind: str
+    n: int
+    h: int
+    w: int
+    c: int
+    window: tuple[int, int]
+    strides: tuple[int, int]
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    data: str = "float32"
+    pad_code: int = 0
+
+
+@dataclass(frozen=True)
+class Elementwise:
+    """The epilogue alone over a tensor of ``shape`` and dtype ``data``."""
+
+    shape: tuple[int, ...]
+    data: str = "float32"
+
+
+Workload = Conv2d | Matmul | BatchMatmul | Pool2d | Elementwise
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a template may use: vector width in bytes (64 or 32) and instruction names.
+
+    ``instructions`` are the ``intrinsic`` fields of the specification's rows, e.g.
+    ``{"vpdpbusd", "vfmadd"}``.
+    """
+
+    vector_bytes: int
+    instructions: frozenset[str]
+
+    @property
+    def lanes(self) -> int:
+        """float32 or int32 lanes of one vector register."""
+        return self.vector_bytes // 4
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """A built template: ``func(data, packed_weight, *operands, output)`` and how to pack.
+
+    ``pack`` turns the weights as the workload defines them into the constant that ``func``
+    takes; it is None where there are no constant weights.
+    """
+
+    func: tir.PrimFunc
+    pack: Callable[[Array], Array] | None = None
+    name: str = ""
+
+
+def convolve(workload: Conv2d, data: Array, weight: Array) -> Array:
+    """The numpy meaning of :class:`Conv2d`, in its accumulator's dtype (float64 for floats)."""
+    wide = np.int64 if workload.accum == "int32" else np.float64
+    top, left, bottom, right = workload.padding
+    padded = np.pad(
+        data.astype(wide),
+        ((0, 0), (top, bottom), (left, right), (0, 0)),
+        constant_values=workload.pad_code,
+    )
+    n, oh, ow, co = workload.output_shape
+    per_group_in, per_group_out = workload.ci // workload.groups, co // workload.groups
+    out = np.zeros((n, oh, ow, co), wide)
+    for ky in range(workload.kh):
+        for kx in range(workload.kw):
+            y, x = ky * workload.dilation[0], kx * workload.dilation[1]
+            window = padded[:, y :: workload.strides[0], x :: workload.strides[1]][:, :oh, :ow]
+            for g in range(workload.groups):
+                source = window[..., g * per_group_in : (g + 1) * per_group_in]
+                target = slice(g * per_group_out, (g + 1) * per_group_out)
+                out[..., target] += source @ weight[target, ky, kx].astype(wide).T
+    return out.astype(np.int32) if workload.accum == "int32" else out

@@ -1,0 +1,1 @@
+"""Model files -> Relax modules with their constants inside, one file a format."""

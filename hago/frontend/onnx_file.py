@@ -1,0 +1,139 @@
+"""An ONNX file on disk -> a checked `onnx.ModelProto`, or one clear `ModelError`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.checker
+import onnx.inliner
+import onnx.numpy_helper
+import onnx.shape_inference
+from google.protobuf.message import DecodeError
+
+from hago.errors import ModelError
+
+OPSETS = range(11, 22)
+
+# An infinity is a legitimate value where it masks or bounds; anywhere else it is a broken weight.
+_INFINITY_IS_MEANT = frozenset({"Add", "Clip", "Concat", "Expand", "Max", "Min", "Mul", "Where"})
+
+
+def load_model(path: Path) -> onnx.ModelProto:
+    """The model in `path` with external data read, local functions inlined and weights checked.
+
+    Raises:
+        ModelError: no such file, a directory, not ONNX, truncated, an opset outside `OPSETS`,
+            missing external data, or a weight that is not finite.
+    """
+    model = _read_external_data(_parse(_read_bytes(path), path), path)
+    _check_opset(model, path)
+    _check_structure(path)
+    _check_weights(model, path)
+    return onnx.inliner.inline_local_functions(model) if model.functions else model
+
+
+def _read_bytes(path: Path) -> bytes:
+    if path.is_dir():
+        raise ModelError(f"{path}: this is a directory", way_out="Give the path of an .onnx file.")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"{path}: cannot read the model",
+            fact=error.strerror or str(error),
+            way_out="Check the path and its permissions.",
+        ) from error
+    if not content:
+        raise ModelError(f"{path}: the file is empty", way_out="Export the model again.")
+    return content
+
+
+def _parse(content: bytes, path: Path) -> onnx.ModelProto:
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(content)
+    except DecodeError as error:
+        raise _not_onnx(path, f"{len(content)} bytes that do not parse as an ONNX model") from error
+    if not model.graph.node:
+        raise _not_onnx(path, f"{len(content)} bytes with no graph nodes in them")
+    return model
+
+
+def _not_onnx(path: Path, fact: str) -> ModelError:
+    return ModelError(
+        f"{path}: not an ONNX model, or a truncated one",
+        fact=fact,
+        way_out="Copy or export the file again; hago reads binary .onnx files.",
+    )
+
+
+def _read_external_data(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    try:
+        onnx.load_external_data_for_model(model, str(path.parent))
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise ModelError(
+            f"{path}: its external data cannot be read",
+            fact=str(error).strip().splitlines()[0],
+            way_out="Put the data file, complete, beside the model file.",
+        ) from error
+    return model
+
+
+def _check_opset(model: onnx.ModelProto, path: Path) -> None:
+    version = opset_of(model)
+    if version in OPSETS:
+        return
+    raise ModelError(
+        f"{path}: opset {version} is not supported",
+        fact=f"hago reads opsets {OPSETS[0]} to {OPSETS[-1]}",
+        way_out="Export with another opset, or use onnx.version_converter.convert_version.",
+    )
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """Version of the standard operator set that `model` uses, 0 if it names none."""
+    versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
+    return max(versions, default=0)
+
+
+def _check_structure(path: Path) -> None:
+    """By the file's path, as the checker cannot take a model of more than 2 GB from memory."""
+    try:
+        onnx.checker.check_model(str(path))
+    except onnx.checker.ValidationError as error:
+        raise ModelError(
+            f"{path}: not a valid ONNX model",
+            fact=str(error).strip().splitlines()[0],
+            source="onnx.checker",
+            way_out="Export the model again.",
+        ) from error
+
+
+def _check_weights(model: onnx.ModelProto, path: Path) -> None:
+    consumers = _consumers(model.graph)
+    broken = []
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if not np.issubdtype(values.dtype, np.floating):
+            continue
+        if np.isnan(values).any():
+            broken.append(f"{tensor.name!r} has NaN")
+        elif np.isinf(values).any() and not consumers.get(tensor.name, set()) <= _INFINITY_IS_MEANT:
+            broken.append(f"{tensor.name!r} has infinities")
+    if broken:
+        raise ModelError(
+            f"{path}: weights that are not finite",
+            fact=", ".join(broken),
+            way_out="Repair the training checkpoint, then export it again.",
+        )
+
+
+def _consumers(graph: onnx.GraphProto) -> dict[str, set[str]]:
+    """Value name -> the operator types that read it."""
+    consumers: dict[str, set[str]] = {}
+    for node in graph.node:
+        for name in node.input:
+            consumers.setdefault(name, set()).add(node.op_type)
+    return consumers

@@ -1,0 +1,72 @@
+"""Numbers for a strategy: ranges of activations from their statistics, of weights from the weights.
+
+Tied edges get one set of numbers that covers all of their tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+
+from hago.graph import Edge, QuantGraph, QuantModel, Strategy
+from hago.scheme import (
+    Array,
+    Floats,
+    PerAxis,
+    PerGroup,
+    QuantScheme,
+    TensorQuant,
+    fill_scheme,
+)
+
+Range = tuple[float, float]
+RangeOf = Callable[[str, QuantScheme], Range]
+
+
+def assign_numbers(
+    graph: QuantGraph, strategy: Strategy, range_of: RangeOf, constants: Mapping[Edge, Array]
+) -> QuantModel:
+    """A model whose every chosen edge has scale and zero point.
+
+    ``range_of(src, scheme)`` gives the real range of an activation, ``constants`` the float
+    weights of constant edges.
+    """
+    quants: dict[Edge, TensorQuant] = {}
+    for edges, scheme in _shared(graph, strategy):
+        weights = [constants[edge] for edge in edges if edge in constants]
+        if weights:
+            numbers = fill_scheme(scheme, *weight_range(weights[0], scheme))
+        else:
+            ranges = [range_of(src, scheme) for src in sorted({edge.src for edge in edges})]
+            low, high = min(r[0] for r in ranges), max(r[1] for r in ranges)
+            numbers = fill_scheme(scheme, np.float64(low), np.float64(high))
+        quants.update(dict.fromkeys(edges, numbers))
+    return QuantModel(graph, strategy, quants)
+
+
+def _shared(graph: QuantGraph, strategy: Strategy) -> Iterable[tuple[list[Edge], QuantScheme]]:
+    """Groups of chosen edges with the same numbers, in the graph's order."""
+    group_of = {edge: number for number, group in enumerate(graph.tied) for edge in group}
+    groups: dict[tuple[object, QuantScheme], list[Edge]] = {}
+    for edge in graph.edges:
+        if edge in strategy:
+            key = (group_of.get(edge, edge), strategy[edge])
+            groups.setdefault(key, []).append(edge)
+    return ((edges, scheme) for (_, scheme), edges in groups.items())
+
+
+def weight_range(weight: Array, scheme: QuantScheme) -> tuple[Floats, Floats]:
+    """Smallest and largest weight for each scale of ``scheme``."""
+    granularity = scheme.granularity
+    if isinstance(granularity, PerAxis):
+        axis = granularity.axis % weight.ndim
+        others = tuple(i for i in range(weight.ndim) if i != axis)
+        return weight.min(axis=others), weight.max(axis=others)
+    if isinstance(granularity, PerGroup):
+        axis = granularity.axis % weight.ndim
+        parts = weight.shape[axis] // granularity.size
+        split = (*weight.shape[:axis], parts, granularity.size, *weight.shape[axis + 1 :])
+        grouped = weight.reshape(split)
+        return grouped.min(axis=axis + 1), grouped.max(axis=axis + 1)
+    return np.asarray(weight.min()), np.asarray(weight.max())

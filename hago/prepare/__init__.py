@@ -1,0 +1,50 @@
+"""Relax as a frontend gives it -> the canonical Relax that all later stages work on."""
+
+from __future__ import annotations
+
+import tvm
+from tvm import relax
+
+from hago.prepare.conv1d_to_conv2d import conv1d_to_conv2d
+from hago.prepare.decompose_batch_norm import decompose_batch_norm
+from hago.prepare.fold_constants import fold_constants
+from hago.prepare.fold_padding import fold_padding
+from hago.prepare.fold_scales import fold_scales
+from hago.prepare.fuse_gelu import fuse_gelu
+from hago.prepare.fuse_layer_norm import fuse_layer_norm
+from hago.prepare.fuse_silu import fuse_silu
+from hago.prepare.name_bindings import name_bindings
+from hago.prepare.pool_to_mean import pool_to_mean
+from hago.prepare.remove_identities import remove_identities
+from hago.prepare.rewrite import as_pass
+from hago.prepare.simplify_arithmetic import simplify_arithmetic
+from hago.prepare.split_to_slices import split_to_slices
+from hago.prepare.to_nhwc import to_nhwc
+
+PASSES = (
+    decompose_batch_norm,
+    split_to_slices,
+    remove_identities,
+    simplify_arithmetic,
+    fold_constants,
+    fuse_layer_norm,
+    fuse_gelu,
+    fuse_silu,
+    fold_padding,
+    conv1d_to_conv2d,
+    pool_to_mean,
+    to_nhwc,
+    remove_identities,
+    simplify_arithmetic,
+    fold_scales,
+    name_bindings,
+)
+
+
+def prepare(module: tvm.IRModule) -> tvm.IRModule:
+    """`module` in canonical form: NHWC, constants and batch norm folded, bindings named.
+
+    One function ``main`` of one dataflow block; static shapes; standard Relax operators. Applying
+    it twice gives the same module.
+    """
+    return tvm.transform.Sequential([as_pass(step) for step in PASSES])(module)

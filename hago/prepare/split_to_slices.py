@@ -1,0 +1,35 @@
+"""Take the pieces of a split one by one, so that no value inside is a tuple.
+
+    split(x, [a, b])[1] => strided_slice(x, a:b)
+"""
+
+from __future__ import annotations
+
+import tvm
+from tvm import relax
+
+from hago.prepare.expression import integers, is_call, shape_of
+from hago.prepare.rewrite import Scope, rewrite
+
+
+def split_to_slices(module: tvm.IRModule) -> tvm.IRModule:
+    """A module without ``split``."""
+    return rewrite(module, _slice)
+
+
+def _slice(call: relax.Call, scope: Scope) -> relax.Expr | None:
+    if not is_call(call, "split"):
+        return None
+    data, axis = call.args[0], int(call.attrs.axis)
+    bounds = _bounds(call.attrs.indices_or_sections, shape_of(data)[axis])
+    pieces = zip(bounds, bounds[1:], strict=False)
+    slices = [relax.op.strided_slice(data, [axis], [low], [high]) for low, high in pieces]
+    return relax.Tuple([scope.emit(piece) for piece in slices])
+
+
+def _bounds(sections: object, size: int) -> list[int]:
+    """All the cut positions, both ends included."""
+    if hasattr(sections, "__len__"):
+        return [0, *integers(sections), size]  # type: ignore[arg-type]
+    step = -(-size // int(sections))  # type: ignore[call-overload]
+    return [*range(0, size, step), size]

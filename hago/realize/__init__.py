@@ -1,0 +1,7 @@
+"""realize: a model with numbers becomes an integer module, and numpy says what it means."""
+
+from hago.realize.insert import insert_qdq
+from hago.realize.integerize import integerize
+from hago.realize.interpret import interpret
+
+__all__ = ["insert_qdq", "integerize", "interpret"]

@@ -1,0 +1,81 @@
+"""The judge: what a quantized or realized module means, in numpy.
+
+Integer operations are exact (int64 inside, checked against int32 on the way out); float
+operations compute in float32 in the order that the module states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tvm import ir, relax
+
+from hago.dataflow import constant_value, is_constant, op_name
+from hago.errors import ModelError
+from hago.realize.meanings import MEANINGS
+
+Array = npt.NDArray[Any]
+
+
+def interpret(module: ir.IRModule, inputs: Mapping[str, Array]) -> list[Array]:
+    """The results of ``module["main"]`` on ``inputs`` (keyed by parameter name)."""
+    main = module["main"]
+    values: dict[str, Any] = {}
+    for param in main.params:
+        values[str(param.name)] = np.asarray(inputs[str(param.name)])
+    for block in main.body.blocks:
+        for binding in block.bindings:
+            values[str(binding.var.name)] = evaluate(binding.value, values)
+    result = evaluate(main.body.body, values)
+    return list(result) if isinstance(result, tuple) else [result]
+
+
+def unsupported(module: ir.IRModule) -> list[str]:
+    """The operations of ``module`` that have no meaning here."""
+    return sorted(
+        {
+            op_name(binding.value)
+            for block in module["main"].body.blocks
+            for binding in block.bindings
+            if isinstance(binding.value, relax.Call)
+            and op_name(binding.value) not in MEANINGS
+        }
+    )
+
+
+def evaluate(expr: relax.Expr, values: Mapping[str, Any]) -> Any:
+    """The value of one expression, its variables looked up in ``values``."""
+    if isinstance(expr, relax.Var):
+        return values[str(expr.name)]
+    if is_constant(expr):
+        return constant_value(expr)
+    if isinstance(expr, relax.Tuple):
+        return tuple(evaluate(field, values) for field in expr.fields)
+    if isinstance(expr, relax.TupleGetItem):
+        return evaluate(expr.tuple_value, values)[int(expr.index)]
+    if isinstance(expr, relax.ShapeExpr):
+        return tuple(int(extent) for extent in expr.values)
+    if isinstance(expr, relax.Call):
+        return _call(expr, [evaluate(arg, values) for arg in expr.args])
+    return _scalar(expr)
+
+
+def _scalar(expr: relax.Expr) -> Any:
+    """A primitive value (an axis, a bound) as a Python number, or as it is."""
+    value = getattr(expr, "value", expr)
+    return value.value if hasattr(value, "value") else value
+
+
+def _call(call: relax.Call, args: Sequence[Any]) -> Any:
+    name = op_name(call)
+    if name not in MEANINGS:
+        raise ModelError(
+            f"'{name}' has no numpy meaning",
+            fact="the reference interpreter does not know this operation",
+            source="hago/realize/meanings.py",
+            way_out="Add a row to MEANINGS.",
+        )
+    return MEANINGS[name](call, *args)

@@ -1,0 +1,314 @@
+"""The numpy meaning of each Relax operation that a prepared or realized module may hold.
+
+A row takes the call (for its attributes) and the values of its arguments. Sums of integers are
+computed wide and must fit the dtype of the result: an overflow is an error, never a wrap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+from tvm import relax
+
+from hago.dataflow import tensor_type
+
+Array = npt.NDArray[Any]
+Meaning = Callable[..., Any]
+
+
+def _narrow(exact: Array, call: relax.Call) -> Array:
+    """``exact`` in the dtype of the call's result; integers must fit."""
+    dtype = tensor_type(call)[1]
+    if exact.dtype.kind in "iu":
+        bounds = np.iinfo(dtype)
+        if exact.size and (exact.min() < bounds.min or exact.max() > bounds.max):
+            raise OverflowError(f"{call.op.name}: {exact.min()}..{exact.max()} is no {dtype}")
+    return exact.astype(dtype)
+
+
+def _wide(array: Array) -> Array:
+    """float64 for integers (exact below 2^53, and fast), unchanged for floats."""
+    return array.astype(np.float64) if array.dtype.kind in "iu" else array
+
+
+def _product(left: Array, right: Array, call: relax.Call) -> Array:
+    total = np.matmul(_wide(left), _wide(right))
+    return _narrow(total.astype(np.int64) if left.dtype.kind in "iu" else total, call)
+
+
+def _windows(
+    data: Array, kernel: Sequence[int], strides: Sequence[int], dilation: Sequence[int]
+) -> Array:
+    """Sliding windows ``[n, oh, ow, c, kh, kw]`` of NHWC data, without a copy."""
+    span = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+    view = np.lib.stride_tricks.sliding_window_view(data, span, axis=(1, 2))
+    return view[:, :: strides[0], :: strides[1], :, :: dilation[0], :: dilation[1]]
+
+
+def _pad(data: Array, padding: Sequence[int], value: float) -> Array:
+    top, left, bottom, right = (int(p) for p in padding)
+    width = ((0, 0), (top, bottom), (left, right), (0, 0))
+    return np.pad(data, width, constant_values=data.dtype.type(value))
+
+
+def _conv2d(call: relax.Call, data: Array, weight: Array) -> Array:
+    attrs = call.attrs
+    out_channels, kh, kw, per_group = weight.shape
+    groups = int(attrs.groups)
+    padded = _wide(_pad(data, attrs.padding, 0))
+    windows = _windows(padded, (kh, kw), [int(s) for s in attrs.strides],
+                       [int(d) for d in attrs.dilation])  # fmt: skip
+    n, oh, ow = windows.shape[:3]
+    per_out = out_channels // groups
+    # [n, oh, ow, groups, per_group, kh, kw] x [groups, per_out, kh, kw, per_group]
+    grouped = windows.reshape(n, oh, ow, groups, per_group, kh, kw)
+    kernels = _wide(weight).reshape(groups, per_out, kh, kw, per_group)
+    if groups == 1:
+        rows = grouped[:, :, :, 0].transpose(0, 1, 2, 4, 5, 3).reshape(n * oh * ow, -1)
+        total = rows @ kernels[0].reshape(per_out, -1).T
+    else:
+        total = np.einsum("nhwgiyx,goyxi->nhwgo", grouped, kernels, optimize=True)
+    total = total.reshape(n, oh, ow, out_channels)
+    return _narrow(total.astype(np.int64) if data.dtype.kind in "iu" else total, call)
+
+
+def _broadcast_numbers(value: Array, rank: int, axis: int) -> Array:
+    if value.ndim == 0 or value.size == 1:
+        return value.reshape(())
+    shape = [1] * rank
+    shape[axis % rank] = -1
+    return value.reshape(shape)
+
+
+def _quantize(call: relax.Call, real: Array, scale: Array, zero_point: Array) -> Array:
+    axis, dtype = int(call.attrs.axis), str(call.attrs.out_dtype)
+    bounds = np.iinfo(dtype)
+    scale = _broadcast_numbers(scale, real.ndim, axis)
+    shift = _broadcast_numbers(zero_point, real.ndim, axis).astype(np.float64)
+    codes = np.rint((real / scale).astype(np.float32)).astype(np.float64) + shift
+    return np.clip(codes, bounds.min, bounds.max).astype(dtype)
+
+
+def _dequantize(call: relax.Call, codes: Array, scale: Array, zero_point: Array) -> Array:
+    axis = int(call.attrs.axis)
+    shift = _broadcast_numbers(zero_point, codes.ndim, axis).astype(np.int64)
+    difference = (codes.astype(np.int64) - shift).astype(np.float32)
+    return difference * _broadcast_numbers(scale, codes.ndim, axis)
+
+
+def _pool(call: relax.Call, data: Array, reduce: str) -> Array:
+    attrs = call.attrs
+    lowest = -np.inf if data.dtype.kind == "f" else np.iinfo(data.dtype).min
+    fill = lowest if reduce == "max" else 0
+    kernel = [int(k) for k in attrs.pool_size]
+    strides, dilation = [int(s) for s in attrs.strides], [int(d) for d in attrs.dilation]
+    padding = _ceil_padding(data.shape, kernel, strides, dilation, attrs)
+    windows = _windows(_pad(data, padding, fill), kernel, strides, dilation)
+    if reduce == "max":
+        return windows.max(axis=(-2, -1))
+    total = windows.sum(axis=(-2, -1), dtype=data.dtype)
+    if attrs.count_include_pad:
+        return (total / np.float32(kernel[0] * kernel[1])).astype(data.dtype)
+    ones = _pad(np.ones((1, *data.shape[1:3], 1), data.dtype), padding, 0)
+    return total / _windows(ones, kernel, strides, dilation).sum(axis=(-2, -1))
+
+
+def _ceil_padding(
+    shape: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilation: Sequence[int],
+    attrs: Any,
+) -> list[int]:
+    """Padding, with what ceil_mode adds at the end."""
+    padding = [int(p) for p in attrs.padding]
+    if not attrs.ceil_mode:
+        return padding
+    for axis in range(2):
+        length = shape[1 + axis] + padding[axis] + padding[axis + 2]
+        span = dilation[axis] * (kernel[axis] - 1) + 1
+        padding[axis + 2] += -(length - span) % strides[axis]
+    return padding
+
+
+def _softmax(call: relax.Call, data: Array) -> Array:
+    axis = int(call.attrs.axis)
+    shifted = np.exp(data - data.max(axis=axis, keepdims=True))
+    return shifted / shifted.sum(axis=axis, keepdims=True, dtype=data.dtype)
+
+
+def _layer_norm(call: relax.Call, data: Array, gamma: Array, beta: Array) -> Array:
+    axes = tuple(int(axis) for axis in call.attrs.axes)
+    mean = data.mean(axis=axes, keepdims=True)
+    variance = np.square(data - mean).mean(axis=axes, keepdims=True)
+    normal = (data - mean) / np.sqrt(variance + np.float32(call.attrs.epsilon))
+    return normal * gamma + beta
+
+
+def _reduce(function: Callable[..., Array]) -> Meaning:
+    def meaning(call: relax.Call, data: Array) -> Array:
+        axes = tuple(int(axis) for axis in call.attrs.axis) if call.attrs.axis else None
+        wide = data.astype(np.int64) if data.dtype.kind in "iu" else data
+        return _narrow(np.asarray(function(wide, axis=axes, keepdims=bool(call.attrs.keepdims))),
+                       call)  # fmt: skip
+
+    return meaning
+
+
+def _strided_slice(
+    call: relax.Call, data: Array, axes: Any, begin: Any, end: Any, strides: Any = None
+) -> Array:
+    index = [slice(None)] * data.ndim
+    steps = strides if strides is not None else [1] * len(axes)
+    for axis, first, last, step in zip(axes, begin, end, steps, strict=True):
+        index[int(axis)] = slice(int(first), _stop(int(last), int(step)), int(step))
+    return data[tuple(index)]
+
+
+def _stop(last: int, step: int) -> int | None:
+    return None if step < 0 and last < 0 else last
+
+
+def _split(call: relax.Call, data: Array) -> tuple[Array, ...]:
+    sections = call.attrs.indices_or_sections
+    if hasattr(sections, "__iter__"):
+        sections = [int(_python(s)) for s in sections]
+    else:
+        sections = int(_python(sections))
+    return tuple(np.split(data, sections, axis=int(call.attrs.axis)))
+
+
+def _python(value: Any) -> Any:
+    return getattr(value, "value", value)
+
+
+def _resize2d(call: relax.Call, data: Array, size: Any, *_: Any) -> Array:
+    attrs = call.attrs
+    if str(attrs.method) != "nearest_neighbor":
+        raise NotImplementedError(f"resize2d by {attrs.method}")
+    height, width = (int(extent) for extent in size)
+    rows = _nearest(height, data.shape[1], attrs)
+    columns = _nearest(width, data.shape[2], attrs)
+    return data[:, rows][:, :, columns]
+
+
+def _nearest(target: int, source: int, attrs: Any) -> Array:
+    """Index read for each output index, by the coordinate and rounding modes."""
+    index = np.arange(target, dtype=np.float64)
+    ratio = source / target
+    mode = str(attrs.coordinate_transformation_mode)
+    if mode == "half_pixel":
+        index = (index + 0.5) * ratio - 0.5
+    elif mode == "align_corners":
+        index = index * (source - 1) / max(target - 1, 1)
+    else:
+        index = index * ratio
+    rounding = {"floor": np.floor, "ceil": np.ceil, "round": np.round}
+    nearest = rounding.get(str(attrs.rounding_method), np.floor)(index)
+    return np.clip(nearest, 0, source - 1).astype(np.int64)
+
+
+def _pad_any(call: relax.Call, data: Array, *_: Any) -> Array:
+    width = [int(w) for w in call.attrs.pad_width]
+    pairs = list(zip(width[::2], width[1::2], strict=True))
+    if str(call.attrs.pad_mode) == "constant":
+        value = data.dtype.type(float(_python(call.attrs.pad_value)))
+        return np.pad(data, pairs, constant_values=value)
+    return np.pad(data, pairs, mode={"reflect": "reflect", "replicate": "edge"}[
+        str(call.attrs.pad_mode)])  # fmt: skip
+
+
+def _gelu(data: Array) -> Array:
+    half = data.dtype.type(0.5)
+    return half * data * (1 + special.erf(data * data.dtype.type(np.sqrt(0.5))))
+
+
+def _plain(function: Callable[..., Any]) -> Meaning:
+    """A function of the arguments alone, its result in the dtype of the call's type."""
+
+    def meaning(call: relax.Call, *args: Any) -> Array:
+        exact = np.asarray(function(*args))
+        if exact.dtype == bool:
+            return exact
+        if exact.dtype.kind in "iu":
+            return _narrow(exact, call)
+        return exact.astype(tensor_type(call)[1] or exact.dtype)
+
+    return meaning
+
+
+def _wide_binary(function: Callable[..., Any]) -> Meaning:
+    """Integers are widened first, so that an overflow is seen."""
+
+    def wide(value: Any) -> Any:
+        array = np.asarray(value)
+        return array.astype(np.int64) if array.dtype.kind in "iu" else array
+
+    return _plain(lambda a, b: function(wide(a), wide(b)))
+
+
+def _axes(call: relax.Call) -> tuple[int, ...] | None:
+    return tuple(int(axis) for axis in call.attrs.axes) if call.attrs.axes else None
+
+
+MEANINGS: dict[str, Meaning] = {
+    "nn.conv2d": _conv2d,
+    "matmul": lambda call, a, b: _product(a, b, call),
+    "quantize": _quantize,
+    "dequantize": _dequantize,
+    "nn.max_pool2d": lambda call, x: _pool(call, x, "max"),
+    "nn.avg_pool2d": lambda call, x: _pool(call, x, "avg"),
+    "nn.softmax": _softmax,
+    "nn.layer_norm": _layer_norm,
+    "nn.pad": _pad_any,
+    "image.resize2d": _resize2d,
+    "strided_slice": _strided_slice,
+    "split": _split,
+    "sum": _reduce(np.sum),
+    "mean": _reduce(np.mean),
+    "max": _reduce(np.max),
+    "min": _reduce(np.min),
+    "add": _wide_binary(np.add),
+    "subtract": _wide_binary(np.subtract),
+    "multiply": _wide_binary(np.multiply),
+    "divide": _plain(np.divide),
+    "power": _plain(np.power),
+    "maximum": _plain(np.maximum),
+    "minimum": _plain(np.minimum),
+    "right_shift": _plain(np.right_shift),
+    "left_shift": _wide_binary(np.left_shift),
+    "clip": _plain(lambda x, low, high: np.clip(x, x.dtype.type(low), x.dtype.type(high))),
+    "nn.relu": _plain(lambda x: np.maximum(x, 0)),
+    "nn.leakyrelu": lambda call, x: np.where(x > 0, x, x * np.float32(call.attrs.alpha)),
+    "nn.gelu": _plain(_gelu),
+    "nn.silu": _plain(lambda x: x * special.expit(x)),
+    "sigmoid": _plain(special.expit),
+    "tanh": _plain(np.tanh),
+    "erf": _plain(special.erf),
+    "exp": _plain(np.exp),
+    "log": _plain(np.log),
+    "sqrt": _plain(np.sqrt),
+    "rsqrt": _plain(lambda x: 1 / np.sqrt(x)),
+    "round": _plain(np.rint),
+    "floor": _plain(np.floor),
+    "abs": _plain(np.abs),
+    "negative": _plain(np.negative),
+    "square": _plain(np.square),
+    "where": _plain(np.where),
+    "equal": _plain(np.equal),
+    "less": _plain(np.less),
+    "greater": _plain(np.greater),
+    "take": lambda call, x, index, *_: np.take(x, index, axis=call.attrs.axis),
+    "astype": lambda call, x: x.astype(tensor_type(call)[1]),
+    "reshape": lambda call, x, shape: x.reshape(shape),
+    "permute_dims": lambda call, x: x.transpose(_axes(call)),
+    "expand_dims": lambda call, x: np.expand_dims(x, tuple(int(a) for a in call.attrs.axis)),
+    "squeeze": lambda call, x: x.reshape(tensor_type(call)[0]),
+    "flatten": lambda call, x: x.reshape(tensor_type(call)[0]),
+    "broadcast_to": lambda call, x, shape: np.broadcast_to(x, shape),
+    "concat": lambda call, parts: np.concatenate(parts, axis=int(call.attrs.axis)),
+}

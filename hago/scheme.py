@@ -1,0 +1,240 @@
+"""The words of quantization: element types, granularities, schemes and the numbers that fill them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Kind = Literal["int", "uint", "float", "bfloat", "float8_e4m3", "float8_e5m2"]
+Array = npt.NDArray[np.generic]
+Floats = npt.NDArray[np.float32]
+
+_BITS: dict[str, tuple[int, ...]] = {
+    "int": (2, 3, 4, 5, 6, 7, 8, 16, 32),
+    "uint": (2, 3, 4, 5, 6, 7, 8, 16),
+    "float": (16, 32),
+    "bfloat": (16,),
+    "float8_e4m3": (8,),
+    "float8_e5m2": (8,),
+}
+
+
+@dataclass(frozen=True, order=True)
+class DType:
+    """An element type by kind and width in bits, e.g. ``DType("uint", 8)``.
+
+    Integers narrower than their container (``int7``) use the container's storage and a smaller
+    range of codes.
+    """
+
+    kind: Kind
+    bits: int
+
+    def __post_init__(self) -> None:
+        if self.bits not in _BITS.get(self.kind, ()):
+            raise ValueError(f"no element type {self.kind!r} of {self.bits} bits")
+
+    def __str__(self) -> str:
+        return self.kind if self.kind.startswith("float8") else f"{self.kind}{self.bits}"
+
+    @property
+    def is_integer(self) -> bool:
+        return self.kind in ("int", "uint")
+
+    @property
+    def is_quantized(self) -> bool:
+        """True where values are stored as codes that need a scale."""
+        return self.is_integer or self.kind.startswith("float8")
+
+    @property
+    def code_range(self) -> tuple[int, int]:
+        """Smallest and largest integer code."""
+        if not self.is_integer:
+            raise ValueError(f"{self} has no integer codes")
+        if self.kind == "uint":
+            return 0, 2**self.bits - 1
+        return -(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1
+
+    @property
+    def storage(self) -> str:
+        """The numpy/TVM dtype that holds one code: ``int7`` is stored as ``int8``."""
+        if self.kind.startswith("float8"):
+            return "uint8"
+        if not self.is_integer:
+            return "bfloat16" if self.kind == "bfloat" else str(self)
+        width = next(w for w in (8, 16, 32) if w >= self.bits)
+        return f"{self.kind}{width}"
+
+
+def parse_dtype(text: str) -> DType:
+    """Read ``"uint8"``, ``"bfloat16"``, ``"float8_e4m3"``. Raises ValueError on anything else."""
+    if text in ("float8_e4m3", "float8_e5m2"):
+        return DType(text, 8)  # type: ignore[arg-type]
+    kind = text.rstrip("0123456789")
+    digits = text[len(kind) :]
+    if kind not in _BITS or not digits:
+        raise ValueError(f"{text!r} is not an element type")
+    return DType(kind, int(digits))  # type: ignore[arg-type]
+
+
+INT4, INT7, INT8, INT16, INT32 = (DType("int", bits) for bits in (4, 7, 8, 16, 32))
+UINT8 = DType("uint", 8)
+FLOAT16, FLOAT32, BFLOAT16 = DType("float", 16), DType("float", 32), DType("bfloat", 16)
+E4M3, E5M2 = DType("float8_e4m3", 8), DType("float8_e5m2", 8)
+
+
+@dataclass(frozen=True)
+class PerTensor:
+    """One scale for the whole tensor."""
+
+
+@dataclass(frozen=True)
+class PerAxis:
+    """One scale for each index of ``axis`` (per-channel)."""
+
+    axis: int
+
+
+@dataclass(frozen=True)
+class PerGroup:
+    """One scale for each run of ``size`` consecutive indices of ``axis``."""
+
+    axis: int
+    size: int
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ValueError(f"a group holds at least one element, not {self.size}")
+
+
+Granularity = PerTensor | PerAxis | PerGroup
+
+
+@dataclass(frozen=True)
+class QuantScheme:
+    """How a tensor is represented, without the numbers: dtype, granularity, symmetry.
+
+    ``symmetric`` fixes the zero point: 0 for signed codes, the middle for unsigned ones.
+    """
+
+    dtype: DType
+    granularity: Granularity = PerTensor()
+    symmetric: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.dtype.is_integer and not self.symmetric:
+            raise ValueError(f"{self.dtype} has no zero point: it is symmetric")
+
+    def __str__(self) -> str:
+        where = {
+            PerTensor: "",
+            PerAxis: " per channel",
+            PerGroup: " per group",
+        }[type(self.granularity)]
+        return f"{self.dtype}{where}{'' if self.symmetric else ' asymmetric'}"
+
+    @property
+    def is_quantized(self) -> bool:
+        return self.dtype.is_quantized
+
+
+@dataclass(frozen=True, eq=False)
+class TensorQuant:
+    """A scheme with its numbers: ``real = scale * (code - zero_point)``.
+
+    ``scale`` is float32 and ``zero_point`` int32, shape ``()`` per tensor, ``(n,)`` per axis
+    (and ``shape`` with the axis divided by the group size per group).
+    """
+
+    scheme: QuantScheme
+    scale: Floats
+    zero_point: npt.NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        scale = np.array(self.scale, dtype=np.float32)
+        zero_point = np.array(self.zero_point, dtype=np.int32)
+        if not np.all(np.isfinite(scale)) or not np.all(scale > 0):
+            raise ValueError("a scale is finite and positive")
+        if isinstance(self.scheme.granularity, PerTensor) and scale.shape != ():
+            raise ValueError(f"a per-tensor scale has shape (), not {scale.shape}")
+        zero_point = np.broadcast_to(zero_point, scale.shape).copy()
+        self._check_zero_point(zero_point)
+        for name, value in (("scale", scale), ("zero_point", zero_point)):
+            value.flags.writeable = False
+            object.__setattr__(self, name, value)
+
+    def _check_zero_point(self, zero_point: npt.NDArray[np.int32]) -> None:
+        if not self.scheme.dtype.is_integer:
+            if np.any(zero_point):
+                raise ValueError(f"{self.scheme.dtype} has no zero point")
+            return
+        low, high = self.scheme.dtype.code_range
+        if np.any(zero_point < low) or np.any(zero_point > high):
+            raise ValueError(f"a zero point is a code of {self.scheme.dtype}: {low} to {high}")
+
+    def encode(self, real: Floats) -> Array:
+        """Codes of ``real``: divided by the scale, rounded half to even, shifted, saturated."""
+        scale, zero_point = self._spread(real.shape)
+        if not self.scheme.dtype.is_integer:
+            from hago.float8 import encode_float8
+
+            return encode_float8(real / scale, self.scheme.dtype)
+        low, high = self.scheme.dtype.code_range
+        codes = np.rint(real / scale).astype(np.float64) + zero_point
+        return np.clip(codes, low, high).astype(self.scheme.dtype.storage)
+
+    def decode(self, codes: Array) -> Floats:
+        """The float32 values that ``codes`` stand for."""
+        scale, zero_point = self._spread(codes.shape)
+        if not self.scheme.dtype.is_integer:
+            from hago.float8 import decode_float8
+
+            return (decode_float8(codes, self.scheme.dtype) * scale).astype(np.float32)
+        return ((codes.astype(np.int32) - zero_point).astype(np.float32) * scale).astype(np.float32)
+
+    def _spread(self, shape: tuple[int, ...]) -> tuple[Floats, npt.NDArray[np.int32]]:
+        """Scale and zero point, broadcastable to a tensor of ``shape``."""
+        granularity = self.scheme.granularity
+        if isinstance(granularity, PerTensor):
+            return self.scale, self.zero_point
+        axis = granularity.axis % len(shape)
+        if isinstance(granularity, PerAxis):
+            wide = tuple(-1 if i == axis else 1 for i in range(len(shape)))
+            return self.scale.reshape(wide), self.zero_point.reshape(wide)
+        size = granularity.size
+        return (
+            np.repeat(self.scale, size, axis=axis),
+            np.repeat(self.zero_point, size, axis=axis),
+        )
+
+
+def fill_scheme(scheme: QuantScheme, low: Array, high: Array) -> TensorQuant:
+    """The numbers of ``scheme`` that cover the real range ``[low, high]`` (both float, one shape).
+
+    The range is widened to contain zero, so that zero is a code (padding is exact). A degenerate
+    range gets scale 1. Signed symmetric integers use codes ``-max..max``.
+    """
+    low = np.minimum(np.asarray(low, np.float64), 0.0)
+    high = np.maximum(np.asarray(high, np.float64), 0.0)
+    largest = np.maximum(-low, high)
+    if not scheme.dtype.is_integer:
+        top = {"float8_e4m3": 448.0, "float8_e5m2": 57344.0}[scheme.dtype.kind]
+        scale = _positive(largest / top)
+        return TensorQuant(scheme, scale, np.zeros(scale.shape, np.int32))
+    first, last = scheme.dtype.code_range
+    if scheme.symmetric:
+        middle = 0 if scheme.dtype.kind == "int" else (first + last + 1) // 2
+        scale = _positive(largest / (last - middle))
+        return TensorQuant(scheme, scale, np.full(scale.shape, middle, np.int32))
+    scale = _positive((high - low) / (last - first))
+    zero_point = np.clip(np.rint(first - low / scale), first, last).astype(np.int32)
+    return TensorQuant(scheme, scale, zero_point)
+
+
+def _positive(scale: npt.NDArray[np.float64]) -> Floats:
+    """Scale 1 where the range is empty or too small for a normal float32."""
+    smallest = float(np.finfo(np.float32).tiny)
+    return np.where(scale > smallest, scale, 1.0).astype(np.float32)

@@ -1,0 +1,117 @@
+"""annotate: what edges may be, why, and what is tied."""
+
+from dataclasses import replace
+
+import pytest
+from tests.graphs import S8_CHANNEL, U8, Builder, attention, machine, residual_network, row
+from tvm import relax
+
+from hago.annotate import annotate, choose_strategy
+from hago.errors import StrategyError
+from hago.graph import Edge, parse_edge
+from hago.hardware.spec import Accumulator, Operand
+from hago.scheme import INT7, INT8, INT16, UINT8, PerAxis, QuantScheme
+
+U8_ASYMMETRIC = QuantScheme(UINT8, symmetric=False)
+
+
+def choice(graph, text):
+    return graph.choices[parse_edge(text)]
+
+
+def test_a_convolution_takes_unsigned_data_and_signed_weights_per_channel():
+    graph = annotate(residual_network(), machine())
+    assert choice(graph, "x -> conv2d[0]") == (U8_ASYMMETRIC,)
+    assert choice(graph, "conv2d.weight -> conv2d[1]") == (QuantScheme(INT8, PerAxis(0)),)
+
+
+def test_a_dense_weight_has_its_channels_on_axis_one():
+    graph = annotate(residual_network(), machine())
+    assert choice(graph, "matmul.weight -> matmul[1]") == (QuantScheme(INT8, PerAxis(1)),)
+
+
+@pytest.mark.parametrize(
+    "edge", ["conv2d -> add[0]", "add -> relu[0]", "add_1 -> multiply[0]", "clip -> multiply[1]"]
+)
+def test_what_follows_an_accumulator_stays_in_registers(edge):
+    graph = annotate(residual_network(), machine())
+    assert choice(graph, edge) == ()
+    assert "registers" in graph.reasons[parse_edge(edge)].text
+
+
+def test_a_residual_that_lies_in_memory_as_codes_is_read_as_codes():
+    graph = annotate(residual_network(), machine())
+    assert choice(graph, "relu -> add_3[0]") == (U8_ASYMMETRIC,)
+    assert choice(graph, "multiply -> add_3[1]") == ()
+
+
+def test_an_operator_without_a_row_stays_float_and_names_the_machine():
+    graph = annotate(attention(), machine())
+    reason = graph.reasons[parse_edge("scores -> softmax[0]")]
+    assert "toy has no row for 'nn.softmax'" in reason.text
+
+
+def test_a_choice_cites_the_line_of_its_row():
+    graph = annotate(residual_network(), machine())
+    assert graph.reasons[parse_edge("relu -> conv2d_1[0]")].source == "machine.py:2"
+
+
+def test_concat_ties_what_it_reads_to_what_reads_it():
+    graph = annotate(residual_network(), machine())
+    group = next(g for g in graph.tied if parse_edge("concat -> conv2d_2[0]") in g)
+    assert {parse_edge("relu -> concat[0]"), parse_edge("add_3 -> concat[1]")} <= group
+
+
+def test_a_key_moves_through_the_transpose_in_the_scheme_of_the_product():
+    graph = annotate(attention(), machine())
+    assert choice(graph, "key -> permute[0]") == (QuantScheme(INT8),)
+    assert choice(graph, "query -> scores[0]") == (U8_ASYMMETRIC,)
+
+
+def test_a_residual_after_a_float_operator_stays_float():
+    b = Builder(1, 4, 8)
+    normal = b.emit("softmax", relax.op.nn.softmax(b.input))
+    dense = b.dense("matmul", normal, 8)
+    graph = annotate(b.done(b.emit("add", relax.op.add(dense, normal))), machine())
+    assert choice(graph, "softmax -> matmul[0]") == (U8_ASYMMETRIC,)
+    assert choice(graph, "softmax -> add[1]") == ()
+
+
+def test_pairs_in_a_saturating_int16_force_narrower_weights():
+    narrow = Operand(INT7, ("channel",))
+    saturating = Accumulator(INT16, saturates=True, terms=2)
+    wide_row = replace(row("conv2d", U8, S8_CHANNEL, line=10), accum=saturating)
+    narrow_row = replace(row("conv2d", U8, narrow, line=11), accum=saturating)
+    spec = machine(ops=(wide_row, narrow_row))
+    graph = annotate(residual_network(), spec)
+    assert choice(graph, "conv2d.weight -> conv2d[1]") == (QuantScheme(INT7, PerAxis(0)),)
+    assert graph.reasons[parse_edge("x -> conv2d[0]")].source == "machine.py:11"
+
+
+def test_without_any_safe_row_the_overflow_is_the_reason():
+    saturating = Accumulator(INT16, saturates=True, terms=2)
+    spec = machine(ops=(replace(row("conv2d", U8, S8_CHANNEL, line=10), accum=saturating),))
+    reason = annotate(residual_network(), spec).reasons[Edge("x", "conv2d", 0)]
+    # 2 * 255 * 128
+    assert "2 products reach 65280, above 32767" in reason.text
+    assert reason.source == "machine.py:10"
+
+
+def test_fixed_point_machines_requantize_before_an_addition():
+    spec = machine()
+    fixed = replace(spec, ops=tuple(replace(r, requantize="fixed_point") for r in spec.ops))
+    graph = annotate(residual_network(), fixed)
+    assert choice(graph, "multiply -> add_3[1]") == (U8_ASYMMETRIC,)
+    assert choice(graph, "add -> relu[0]") == ()
+
+
+def test_a_precision_that_nothing_can_have_is_an_error():
+    graph = annotate(residual_network(), machine())
+    with pytest.raises(StrategyError, match="bfloat16"):
+        choose_strategy(graph, "bfloat16")
+
+
+def test_annotating_twice_gives_the_same_choices():
+    first, second = (annotate(residual_network(), machine()) for _ in range(2))
+    assert list(first.choices.items()) == list(second.choices.items())
+    assert set(first.tied) == set(second.tied)
