@@ -152,6 +152,9 @@ OPERATIONS: dict[str, Operation] = {
     "int8": Operation(
         lambda x: cast(cast(x, "int32"), "int8"), lambda x: x.astype(np.int32).astype(np.int8)
     ),
+    "add_int32": Operation(lambda a, b: a + b, np.add),
+    "subtract_int32": Operation(lambda a, b: a - b, np.subtract),
+    "multiply_int32": Operation(lambda a, b: a * b, np.multiply),
     "add": _row(lambda a, b: a + b, np.add),
     "subtract": _row(lambda a, b: a - b, np.subtract),
     "multiply": _row(lambda a, b: a * b, np.multiply),

@@ -110,7 +110,31 @@ class Pool2d:
     strides: tuple[int, int]
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     data: str = "float32"
-    pad_code: int = 0
+
+    @property
+    def accum(self) -> str:
+        """A maximum keeps the dtype of the data, a sum of 8-bit codes is int32."""
+        return self.data if self.kind == "max" or self.data == "float32" else "int32"
+
+    @property
+    def output_shape(self) -> tuple[int, int, int, int]:
+        top, left, bottom, right = self.padding
+        return (
+            self.n,
+            (self.h + top + bottom - self.window[0]) // self.strides[0] + 1,
+            (self.w + left + right - self.window[1]) // self.strides[1] + 1,
+            self.c,
+        )
+
+
+@dataclass(frozen=True)
+class RowReduce:
+    """A normalisation of each row of ``[rows, length]``: ``kind`` is "softmax" or "layer_norm"."""
+
+    kind: str
+    rows: int
+    length: int
+    epsilon: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -121,7 +145,7 @@ class Elementwise:
     data: str = "float32"
 
 
-Workload = Conv2d | Matmul | BatchMatmul | Pool2d | Elementwise
+Workload = Conv2d | Matmul | BatchMatmul | Pool2d | RowReduce | Elementwise
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from tvm import relax
 from hago.errors import ModelError
 from hago.frontend import (  # noqa: F401  (they register their converters)
     onnx_convolution,
+    onnx_movement,
     onnx_quantized,
     onnx_standard,
 )
@@ -168,9 +169,7 @@ def _branch_taken(node: Node) -> onnx.GraphProto:
     return branch
 
 
-def _bind_outputs(
-    proto: onnx.NodeProto, results: Sequence[relax.Expr], values: Values
-) -> None:
+def _bind_outputs(proto: onnx.NodeProto, results: Sequence[relax.Expr], values: Values) -> None:
     for index, name in enumerate(proto.output):
         if not name:
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tvm import relax
@@ -93,21 +93,31 @@ def convolution(node: Node) -> relax.Expr:
     return with_bias(result, node.input(2), len(node.shape(0))) if node.has(2) else result
 
 
-@converts("MaxPool", "AveragePool")
-def pool(node: Node) -> relax.Expr:
-    """A pool over the spatial axes with explicit padding."""
-    window = window_of(node, node.integers("kernel_shape"))
-    operators = {
-        ("MaxPool", 3): relax.op.nn.max_pool1d,
-        ("MaxPool", 4): relax.op.nn.max_pool2d,
-        ("AveragePool", 3): relax.op.nn.avg_pool1d,
-        ("AveragePool", 4): relax.op.nn.avg_pool2d,
-    }
+_MAX_POOLS = {3: relax.op.nn.max_pool1d, 4: relax.op.nn.max_pool2d}
+_AVERAGE_POOLS = {3: relax.op.nn.avg_pool1d, 4: relax.op.nn.avg_pool2d}
+
+
+@converts("MaxPool")
+def max_pool(node: Node) -> relax.Expr:
+    """A maximum over windows with explicit padding."""
+    return _pool(node, node.input(0), _MAX_POOLS)
+
+
+@converts("AveragePool")
+def average_pool(node: Node, data: relax.Expr | None = None) -> relax.Expr:
+    """A mean over windows with explicit padding, of the node's input or of `data`."""
+    return _pool(node, node.input(0) if data is None else data, _AVERAGE_POOLS)
+
+
+def _pool(
+    node: Node, data: relax.Expr, operators: Mapping[int, Callable[..., relax.Expr]]
+) -> relax.Expr:
     rank = len(node.shape(0))
-    if (node.op, rank) not in operators:
+    if rank not in operators:
         raise NotConvertible(f"pool of a {rank}-D tensor")
-    return operators[node.op, rank](
-        node.input(0),
+    window = window_of(node, node.integers("kernel_shape"))
+    return operators[rank](
+        data,
         list(window.kernel),
         list(window.strides),
         list(window.pads),
@@ -124,6 +134,6 @@ def global_max_pool(node: Node) -> relax.Expr:
 
 
 @converts("ConvTranspose")
-def transposed_convolution(node: Node) -> relax.Expr:
+def transposed_convolution(node: Node) -> relax.Expr | tuple[relax.Expr, ...]:
     """TVM's conversion, the bias reshaped at once."""
-    return tvm_converter("ConvTranspose")(node)  # type: ignore[return-value]
+    return tvm_converter("ConvTranspose")(node)

@@ -37,15 +37,17 @@ def _shape_value(node: Node) -> Array:
     return shape[start:end]
 
 
-def _evaluate(
-    proto: onnx.NodeProto, operands: Sequence[Array], opset: int
-) -> tuple[Array, ...]:
+def _evaluate(proto: onnx.NodeProto, operands: Sequence[Array], opset: int) -> tuple[Array, ...]:
     from onnx.reference import ReferenceEvaluator  # 0.2 s to import, and few models need it
 
     names = [name for name in proto.input if name]
     values = [onnx.helper.make_value_info(name, onnx.TypeProto()) for name in names]
     outputs = [onnx.helper.make_value_info(name, onnx.TypeProto()) for name in proto.output if name]
-    graph = onnx.helper.make_graph([proto], "constant", list({v.name: v for v in values}.values()), outputs)
+    graph = onnx.helper.make_graph(
+        [proto], "constant", list({v.name: v for v in values}.values()), outputs
+    )
     opsets = [onnx.helper.make_opsetid("", opset)]
     evaluator = ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=opsets))
-    return tuple(np.asarray(v) for v in evaluator.run(None, dict(zip(names, operands))))
+    return tuple(
+        np.asarray(v) for v in evaluator.run(None, dict(zip(names, operands, strict=True)))
+    )

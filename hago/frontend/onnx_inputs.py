@@ -91,7 +91,9 @@ def _fix(
 
 def _agree(declared: tuple[int | str, ...], given: Sequence[int]) -> bool:
     same_rank = len(declared) == len(given)
-    return same_rank and all(isinstance(d, str) or d == g for d, g in zip(declared, given))
+    return same_rank and all(
+        isinstance(d, str) or d == g for d, g in zip(declared, given, strict=True)
+    )
 
 
 def _check_all_known(
@@ -102,7 +104,7 @@ def _check_all_known(
     unknown = [n for n, s in fixed.items() if s is None or any(isinstance(d, str) for d in s)]
     if not unknown:
         return
-    flags = [f"--shape {name}={_spell(declared[name], quote='<>')}" for name in unknown]
+    flags = [f"--shape {name}={_spell(declared[name], '<', '>')}" for name in unknown]
     raise ModelError(
         f"{path}: dimensions without a size in {', '.join(map(repr, unknown))}",
         fact="; ".join(f"{name} is {_spell(declared[name])}" for name in unknown),
@@ -110,10 +112,9 @@ def _check_all_known(
     )
 
 
-def _spell(shape: tuple[int | str, ...] | None, quote: str = "") -> str:
+def _spell(shape: tuple[int | str, ...] | None, left: str = "", right: str = "") -> str:
     if shape is None:
-        return "of unknown rank" if not quote else "<sizes>"
-    left, right = quote or ("", "")
+        return f"{left}sizes{right}" if left else "of unknown rank"
     return "x".join(f"{left}{d}{right}" if isinstance(d, str) else str(d) for d in shape)
 
 

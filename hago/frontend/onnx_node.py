@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ import onnx.numpy_helper
 import tvm
 from tvm import relax
 
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
 Attribute = int | float | bytes | tuple[int, ...] | tuple[float, ...] | onnx.TensorProto
 
 # Weights of these types are widened: float32 is the type that hago starts from.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from tvm import relax
 
-from hago.frontend.onnx_convolution import convolve, with_bias
+from hago.frontend.onnx_convolution import average_pool, convolve, with_bias
 from hago.frontend.onnx_node import (
     MICROSOFT,
+    Array,
     Node,
     NotConvertible,
     constant,
@@ -82,10 +83,14 @@ def qlinear_conv(node: Node) -> relax.Expr:
     weight = dequantized(node.input(3), node.input(4), node.input(5), axis=0)
     result = convolve(_with_operands(node, 0, 3), data, node.emit(weight))
     if node.has(8):
-        scale = np.float32(node.array(1)) * np.float32(node.array(4))
-        bias = constant((node.array(8).astype(np.float64) * scale).astype(np.float32))
+        bias = _bias(node.array(8), node.array(1) * node.array(4))
         result = with_bias(result, bias, len(node.shape(0)))
     return quantized(result, node.input(6), node.input(7))
+
+
+def _bias(codes: Array, scale: Array) -> relax.Expr:
+    """int32 codes at the scale of the products, as float32."""
+    return constant((codes.astype(np.float64) * scale).astype(np.float32))
 
 
 def _with_operands(node: Node, *indices: int) -> Node:
@@ -141,24 +146,74 @@ def qlinear_concat(node: Node) -> relax.Expr:
     return quantized(joined, node.input(0), node.input(1))
 
 
+@converts("QGemm", domain=MICROSOFT)
+def qgemm(node: Node) -> relax.Expr:
+    """a, its scale and zero; b, its (per row of the output at most); int32 c; the output's."""
+    if node.number("transA", 0) or node.number("alpha", 1.0) != 1.0:
+        raise NotConvertible("transA, or an alpha other than 1")
+    is_transposed = bool(node.number("transB", 0))
+    a = dequantized(node.input(0), node.input(1), node.input(2))
+    b = dequantized(node.input(3), node.input(4), node.input(5), axis=0 if is_transposed else 1)
+    b = relax.op.permute_dims(b, [1, 0]) if is_transposed else b
+    result = relax.op.matmul(a, node.emit(b))
+    if node.has(6):
+        result = relax.op.add(result, _bias(node.array(6), node.array(1) * node.array(4)))
+    return quantized(result, node.input(7), node.input(8)) if node.has(7) else result
+
+
+@converts("QLinearAveragePool", domain=MICROSOFT)
+def qlinear_average_pool(node: Node) -> relax.Expr:
+    """x, its scale and zero; the output's."""
+    if node.number("channels_last", 0):
+        raise NotConvertible("channels_last")
+    x = dequantized(node.input(0), node.input(1), node.input(2))
+    return quantized(average_pool(node, x), node.input(3), node.input(4))
+
+
+@converts("QLinearSoftmax", domain=MICROSOFT)
+def qlinear_softmax(node: Node) -> relax.Expr:
+    """x, its scale and zero; the output's. `opset` says which softmax is meant."""
+    axis = int(node.number("axis", -1)) % len(node.shape(0))
+    if node.number("opset", 13) < 13 and axis != len(node.shape(0)) - 1:
+        raise NotConvertible("the softmax before opset 13, over several axes")
+    x = dequantized(node.input(0), node.input(1), node.input(2))
+    return quantized(relax.op.nn.softmax(x, axis=axis), node.input(3), node.input(4))
+
+
+@converts("DynamicQuantizeLinear")
+def dynamic_quantize_linear(node: Node) -> tuple[relax.Expr, ...]:
+    """The tensor itself as "codes" of scale 1: hago chooses scales, but before it runs.
+
+    So a dynamically quantized model is its float model with dequantized weights.
+    """
+    return node.input(0), constant(np.float32(1)), constant(np.float32(0))
+
+
 @converts("ConvInteger")
 def conv_integer(node: Node) -> relax.Expr:
-    """``conv(x - zx, w - zw)`` in int32; exact while the sums stay below 2**24."""
+    """``conv(x - zx, w - zw)``; exact in float32 while the sums stay below 2**24."""
     data = _centred(node, 0, 2, axis=-1)
     weight = node.emit(_centred(node, 1, 3, axis=0))
-    return relax.op.astype(convolve(node, data, weight), "int32")
+    return _as_integers(node, convolve(node, data, weight))
 
 
 @converts("MatMulInteger")
 def matmul_integer(node: Node) -> relax.Expr:
-    """``(a - za) @ (b - zb)`` in int32; exact while the sums stay below 2**24."""
+    """``(a - za) @ (b - zb)``; exact in float32 while the sums stay below 2**24."""
     a = _centred(node, 0, 2, axis=len(node.shape(0)) - 2)
     b = _centred(node, 1, 3, axis=len(node.shape(1)) - 1)
-    return relax.op.astype(relax.op.matmul(a, b), "int32")
+    return _as_integers(node, relax.op.matmul(a, b))
 
 
 def _centred(node: Node, index: int, zero: int, axis: int) -> relax.Expr:
     x = node.input(index)
+    if dtype_of(x) == "float32":  # from a dynamic quantization, see there
+        return x
     offset = node.input(zero) if node.has(zero) else constant(np.zeros((), dtype_of(x)))
     shape = tuple(int(d) for d in _one_or_axis(offset).ty.shape)
     return dequantized(x, constant(np.ones(shape, np.float32)), offset, axis)
+
+
+def _as_integers(node: Node, result: relax.Expr) -> relax.Expr:
+    is_integer = all(dtype_of(node.input(i)) != "float32" for i in (0, 1))
+    return relax.op.astype(result, "int32") if is_integer else result

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tvm
-from tvm import relax
 
+from hago.prepare.absorb_flatten import absorb_flatten
 from hago.prepare.conv1d_to_conv2d import conv1d_to_conv2d
 from hago.prepare.decompose_batch_norm import decompose_batch_norm
 from hago.prepare.fold_constants import fold_constants
@@ -13,13 +13,16 @@ from hago.prepare.fold_scales import fold_scales
 from hago.prepare.fuse_gelu import fuse_gelu
 from hago.prepare.fuse_layer_norm import fuse_layer_norm
 from hago.prepare.fuse_silu import fuse_silu
+from hago.prepare.merge_equal_calls import merge_equal_calls
 from hago.prepare.name_bindings import name_bindings
 from hago.prepare.pool_to_mean import pool_to_mean
 from hago.prepare.remove_identities import remove_identities
 from hago.prepare.rewrite import as_pass
 from hago.prepare.simplify_arithmetic import simplify_arithmetic
+from hago.prepare.sink_reshapes import sink_reshapes
 from hago.prepare.split_to_slices import split_to_slices
 from hago.prepare.to_nhwc import to_nhwc
+from hago.prepare.unfold_transposed_conv import unfold_transposed_conv
 
 PASSES = (
     decompose_batch_norm,
@@ -34,9 +37,16 @@ PASSES = (
     conv1d_to_conv2d,
     pool_to_mean,
     to_nhwc,
+    fold_scales,
+    unfold_transposed_conv,
+    absorb_flatten,
     remove_identities,
     simplify_arithmetic,
+    sink_reshapes,
     fold_scales,
+    remove_identities,
+    simplify_arithmetic,
+    merge_equal_calls,
     name_bindings,
 )
 

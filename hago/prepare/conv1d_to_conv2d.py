@@ -1,7 +1,7 @@
 """Run one-dimensional windows as two-dimensional ones of height 1.
 
-    conv1d(x[N, C, W], w[O, I, W]) => reshape(conv2d(x[N, C, 1, W], w[O, I, 1, W]))
-    and the same for max_pool1d and avg_pool1d
+conv1d(x[N, C, W], w[O, I, W]) => reshape(conv2d(x[N, C, 1, W], w[O, I, 1, W]))
+and the same for max_pool1d and avg_pool1d
 """
 
 from __future__ import annotations

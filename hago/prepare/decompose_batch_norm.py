@@ -1,7 +1,7 @@
 """Write batch normalization with fixed statistics as one multiplication and one addition.
 
-    batch_norm(x, gamma, beta, mean, var)[0] => x * s + (beta - mean * s),
-    s = gamma / sqrt(var + epsilon)
+batch_norm(x, gamma, beta, mean, var)[0] => x * s + (beta - mean * s),
+s = gamma / sqrt(var + epsilon)
 """
 
 from __future__ import annotations
@@ -10,7 +10,14 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from hago.prepare.expression import constant, constant_of, is_call, rank_of
+from hago.prepare.expression import (
+    Array,
+    constant,
+    constant_of,
+    dequantized_value,
+    is_call,
+    rank_of,
+)
 from hago.prepare.rewrite import Scope, rewrite
 
 
@@ -19,10 +26,16 @@ def decompose_batch_norm(module: tvm.IRModule) -> tvm.IRModule:
     return rewrite(module, _decompose)
 
 
+def _value(parameter: relax.Expr, scope: Scope) -> Array | None:
+    """Quantized models quantize these too, though no machine has use for it."""
+    codec = scope.call(parameter, "dequantize")
+    return constant_of(parameter) if codec is None else dequantized_value(codec)
+
+
 def _decompose(call: relax.Call, scope: Scope) -> relax.Expr | None:
     if not is_call(call, "nn.batch_norm"):
         return None
-    values = [constant_of(x) for x in call.args[1:]]
+    values = [_value(x, scope) for x in call.args[1:]]
     if any(v is None for v in values):
         return None
     # In double precision: the folded weights are then the nearest float32, whatever the order.
@@ -36,5 +49,5 @@ def _decompose(call: relax.Call, scope: Scope) -> relax.Expr | None:
     factor, offset = (
         constant(v.astype(np.float32).reshape(shape)) for v in (scale, beta - mean * scale)
     )
-    normalized = scope.emit(relax.op.add(relax.op.multiply(call.args[0], factor), offset))
-    return relax.Tuple([normalized, call.args[3], call.args[4]])
+    y = scope.emit(relax.op.add(relax.op.multiply(call.args[0], factor), offset))
+    return relax.Tuple([y, call.args[3], call.args[4]])

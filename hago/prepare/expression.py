@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tvm
 from tvm import relax
 
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
 
 
 def op_name(expr: relax.Expr) -> str:
@@ -90,3 +91,16 @@ def with_changes(
     fields = {f.name: getattr(call.attrs, f.name) for f in info.fields}
     attributes = tvm.ir.make_node(info.type_key, **{**fields, **changes})
     return relax.Call(call.op, list(operands), attributes, call.ty_args)
+
+
+def dequantized_value(call: relax.Call) -> Array | None:
+    """float32 value of a `dequantize` of constants, None if an operand is not one."""
+    codes, scale, zero = (constant_of(x) for x in call.args)
+    if codes is None or scale is None or zero is None:
+        return None
+    shape = [1] * codes.ndim
+    if scale.size > 1:
+        shape[positive_axes([call.attrs.axis], codes.ndim)[0]] = -1
+    scale, zero = (v.reshape(shape) if v.size > 1 else v.reshape(()) for v in (scale, zero))
+    value: Array = ((codes.astype(np.int64) - zero) * scale.astype(np.float64)).astype(np.float32)
+    return value

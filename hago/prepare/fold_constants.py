@@ -1,8 +1,8 @@
 """Evaluate what does not depend on the inputs, but leave integer weights integers.
 
-    op(constants) => constant
-    permute_dims(dequantize(codes), p) => dequantize(permute_dims(codes, p))
-    dequantize(int32 codes) => float32 constant: a bias, which is added in float32
+op(constants) => constant
+permute_dims(dequantize(codes), p) => dequantize(permute_dims(codes, p))
+dequantize(int32 codes) => float32 constant: a bias, which is added in float32
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from hago.prepare.expression import (
     Array,
     constant,
     constant_of,
+    dequantized_value,
     dtype_of,
     is_call,
     op_name,
@@ -73,17 +74,8 @@ def _evaluate(call: relax.Call, values: list[Array]) -> Array | None:
     if name == "astype":
         return values[0]
     if name == "dequantize" and values[0].dtype == np.int32:
-        return _dequantized(call, values)
+        return dequantized_value(call)
     return None
-
-
-def _dequantized(call: relax.Call, values: list[Array]) -> Array:
-    codes, scale, zero = values
-    shape = [1] * codes.ndim
-    if scale.size > 1:
-        shape[positive_axes([call.attrs.axis], codes.ndim)[0]] = -1
-    scale, zero = (v.reshape(shape) if v.size > 1 else v.reshape(()) for v in (scale, zero))
-    return (codes.astype(np.int64) - zero).astype(np.float64) * scale
 
 
 def _move_inside_dequantize(call: relax.Call, scope: Scope) -> relax.Expr | None:

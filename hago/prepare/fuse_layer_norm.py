@@ -58,9 +58,7 @@ def _under_reciprocal_root(factor: relax.Expr, scope: Scope) -> relax.Expr | Non
     return None if root is None else root.args[0]
 
 
-def _normalization(
-    centred: relax.Expr, variance: relax.Expr, scope: Scope
-) -> relax.Expr | None:
+def _normalization(centred: relax.Expr, variance: relax.Expr, scope: Scope) -> relax.Expr | None:
     """layer_norm with unit parameters if the two belong to one tensor and its trailing axes."""
     difference = scope.call(centred, "subtract")
     shifted = scope.call(variance, "add")

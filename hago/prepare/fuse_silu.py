@@ -1,6 +1,6 @@
 """Recognise the sigmoid-weighted linear unit.
 
-    x * sigmoid(x) => nn.silu(x)
+x * sigmoid(x) => nn.silu(x)
 """
 
 from __future__ import annotations

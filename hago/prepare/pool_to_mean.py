@@ -1,7 +1,7 @@
 """One form for a pool over everything: a mean that keeps its axes.
 
-    adaptive_avg_pool2d(x, 1x1) => mean(x, (H, W), keepdims=True)
-    avg_pool2d(x, window = all of x, no padding) => mean(x, (H, W), keepdims=True)
+adaptive_avg_pool2d(x, 1x1) => mean(x, (H, W), keepdims=True)
+avg_pool2d(x, window = all of x, no padding) => mean(x, (H, W), keepdims=True)
 """
 
 from __future__ import annotations

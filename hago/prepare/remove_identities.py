@@ -1,9 +1,10 @@
 """Remove operators that return their input.
 
-    dropout(x)[0] => x      astype(x, its dtype) => x      reshape(x, its shape) => x
-    permute_dims(x, in order) => x      x + 0, x - 0, x * 1, x / 1 => x
-    permute_dims(permute_dims(x, p), q) => permute_dims(x, p[q])
-    reshape(reshape(x)) => reshape(x)      squeeze, expand_dims, flatten => reshape
+dropout(x)[0] => x      astype(x, its dtype) => x      reshape(x, its shape) => x
+permute_dims(x, in order) => x      x + 0, x - 0, x * 1, x / 1 => x
+permute_dims(permute_dims(x, p), q) => permute_dims(x, p[q])
+permute_dims(x, only unit axes move) => reshape(x)
+reshape(reshape(x)) => reshape(x)      squeeze, expand_dims, flatten => reshape
 """
 
 from __future__ import annotations
@@ -70,4 +71,7 @@ def _permute(call: relax.Call, scope: Scope) -> relax.Expr | None:
         source, axes = inner.args[0], [first[a] for a in axes]
     if axes == sorted(axes):
         return source
+    moving = [a for a in axes if shape_of(source)[a] != 1]
+    if moving == sorted(moving):
+        return relax.op.reshape(source, shape_of(call))
     return None if inner is None else relax.op.permute_dims(source, axes)

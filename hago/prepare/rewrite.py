@@ -121,9 +121,7 @@ def function_of(
     """One dataflow block of `bindings`, with the parameters and attributes of `old`."""
     is_tuple = isinstance(old.ret_ty, relax.TupleType)
     body = relax.Tuple(fields) if is_tuple else fields[0]
-    sequence = relax.BlockBuilder().normalize(
-        relax.SeqExpr([relax.DataflowBlock(bindings)], body)
-    )
+    sequence = relax.BlockBuilder().normalize(relax.SeqExpr([relax.DataflowBlock(bindings)], body))
     return relax.Function(list(old.params), sequence, sequence.ty, attrs=old.attrs)
 
 

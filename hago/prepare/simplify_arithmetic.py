@@ -1,10 +1,10 @@
 """One spelling for arithmetic with constants, so that later patterns have one form to match.
 
-    c + x => x + c      c * x => x * c      x - c => x + (-c)      x / c => x * (1 / c)
-    power(x, 2), square(x) => x * x      power(x, 0.5) => sqrt(x)
-    maximum(x, 0) => relu(x)      relu6(x) => clip(x, 0, 6)
-    minimum(maximum(x, a), b) => clip(x, a, b)
-    a constant of one element => a scalar;  [1, 1, C] beside a tensor => [C]
+c + x => x + c      c * x => x * c      x - c => x + (-c)      x / c => x * (1 / c)
+power(x, 2), square(x) => x * x      power(x, 0.5) => sqrt(x)
+maximum(x, 0) => relu(x)      relu6(x) => clip(x, 0, 6)
+minimum(maximum(x, a), b) => clip(x, a, b)
+a constant of one element => a scalar;  [1, 1, C] beside a tensor => [C]
 """
 
 from __future__ import annotations

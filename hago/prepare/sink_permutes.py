@@ -10,11 +10,13 @@ inverse disappears.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from tvm import relax
 
+from hago.prepare.axis_groups import axis_groups
 from hago.prepare.expression import (
     constant,
     constant_of,
@@ -30,15 +32,17 @@ from hago.prepare.permute import Permuted, on_axis, permute, permuted_of, quanti
 from hago.prepare.rewrite import Rule, Scope
 
 _FROM_NHWC = (0, 3, 1, 2)
-_UNARY = (
-    "abs astype ceil clip cos erf exp floor log negative nn.gelu nn.gelu_tanh nn.leakyrelu "
-    "nn.relu nn.selu nn.silu nn.softplus round rsqrt sigmoid sign sin sqrt tanh"
-).split()
+_TO_NHWC = (0, 2, 3, 1)
+UNARY = (
+    *("abs", "astype", "ceil", "clip", "cos", "erf", "exp", "floor", "log", "negative"),
+    *("nn.gelu", "nn.gelu_tanh", "nn.leakyrelu", "nn.relu", "nn.selu", "nn.silu", "nn.softplus"),
+    *("round", "rsqrt", "sigmoid", "sign", "sin", "sqrt", "tanh"),
+)
 _MANY = (
-    "add divide equal greater greater_equal less less_equal maximum minimum multiply power "
-    "subtract where"
-).split()
-_REDUCTIONS = "max mean min prod sum variance".split()
+    *("add", "divide", "equal", "greater", "greater_equal", "less", "less_equal"),
+    *("maximum", "minimum", "multiply", "power", "subtract", "where"),
+)
+_REDUCTIONS = ("max", "mean", "min", "prod", "sum", "variance")
 
 
 def sink_permute(call: relax.Call, scope: Scope) -> relax.Expr | None:
@@ -47,15 +51,21 @@ def sink_permute(call: relax.Call, scope: Scope) -> relax.Expr | None:
     return None if rule is None else rule(call, scope)
 
 
+def _sinkable(expr: relax.Expr, scope: Scope) -> Permuted | None:
+    """How `expr` permutes another value, None also where it leads into channels-last."""
+    data = permuted_of(expr, scope)
+    return None if data is None or data.axes == _TO_NHWC else data
+
+
 def _unary(call: relax.Call, scope: Scope) -> relax.Expr | None:
-    data = permuted_of(call.args[0], scope)
+    data = _sinkable(call.args[0], scope)
     if data is None:
         return None
     return data.restore(with_changes(call, [data.source, *call.args[1:]], {}))
 
 
 def _codec(call: relax.Call, scope: Scope) -> relax.Expr | None:
-    data = permuted_of(call.args[0], scope)
+    data = _sinkable(call.args[0], scope)
     if data is None:
         return None
     return data.restore(on_axis(call, data.source, data.axes[quantized_axis(call)]))
@@ -85,7 +95,7 @@ def _concat(call: relax.Call, scope: Scope) -> relax.Expr | None:
 
 def _common_order(operands: Sequence[relax.Expr], rank: int, scope: Scope) -> Permuted | None:
     """The permutation of the first operand that has one of the result's rank."""
-    orders = (permuted_of(x, scope) for x in operands)
+    orders = (_sinkable(x, scope) for x in operands)
     return next((o for o in orders if o is not None and len(o.axes) == rank), None)
 
 
@@ -109,7 +119,7 @@ def _in_order_of(order: Permuted, x: relax.Expr, scope: Scope) -> relax.Expr | N
 
 
 def _reduction(call: relax.Call, scope: Scope) -> relax.Expr | None:
-    data = permuted_of(call.args[0], scope)
+    data = _sinkable(call.args[0], scope)
     if data is None or call.attrs.axis is None:
         return None
     axes = [data.axes[a] for a in positive_axes(call.attrs.axis, len(data.axes))]
@@ -121,7 +131,7 @@ def _reduction(call: relax.Call, scope: Scope) -> relax.Expr | None:
 
 
 def _along_axis(call: relax.Call, scope: Scope) -> relax.Expr | None:
-    data = permuted_of(call.args[0], scope)
+    data = _sinkable(call.args[0], scope)
     if data is None:
         return None
     axis = data.axes[positive_axes([call.attrs.axis], len(data.axes))[0]]
@@ -129,7 +139,7 @@ def _along_axis(call: relax.Call, scope: Scope) -> relax.Expr | None:
 
 
 def _slice(call: relax.Call, scope: Scope) -> relax.Expr | None:
-    data = permuted_of(call.args[0], scope)
+    data = _sinkable(call.args[0], scope)
     if data is None:
         return None
     axes = positive_axes(tuple_of_integers(call.args[1]), len(data.axes))
@@ -140,7 +150,7 @@ def _slice(call: relax.Call, scope: Scope) -> relax.Expr | None:
 
 
 def _pad(call: relax.Call, scope: Scope) -> relax.Expr | None:
-    data = permuted_of(call.args[0], scope)
+    data = _sinkable(call.args[0], scope)
     if data is None:
         return None
     widths = np.array(integers(call.attrs.pad_width)).reshape(-1, 2)[list(data.inverse)]
@@ -158,15 +168,16 @@ def _permute(call: relax.Call, scope: Scope) -> relax.Expr | None:
 
 def _reshape(call: relax.Call, scope: Scope) -> relax.Expr | None:
     """Sink where every group of joined or cut axes is one run of the source's axes."""
-    data = permuted_of(call.args[0], scope)
+    data = _sinkable(call.args[0], scope)
     if data is None:
         return None
-    groups = list(_groups(shape_of(call.args[0]), shape_of(call)))
+    groups = axis_groups(shape_of(call.args[0]), shape_of(call))
     placed: list[tuple[int, list[int]]] = []
     for inputs, outputs in groups:
         places = [data.axes[i] for i in inputs]
-        if places != list(range(places[0], places[0] + len(places))) if places else False:
+        if any(b - a != 1 for a, b in pairwise(places)):
             return None
+        # An axis that is inserted goes with its neighbour.
         start = places[0] if places else (placed[-1][0] if placed else -1)
         placed.append((start, outputs))
     order = [axis for _, outputs in sorted(placed, key=lambda p: p[0]) for axis in outputs]
@@ -175,38 +186,8 @@ def _reshape(call: relax.Call, scope: Scope) -> relax.Expr | None:
     return permute(source, [order.index(axis) for axis in range(len(shape))], scope)
 
 
-def _groups(
-    before: Sequence[int], after: Sequence[int]
-) -> Iterator[tuple[list[int], list[int]]]:
-    """Smallest runs of axes with equal products; a unit axis that comes or goes is one alone."""
-    i = j = 0
-    while i < len(before) or j < len(after):
-        if i < len(before) and before[i] == 1 and not (j < len(after) and after[j] == 1):
-            yield [i], []
-            i += 1
-        elif j < len(after) and after[j] == 1 and not (i < len(before) and before[i] == 1):
-            yield [], [j]
-            j += 1
-        else:
-            i, j, group = _equal_products(before, after, i, j)
-            yield group
-
-
-def _equal_products(
-    before: Sequence[int], after: Sequence[int], i: int, j: int
-) -> tuple[int, int, tuple[list[int], list[int]]]:
-    start, end = (i, j), (i + 1, j + 1)
-    left, right = before[i], after[j]
-    while left != right:
-        if left < right:
-            left, end = left * before[end[0]], (end[0] + 1, end[1])
-        else:
-            right, end = right * after[end[1]], (end[0], end[1] + 1)
-    return *end, (list(range(start[0], end[0])), list(range(start[1], end[1])))
-
-
 _RULES: dict[str, Rule] = {
-    **dict.fromkeys(_UNARY, _unary),
+    **dict.fromkeys(UNARY, _unary),
     **dict.fromkeys(_MANY, _many),
     **dict.fromkeys(_REDUCTIONS, _reduction),
     **dict.fromkeys(("nn.softmax", "nn.log_softmax", "nn.prelu", "flip"), _along_axis),

@@ -1,9 +1,11 @@
 """Take the pieces of a split one by one, so that no value inside is a tuple.
 
-    split(x, [a, b])[1] => strided_slice(x, a:b)
+split(x, [a, b])[1] => strided_slice(x, a:b)
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import tvm
 from tvm import relax
@@ -22,9 +24,11 @@ def _slice(call: relax.Call, scope: Scope) -> relax.Expr | None:
         return None
     data, axis = call.args[0], int(call.attrs.axis)
     bounds = _bounds(call.attrs.indices_or_sections, shape_of(data)[axis])
-    pieces = zip(bounds, bounds[1:], strict=False)
-    slices = [relax.op.strided_slice(data, [axis], [low], [high]) for low, high in pieces]
-    return relax.Tuple([scope.emit(piece) for piece in slices])
+    pieces = [
+        scope.emit(relax.op.strided_slice(data, [axis], [low], [high]))
+        for low, high in pairwise(bounds)
+    ]
+    return relax.Tuple(pieces)
 
 
 def _bounds(sections: object, size: int) -> list[int]:

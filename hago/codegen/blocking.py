@@ -1,0 +1,53 @@
+"""How a product is cut into register tiles: a small cost model over all tiles that fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hago.codegen.intrin.dot import Dot
+
+# Registers that a sequence needs beside accumulators, B and A.
+_TEMPORARIES = {"vpmaddubsw": 2, "vpmaddwd": 1}
+_MOST_ROWS, _MOST_COLUMNS = 14, 4
+_L2 = 1 << 20  # bytes; both operands larger than this are streamed, the smaller is kept
+
+
+@dataclass(frozen=True)
+class Blocking:
+    """``rows`` x ``columns`` vectors a tile; ``columns_outer`` keeps a block of B in cache."""
+
+    rows: int
+    columns: int
+    columns_outer: bool
+
+
+def choose_blocking(
+    width: int, vectors: int, steps: int, dot: Dot, lanes: int, data_bytes: int, weight_bytes: int
+) -> Blocking:
+    """The tile with the fewest estimated cycles for rows of ``width`` and ``vectors`` columns."""
+    registers = (32 if lanes == 16 else 16) - _TEMPORARIES.get(dot.name, 0)
+    tiles = [
+        (rows, columns)
+        for columns in range(1, min(vectors, _MOST_COLUMNS) + 1)
+        for rows in range(1, min(width, _MOST_ROWS) + 1)
+        if rows * columns + columns + 1 <= registers
+    ]
+    rows, columns = min(tiles, key=lambda tile: _cycles(*tile, width, vectors, steps))
+    return Blocking(rows, columns, columns_outer=weight_bytes > min(data_bytes, _L2))
+
+
+def _cycles(rows: int, columns: int, width: int, vectors: int, steps: int) -> float:
+    """Two products and two loads a cycle; ten cycles a tile and four a vector to leave."""
+
+    def tile(r: int, c: int) -> float:
+        step = max(r * c / 2, (r + c) / 2, 4.0 if r * c < 8 else 0.0)
+        return steps * step + 10 + 4 * r * c
+
+    def along(total: int, size: int) -> list[tuple[int, int]]:
+        return [(size, total // size)] + ([(total % size, 1)] if total % size else [])
+
+    return sum(
+        tile(r, c) * row_count * column_count
+        for r, row_count in along(width, rows)
+        for c, column_count in along(vectors, columns)
+    )

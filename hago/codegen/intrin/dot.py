@@ -1,0 +1,83 @@
+"""Dot-product instructions of x86: what each computes, and the code it becomes, side by side.
+
+A row multiplies ``depth`` consecutive reduction elements of a row of A, broadcast to all lanes,
+by packed B (``[lane][depth]``) and adds the products of a lane to its accumulator:
+
+    acc[l] += sum_d a[d] * b[l, d]
+
+Intel 64 and IA-32 SDM vol. 2: VFMADD231PS, VPDPBUSD, VPMADDUBSW, VPMADDWD.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tvm import tirx as tir
+
+from hago.codegen.vector import splat
+
+Expr = tir.Expr
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One instruction (or fixed sequence).
+
+    ``data`` is the dtype of A as the kernel reads it, ``weight`` of packed B, ``accum`` of the
+    lanes; ``emit(acc, a, b, lanes)`` takes A's ``depth`` elements as one vector.
+    """
+
+    name: str
+    data: str
+    weight: str
+    accum: str
+    depth: int
+    emit: Callable[[Expr, Expr, Expr, int], Expr]
+
+
+def _broadcast(a: Expr, lanes: int, bits: int) -> Expr:
+    """``a`` (a short vector of 32 bits) in every 32-bit lane, read as ``bits``-wide integers."""
+    word = tir.Broadcast(tir.reinterpret("int32", a), lanes)
+    return tir.reinterpret(f"int{bits}x{lanes * 32 // bits}", word)
+
+
+def _call(name: str, dtype: str, *args: Expr) -> Expr:
+    return tir.call_llvm_pure_intrin(dtype, name, *args)
+
+
+def _fma(acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
+    return acc + tir.Broadcast(a, lanes) * b
+
+
+def _vpdpbusd(acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
+    bits = lanes * 32
+    name = f"llvm.x86.avx512.vpdpbusd.{bits}"
+    return _call(name, f"int32x{lanes}", acc, _broadcast(a, lanes, 8), b)
+
+
+def _vpmaddubsw(acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
+    """Pairs saturate in int16: only for weights proven to fit (``|b| <= 64``)."""
+    name = "llvm.x86.avx512.pmaddubs.w.512" if lanes == 16 else "llvm.x86.avx2.pmadd.ub.sw"
+    pairs = _call(name, f"int16x{lanes * 2}", _broadcast(a, lanes, 8), b)
+    return acc + _pair_sums(pairs, splat(1, pairs, "int16"), lanes)
+
+
+def _vpmaddwd(acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
+    return acc + _pair_sums(_broadcast(a, lanes, 16), b, lanes)
+
+
+def _pair_sums(left: Expr, right: Expr, lanes: int) -> Expr:
+    """VPMADDWD: exact, the sum of two int16 products always fits an int32."""
+    name = "llvm.x86.avx512.pmaddw.d.512" if lanes == 16 else "llvm.x86.avx2.pmadd.wd"
+    return _call(name, f"int32x{lanes}", left, right)
+
+
+# In order of preference where a machine has several.
+DOTS: tuple[Dot, ...] = (
+    Dot("vpdpbusd", "uint8", "int8", "int32", 4, _vpdpbusd),
+    Dot("vpmaddwd", "int16", "int16", "int32", 2, _vpmaddwd),
+    Dot("vfmadd", "float32", "float32", "float32", 1, _fma),
+)
+# Chosen only where the weights of a kernel are proven to be narrow.
+NARROW = Dot("vpmaddubsw", "uint8", "int8", "int32", 4, _vpmaddubsw)

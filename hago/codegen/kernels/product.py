@@ -1,0 +1,254 @@
+"""The product that convolutions and matrix multiplications share: gathered rows times packed B.
+
+    out[outer, w, g, c] = epilogue(sum_{t, k} A[base(outer) + w*pitch + tap(t) + g*gpitch + k]
+                                              * B[g, c, t, k])
+
+A is never rearranged: in NHWC the ``kw * ci`` elements of one kernel row are consecutive, so a
+convolution is a matrix product whose rows overlap in memory (an implicit GEMM).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tvm import tirx as tir
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
+
+from hago.codegen.access import flat, load_operand, store, vector
+from hago.codegen.blocking import Blocking, choose_blocking
+from hago.codegen.epilogue import Epilogue
+from hago.codegen.intrin.dot import Dot
+from hago.codegen.tile import Source, Target, accumulate, leave
+from hago.codegen.workload import Array
+
+Expr = tir.Expr
+Buffer = Any  # tirx.Buffer: has no stubs
+# (outer row, group, column vector, step) -> a packed vector of B
+WeightReader = Callable[[Expr, Expr, Expr, Expr], Expr]
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """The geometry of a product; strides in elements of A.
+
+    ``outer`` rows of ``width`` pixels; ``groups`` of ``channels`` outputs, ``group_pitch`` apart
+    in A; each output sums ``taps`` runs of ``run`` elements.
+    """
+
+    outer: int
+    width: int
+    base: Callable[[Expr], Expr]
+    row_pitch: int
+    taps: int
+    tap: Callable[[Expr], Expr]
+    run: int
+    channels: int
+    groups: int = 1
+    group_pitch: int = 0
+
+    def steps(self, dot: Dot) -> int:
+        """Packed vectors that one column of B has."""
+        return self.taps * -(-self.run // dot.depth)
+
+    def vectors(self, lanes: int) -> int:
+        """Columns of B in registers of ``lanes``."""
+        return -(-self.channels // lanes)
+
+
+def pack(weights: Array, dot: Dot, lanes: int) -> Array:
+    """``[groups, channels, taps, run]`` -> ``[groups, vectors, taps * steps, lanes, depth]``.
+
+    Channels and runs are padded with zeros.
+    """
+    groups, channels, taps, run = weights.shape
+    vectors, steps = -(-channels // lanes), -(-run // dot.depth)
+    padded = np.zeros((groups, vectors * lanes, taps, steps * dot.depth), dot.weight)
+    padded[:, :channels, :, :run] = weights
+    split = padded.reshape(groups, vectors, lanes, taps * steps, dot.depth)
+    return np.ascontiguousarray(split.transpose(0, 1, 3, 2, 4))
+
+
+def packed_shape(product: Product, dot: Dot, lanes: int) -> tuple[int, ...]:
+    return (product.groups, product.vectors(lanes), product.steps(dot), lanes, dot.depth)
+
+
+@contextmanager
+def kernel(name: str) -> Iterator[IRBuilder]:
+    """An open PrimFunc that TVM's fusion leaves alone (op_pattern 8: opaque)."""
+    with IRBuilder() as builder, T.prim_func():
+        T.func_name(name)
+        T.func_attr({"op_pattern": 8, "tirx.noalias": True})
+        yield builder
+
+
+def arguments(names: str, types: Sequence[tuple[Sequence[int], str]]) -> list[Buffer]:
+    """Parameters of the open PrimFunc, ``names`` separated by spaces, the rest numbered."""
+    known = names.split()
+    found = []
+    for number, (shape, dtype) in enumerate(types):
+        name = known[number] if number < len(known) else f"operand_{number}"
+        found.append(T.arg(name, T.Buffer(tuple(shape), dtype)))
+    return found
+
+
+def emit_product(
+    product: Product,
+    dot: Dot,
+    lanes: int,
+    epilogue: Epilogue,
+    data: Buffer,
+    weight: WeightReader,
+    operands: Sequence[Buffer],
+    output: Buffer,
+    shape: Sequence[int],
+) -> None:
+    """The loops over all tiles of ``product`` (inside an open PrimFunc).
+
+    ``data`` is flat, ``weight`` gives a packed vector, ``operands`` and
+    ``output`` are flat with logical ``shape`` [.., channels of all groups].
+    """
+    blocking = choose_blocking(
+        product.width,
+        product.vectors(lanes),
+        product.steps(dot),
+        dot,
+        lanes,
+        product.outer * product.width * product.row_pitch * np.dtype(dot.data).itemsize,
+        product.groups * product.channels * product.run * product.taps
+        * np.dtype(dot.weight).itemsize,
+    )  # fmt: skip
+    emitter = _Emitter(
+        product, dot, lanes, epilogue, data, weight, operands, output, shape, blocking
+    )
+    emitter.emit()
+
+
+@dataclass(frozen=True, eq=False)
+class _Emitter:
+    product: Product
+    dot: Dot
+    lanes: int
+    epilogue: Epilogue
+    data: Buffer
+    weight: WeightReader
+    operands: Sequence[Buffer]
+    output: Buffer
+    shape: Sequence[int]
+    blocking: Blocking
+
+    def emit(self) -> None:
+        product, blocking = self.product, self.blocking
+        row_tiles = -(-product.width // blocking.rows)
+        column_tiles = -(-product.vectors(self.lanes) // blocking.columns)
+        rows = product.outer * row_tiles
+        columns = product.groups * column_tiles
+        with T.parallel(0, rows * columns) as index:
+            if blocking.columns_outer:
+                row, column = tir.floormod(index, rows), tir.floordiv(index, rows)
+            else:
+                row, column = tir.floordiv(index, columns), tir.floormod(index, columns)
+            row, column = T.Bind(row), T.Bind(column)
+            self._rows(
+                T.Bind(tir.floordiv(row, row_tiles)),
+                T.Bind(tir.floormod(row, row_tiles)),
+                T.Bind(tir.floordiv(column, column_tiles)),
+                T.Bind(tir.floormod(column, column_tiles)),
+            )
+
+    def _rows(self, outer: Expr, row: Expr, group: Expr, column: Expr) -> None:
+        size, width = self.blocking.rows, self.product.width
+        _cut(row, width, size, lambda rows: self._columns(outer, row, group, column, rows))
+
+    def _columns(self, outer: Expr, row: Expr, group: Expr, column: Expr, rows: int) -> None:
+        size, vectors = self.blocking.columns, self.product.vectors(self.lanes)
+        _cut(
+            column, vectors, size, lambda columns: self._tile(outer, row, group, column, rows, columns)
+        )
+
+    def _tile(
+        self, outer: Expr, row: Expr, group: Expr, column: Expr, rows: int, columns: int
+    ) -> None:
+        product, lanes = self.product, self.lanes
+        first_row = row * self.blocking.rows
+        first_vector = column * self.blocking.columns
+        base = T.Bind(
+            product.base(outer) + first_row * product.row_pitch + group * product.group_pitch
+        )
+        source = Source(
+            self.data, base, product.row_pitch, product.taps, product.tap, product.run,
+            lambda c, step: self.weight(outer, group, first_vector + c, step),
+        )  # fmt: skip
+        registers = accumulate(source, self.dot, rows, columns, lanes)
+        start = T.Bind(outer * product.width + first_row)
+        channel = T.Bind(group * product.channels + first_vector * lanes)
+        self._leave(registers, start, channel, first_vector, rows, columns)
+
+    def _leave(
+        self,
+        registers: Sequence[Buffer],
+        start: Expr,
+        channel: Expr,
+        first_vector: Expr,
+        rows: int,
+        columns: int,
+    ) -> None:
+        product, lanes = self.product, self.lanes
+        target = self._target(start)
+        vectors, rest = product.vectors(lanes), product.channels % lanes
+        if rest == 0:
+            leave(registers, target, rows, columns, lanes, channel, lanes)
+            return
+        if columns == vectors or columns < self.blocking.columns:
+            leave(registers, target, rows, columns, lanes, channel, rest)
+            return
+        with T.If(first_vector + columns == vectors):
+            with T.Then():
+                leave(registers, target, rows, columns, lanes, channel, rest)
+            with T.Else():
+                leave(registers, target, rows, columns, lanes, channel, lanes)
+
+    def _target(self, start: Expr) -> Target:
+        total = self.shape[-1]
+
+        def load(number: int, row: int, channel: Expr, count: int) -> Expr:
+            operand = self.epilogue.operands[number]
+            return load_operand(
+                self.operands[number], operand, self.shape, start + row, channel, count
+            )
+
+        def write(value: Expr, row: int, channel: Expr, count: int) -> None:
+            store(self.output, value, (start + row) * total + channel, count)
+
+        return Target(self.epilogue, load, write)
+
+
+def _cut(index: Expr, total: int, size: int, body: Callable[[int], None]) -> None:
+    """``body(size)``, and for the last piece ``body(total % size)``."""
+    rest = total % size
+    if rest == 0 or total < size:
+        body(size if rest == 0 else rest)
+        return
+    with T.If(index < total // size):
+        with T.Then():
+            body(size)
+        with T.Else():
+            body(rest)
+
+
+def packed_weight(
+    buffer: Buffer, product: Product, dot: Dot, lanes: int
+) -> WeightReader:
+    """How to read constant packed weights."""
+    size = lanes * dot.depth
+    steps, vectors = product.steps(dot), product.vectors(lanes)
+    memory = flat(buffer)
+
+    def read(_: Expr, group: Expr, column: Expr, step: Expr) -> Expr:
+        return vector(memory, ((group * vectors + column) * steps + step) * size, size)
+
+    return read

@@ -1,0 +1,232 @@
+"""Which operations become the loops of a kernel, and the workload each of them is.
+
+One row an operation: it gives the :class:`Anchor`, or None where no kernel of ours computes it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from hago.codegen.workload import BatchMatmul, Conv2d, Matmul, Pool2d, Workload
+from hago.dataflow import Node
+from hago.lower.expression import Expression, Source, Value
+from hago.lower.view import View
+from hago.scheme import Array
+
+# Steps that the anchor itself needs before any epilogue (a mean's divisor).
+Prologue = Callable[[Expression, Value], Value]
+Row = Callable[[View, Node], "Anchor | None"]
+
+
+def _unchanged(expression: Expression, accumulator: Value) -> Value:
+    return accumulator
+
+
+@dataclass(frozen=True, eq=False)
+class Anchor:
+    """``workload`` on ``data`` (one tensor, or two for a product of activations) and ``weight``.
+
+    ``shape`` is the kernel's own output shape, ``accumulator`` the dtype of value 0 of the
+    epilogue; ``finish`` adds the steps that belong to the operation itself.
+    """
+
+    workload: Workload
+    data: tuple[Source, ...]
+    shape: tuple[int, ...]
+    accumulator: str
+    weight: Source | None = None
+    finish: Prologue = field(default=_unchanged)
+
+
+def find_anchor(view: View, node: Node) -> Anchor | None:
+    """The kernel that ``node`` is the loops of."""
+    row = ROWS.get(node.op)
+    return row(view, node) if row else None
+
+
+def _convolution(view: View, node: Node) -> Anchor | None:
+    weight = view.weight_of(node, 1)
+    if weight is None or str(node.call.attrs.data_layout) != "NHWC":
+        return None
+    attrs = node.call.attrs
+    data, padding, pad_code = _folded_padding(view, node)
+    (n, h, w, ci), dtype = view.type_of(data)
+    (co, kh, kw, _), weight_dtype = view.weight_type(node, 1)
+    workload = Conv2d(
+        n, h, w, ci, co, kh, kw,
+        strides=_pair(attrs.strides), padding=padding, dilation=_pair(attrs.dilation),
+        groups=int(attrs.groups), data=dtype, weight=weight_dtype, pad_code=pad_code,
+    )  # fmt: skip
+    return Anchor(workload, (data,), workload.output_shape, workload.accum, weight)
+
+
+def _folded_padding(view: View, node: Node) -> tuple[str, tuple[int, int, int, int], int]:
+    """The tensor that is read, how it is padded and with what: a pad in front is folded in."""
+    data, own = node.inputs[0], _padding(node.call.attrs.padding)
+    pad = view.node(data)
+    if pad is None or pad.op != "nn.pad" or str(pad.call.attrs.pad_mode) != "constant":
+        return data, own, 0
+    value = float(_number(pad.call.attrs.pad_value))
+    before_n, after_n, top, bottom, left, right, *channels = (
+        int(width) for width in pad.call.attrs.pad_width
+    )
+    if before_n or after_n or any(channels) or (any(own) and value != 0):
+        return data, own, 0
+    if value != 0 and pad.dtype == "float32":
+        return data, own, 0
+    outer = (top, left, bottom, right)
+    widths = [a + b for a, b in zip(outer, own, strict=True)]
+    return pad.inputs[0], (widths[0], widths[1], widths[2], widths[3]), int(value)
+
+
+def _matmul(view: View, node: Node) -> Anchor | None:
+    if 0 in node.constants:
+        return None
+    weight = view.weight_of(node, 1)
+    if weight is None:
+        return _batch_matmul(view, node)
+    shape, weight_dtype = view.weight_type(node, 1)
+    lhs, dtype = view.type_of(node.inputs[0])
+    if len(shape) != 2 or len(lhs) < 1:
+        return None
+    m = math.prod(lhs[:-1])
+    workload = Matmul(m, shape[1], shape[0], data=dtype, weight=weight_dtype)
+    return Anchor(workload, (node.inputs[0],), workload.output_shape, workload.accum, weight)
+
+
+def _batch_matmul(view: View, node: Node) -> Anchor | None:
+    if node.constants:
+        return None
+    (*batch, m, k), dtype = view.type_of(node.inputs[0])
+    right, right_dtype = view.type_of(node.inputs[1])
+    if list(right[:-2]) != batch or len(right) < 2:
+        return None
+    workload = BatchMatmul(math.prod(batch), m, right[-1], k, data=dtype, weight=right_dtype)
+    data = (node.inputs[0], node.inputs[1])
+    return Anchor(workload, data, workload.output_shape, workload.accum)
+
+
+def _max_pool(view: View, node: Node) -> Anchor | None:
+    return _pool(view, node, "max")
+
+
+def _average_pool(view: View, node: Node) -> Anchor | None:
+    anchor = _pool(view, node, "avg")
+    if anchor is None:
+        return None
+    workload = anchor.workload
+    assert isinstance(workload, Pool2d)
+    if bool(node.call.attrs.count_include_pad) or not any(workload.padding):
+        return _scaled(anchor, 1.0 / (workload.window[0] * workload.window[1]))
+    return _scaled_by(anchor, 1.0 / _window_sizes(workload))
+
+
+def _pool(view: View, node: Node, kind: str) -> Anchor | None:
+    attrs = node.call.attrs
+    if str(attrs.layout) != "NHWC" or _pair(attrs.dilation) != (1, 1):
+        return None
+    (n, h, w, c), dtype = view.type_of(node.inputs[0])
+    window, strides = _pair(attrs.pool_size), _pair(attrs.strides)
+    top, left, bottom, right = _padding(attrs.padding)
+    # ceil_mode pads what the last window lacks.
+    bottom += (node.shape[1] - 1) * strides[0] + window[0] - (h + top + bottom)
+    right += (node.shape[2] - 1) * strides[1] + window[1] - (w + left + right)
+    padding = (top, left, max(bottom, 0), max(right, 0))
+    workload = Pool2d(kind, n, h, w, c, window, strides, padding, data=dtype)
+    return Anchor(workload, (node.inputs[0],), node.shape, _pool_accumulator(kind, dtype))
+
+
+def _pool_accumulator(kind: str, dtype: str) -> str:
+    return "int32" if kind == "avg" and dtype != "float32" else dtype
+
+
+def _window_sizes(workload: Pool2d) -> Array:
+    """How many elements of the image each window covers, ``[1, oh, ow, 1]`` float32."""
+    counts = []
+    for axis, extent in enumerate((workload.h, workload.w)):
+        before, after = workload.padding[axis], workload.padding[axis + 2]
+        window, stride = workload.window[axis], workload.strides[axis]
+        first = np.arange(0, before + extent + after - window + 1, stride) - before
+        counts.append(np.minimum(first + window, extent) - np.maximum(first, 0))
+    sizes: Array = np.multiply.outer(*counts).astype(np.float32)[None, :, :, None]
+    return sizes
+
+
+def _mean(view: View, node: Node) -> Anchor | None:
+    """The mean over an image: one window of its size."""
+    anchor = _image_sum(view, node, node.inputs[0])
+    if anchor is None or node.dtype != "float32":
+        return None
+    _, h, w, _ = view.type_of(node.inputs[0])[0]
+    return _scaled(anchor, 1.0 / (h * w))
+
+
+def _sum(view: View, node: Node) -> Anchor | None:
+    """The sum over an image; of codes through their cast to int32."""
+    cast = view.node(node.inputs[0])
+    if cast is not None and cast.op == "astype" and node.dtype == "int32":
+        if view.type_of(cast.inputs[0])[1] in ("uint8", "int8"):
+            return _image_sum(view, node, cast.inputs[0])
+    return _image_sum(view, node, node.inputs[0]) if node.dtype == "float32" else None
+
+
+def _image_sum(view: View, node: Node, data: str) -> Anchor | None:
+    shape, dtype = view.type_of(data)
+    axes = sorted(int(axis) % len(shape) for axis in node.call.attrs.axis or ())
+    if len(shape) != 4 or axes != [1, 2]:
+        return None
+    n, h, w, c = shape
+    workload = Pool2d("avg", n, h, w, c, (h, w), (1, 1), data=dtype)
+    return Anchor(workload, (data,), (n, 1, 1, c), _pool_accumulator("avg", dtype))
+
+
+def _scaled(anchor: Anchor, factor: float) -> Anchor:
+    def finish(expression: Expression, total: Value) -> Value:
+        return expression.step("multiply_const", total, consts=(factor,))
+
+    return _finished(anchor, finish)
+
+
+def _scaled_by(anchor: Anchor, factors: Array) -> Anchor:
+    def finish(expression: Expression, total: Value) -> Value:
+        operand = expression.operand(factors, factors.shape, str(factors.dtype))
+        return expression.step("multiply", total, operand)
+
+    return _finished(anchor, finish)
+
+
+def _finished(anchor: Anchor, finish: Prologue) -> Anchor | None:
+    if anchor.accumulator != "float32":
+        return None
+    return Anchor(
+        anchor.workload, anchor.data, anchor.shape, anchor.accumulator, anchor.weight, finish
+    )
+
+
+def _pair(values: Any) -> tuple[int, int]:
+    first, second = (int(value) for value in values)
+    return first, second
+
+
+def _padding(values: Any) -> tuple[int, int, int, int]:
+    top, left, bottom, right = (int(value) for value in values)
+    return top, left, bottom, right
+
+
+def _number(value: Any) -> Any:
+    return getattr(value, "value", value)
+
+
+ROWS: dict[str, Row] = {
+    "nn.conv2d": _convolution,
+    "matmul": _matmul,
+    "nn.max_pool2d": _max_pool,
+    "nn.avg_pool2d": _average_pool,
+    "mean": _mean,
+    "sum": _sum,
+}

@@ -1,0 +1,200 @@
+"""Relax's elementwise operations as epilogue steps: the table where new ones are added.
+
+A row gets the expression under construction, the operation and its arguments, and returns the
+value of the result. Constants arrive as numpy arrays, shaped to broadcast against the kernel's
+output.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from tvm import relax
+
+from hago.dataflow import Node, is_constant, tensor_type
+from hago.lower.expression import Expression, Term, Value
+from hago.scheme import Array
+
+Row = Callable[[Expression, Node, Sequence[Term]], Value]
+
+# What lies in memory and in registers; everything else is left to TVM.
+DTYPES = frozenset({"float32", "int32", "uint8", "int8"})
+
+
+def is_elementwise(node: Node) -> bool:
+    """True if :func:`translate` knows ``node``."""
+    if node.op not in ROWS or node.dtype not in DTYPES:
+        return False
+    tensors = [leaf for leaf in node.call.args if isinstance(leaf, relax.Var) or is_constant(leaf)]
+    if any(tensor_type(leaf)[1] not in DTYPES for leaf in tensors):
+        return False
+    if node.op in ("quantize", "dequantize"):
+        return all(is_constant(number) for number in node.call.args[1:])
+    return node.dtype == "float32" or node.op == "astype" or _is_integer_sum(node)
+
+
+def _is_integer_sum(node: Node) -> bool:
+    return node.dtype == "int32" and node.op in INTEGER_OPS
+
+
+def translate(expression: Expression, node: Node, args: Sequence[Term]) -> Value:
+    """The value of ``node`` on ``args``, as new steps of ``expression``."""
+    return ROWS[node.op](expression, node, args)
+
+
+def value_of(expression: Expression, term: Term) -> Value:
+    """``term`` as a value: constants become operands."""
+    if isinstance(term, Value):
+        return term
+    return expression.operand(term, term.shape, str(term.dtype))
+
+
+def _scalar(term: Term) -> float | None:
+    """The number that ``term`` is, if it is one."""
+    if isinstance(term, Value) or term.size != 1:
+        return None
+    return float(term.reshape(()))
+
+
+def _step(op: str) -> Row:
+    """The operation is one step."""
+    return lambda expression, node, args: expression.step(
+        op, *(value_of(expression, arg) for arg in args)
+    )
+
+
+def _with_constant(op: str, sign: int = 1) -> Row:
+    """``op``, or ``op_const`` where the second argument (or, if ``op`` commutes, any) is a number."""
+
+    def row(expression: Expression, node: Node, args: Sequence[Term]) -> Value:
+        if node.dtype == "int32":
+            return _integer(expression, op, args)
+        left, right = args
+        if op in ("add", "multiply") and _scalar(left) is not None:
+            left, right = right, left
+        number = _scalar(right)
+        if number is None or not isinstance(left, Value):
+            return expression.step(op, *(value_of(expression, arg) for arg in (left, right)))
+        if op == "subtract":
+            return expression.step("add_const", left, consts=(-number,))
+        return expression.step(f"{op}_const", left, consts=(number,))
+
+    return row
+
+
+def _integer(expression: Expression, op: str, args: Sequence[Term]) -> Value:
+    values = [value_of(expression, arg) for arg in args]
+    return expression.step(f"{op}_int32", *values, dtype="int32")
+
+
+def _clip(expression: Expression, node: Node, args: Sequence[Term]) -> Value:
+    low, high = (float(getattr(arg.value, "value", arg.value)) for arg in node.call.args[1:3])
+    return expression.step("clip", value_of(expression, args[0]), consts=(low, high))
+
+
+def _square(expression: Expression, node: Node, args: Sequence[Term]) -> Value:
+    value = value_of(expression, args[0])
+    return expression.step("multiply", value, value)
+
+
+def _absolute(expression: Expression, node: Node, args: Sequence[Term]) -> Value:
+    value = value_of(expression, args[0])
+    return expression.step("maximum", value, expression.step("negative", value))
+
+
+def _rsqrt(expression: Expression, node: Node, args: Sequence[Term]) -> Value:
+    one = expression.operand(np.float32(1).reshape(()), (), "float32")
+    return expression.step("divide", one, expression.step("sqrt", value_of(expression, args[0])))
+
+
+def _leaky_relu(expression: Expression, node: Node, args: Sequence[Term]) -> Value:
+    """max(x, 0) + alpha min(x, 0), as max(x, 0) - alpha max(-x, 0)."""
+    value = value_of(expression, args[0])
+    negative = expression.step("relu", expression.step("negative", value))
+    scaled = expression.step("multiply_const", negative, consts=(float(node.call.attrs.alpha),))
+    return expression.step("subtract", expression.step("relu", value), scaled)
+
+
+def _gelu_tanh(expression: Expression, node: Node, args: Sequence[Term]) -> Value:
+    """x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3))."""
+    value = value_of(expression, args[0])
+    square = expression.step("multiply", value, value)
+    inner = expression.step("multiply_const", square, consts=(0.044715,))
+    inner = expression.step("multiply", expression.step("add_const", inner, consts=(1.0,)), value)
+    inner = expression.step("multiply_const", inner, consts=(2 * math.sqrt(2 / math.pi),))
+    return expression.step("multiply", value, expression.step("sigmoid", inner))
+
+
+def _cast(expression: Expression, node: Node, args: Sequence[Term]) -> Value:
+    op = "float" if node.dtype == "float32" else node.dtype
+    return expression.step(op, value_of(expression, args[0]), dtype=node.dtype)
+
+
+def _dequantize(expression: Expression, node: Node, args: Sequence[Term]) -> Value:
+    """(x - zero point) * scale, both in float32: exact differences up to 2^24."""
+    value, scale, zero_point = args
+    real = expression.step("float", value_of(expression, value))
+    if isinstance(zero_point, Value) or isinstance(scale, Value):
+        raise TypeError(f"{node.name}: scale and zero point are constants")
+    if np.any(zero_point != 0):
+        real = _apply(expression, "add", real, -zero_point.astype(np.float32))
+    return _apply(expression, "multiply", real, scale.astype(np.float32))
+
+
+def _quantize(expression: Expression, node: Node, args: Sequence[Term]) -> Value:
+    """Round half to even of x / scale, shifted by the zero point, saturated."""
+    value, scale, zero_point = args
+    real, bounds = value_of(expression, value), np.iinfo(node.dtype)
+    if isinstance(zero_point, Value) or isinstance(scale, Value):
+        raise TypeError(f"{node.name}: scale and zero point are constants")
+    limits = (float(bounds.min), float(bounds.max))
+    if scale.size == 1 and zero_point.size == 1:
+        numbers = (float(scale.reshape(())), float(zero_point.reshape(())))
+        codes = expression.step("quantize", real, consts=(*numbers, *limits))
+    else:
+        codes = _apply(expression, "multiply", real, np.float32(1) / scale.astype(np.float32))
+        codes = expression.step("round", codes)
+        codes = _apply(expression, "add", codes, zero_point.astype(np.float32))
+        codes = expression.step("clip", codes, consts=limits)
+    return expression.step(node.dtype, codes, dtype=node.dtype)
+
+
+def _apply(expression: Expression, op: str, value: Value, constant: Array) -> Value:
+    """``op`` of a value and a constant: a number in the code, or an operand."""
+    if constant.size == 1:
+        return expression.step(f"{op}_const", value, consts=(float(constant.reshape(())),))
+    return expression.step(op, value, value_of(expression, constant))
+
+
+# Operations that also have a meaning on int32 (sums and zero-point corrections).
+INTEGER_OPS = frozenset({"add", "subtract", "multiply"})
+
+ROWS: dict[str, Row] = {
+    "add": _with_constant("add"),
+    "subtract": _with_constant("subtract"),
+    "multiply": _with_constant("multiply"),
+    "divide": _with_constant("divide"),
+    "maximum": _step("maximum"),
+    "minimum": _step("minimum"),
+    "negative": _step("negative"),
+    "nn.relu": _step("relu"),
+    "clip": _clip,
+    "round": _step("round"),
+    "exp": _step("exp"),
+    "sqrt": _step("sqrt"),
+    "rsqrt": _rsqrt,
+    "sigmoid": _step("sigmoid"),
+    "tanh": _step("tanh"),
+    "erf": _step("erf"),
+    "nn.gelu": _step("gelu"),
+    "nn.gelu_tanh": _gelu_tanh,
+    "nn.silu": _step("silu"),
+    "nn.leakyrelu": _leaky_relu,
+    "square": _square,
+    "abs": _absolute,
+    "astype": _cast,
+    "dequantize": _dequantize,
+    "quantize": _quantize,
+}
