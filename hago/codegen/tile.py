@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tvm import tirx as tir
 from tvm.script.ir_builder import tirx as T
 
+from hago.codegen.access import store, vector
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.intrin.dot import Dot
 
@@ -41,26 +43,21 @@ class Source:
 def accumulate(source: Source, dot: Dot, rows: int, columns: int, lanes: int) -> list[Buffer]:
     """The products of ``rows`` x ``columns`` vectors, each in a register of its own."""
     zero = tir.Broadcast(tir.const(0, dot.accum), lanes)
-    registers = [
-        T.alloc_buffer((1,), f"{dot.accum}x{lanes}") for _ in range(rows * columns)
-    ]
+    registers = [T.alloc_buffer((lanes,), dot.accum) for _ in range(rows * columns)]
     for register in registers:
-        T.buffer_store(register, zero, [0])
+        store(register, zero, 0, lanes)
     steps = -(-source.run // dot.depth)
     with T.serial(0, source.taps) as t, T.serial(0, steps) as k:
         vectors = [source.weight(column, t * steps + k) for column in range(columns)]
         loaded = [T.Bind(vector) for vector in vectors]
         for row in range(rows):
             address = source.base + row * source.row_pitch + source.tap(t) + k * dot.depth
-            a = T.Bind(_read(source.data, address, dot.depth))
+            a = T.Bind(vector(source.data, address, dot.depth))
             for column in range(columns):
                 register = registers[row * columns + column]
-                T.buffer_store(register, dot.emit(register[0], a, loaded[column], lanes), [0])
+                total = dot.emit(vector(register, 0, lanes), a, loaded[column], lanes)
+                store(register, total, 0, lanes)
     return registers
-
-
-def _read(buffer: Buffer, address: Expr, count: int) -> Expr:
-    return buffer[tir.Ramp(address, 1, count)] if count > 1 else buffer[address]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +74,7 @@ class Target:
 
 
 def pieces(width: int) -> list[tuple[int, int]]:
-    """(offset, lanes) of the power-of-two vectors that cover ``width`` < one register."""
+    """(offset, lanes) of the power-of-two vectors that cover ``width`` elements, largest first."""
     found, offset = [], 0
     while width:
         lanes = 1 << (width.bit_length() - 1)
@@ -97,29 +94,14 @@ def leave(
 ) -> None:
     """Run the epilogue over a tile whose first channel is ``first``.
 
-    The last column vector has ``last_width`` valid channels; when that is not all lanes it goes
-    through a scratch register file in power-of-two vectors.
+    The last column vector has ``last_width`` valid channels; when that is not all lanes it
+    leaves in power-of-two vectors.
     """
     for row in range(rows):
         for column in range(columns):
-            register = registers[row * columns + column]
-            channel = first + column * lanes
-            if column < columns - 1 or last_width == lanes:
-                _apply(register[0], target, row, channel, lanes)
-            else:
-                _apply_partly(register, target, row, channel, lanes, last_width)
-
-
-def _apply(acc: Expr, target: Target, row: int, channel: Expr, lanes: int) -> None:
-    value = target.epilogue.emit(acc, lambda i: target.load(i, row, channel, lanes))
-    target.store(value, row, channel, lanes)
-
-
-def _apply_partly(
-    register: Buffer, target: Target, row: int, channel: Expr, lanes: int, width: int
-) -> None:
-    scratch = T.alloc_buffer((lanes,), target.epilogue.accumulator)
-    T.buffer_store(scratch, register[0], [tir.Ramp(0, 1, lanes)])
-    for offset, count in pieces(width):
-        index = tir.Ramp(offset, 1, count) if count > 1 else offset
-        _apply(scratch[index], target, row, channel + offset, count)
+            width = last_width if column == columns - 1 else lanes
+            for offset, count in pieces(width):
+                acc = vector(registers[row * columns + column], offset, count)
+                channel = first + column * lanes + offset
+                load = partial(target.load, row=row, channel=channel, lanes=count)
+                target.store(target.epilogue.emit(acc, load), row, channel, count)

@@ -18,6 +18,7 @@ from tvm import relax
 
 from hago.errors import ModelError
 from hago.frontend import (  # noqa: F401  (they register their converters)
+    onnx_contributed,
     onnx_convolution,
     onnx_movement,
     onnx_quantized,

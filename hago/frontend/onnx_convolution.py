@@ -104,9 +104,14 @@ def max_pool(node: Node) -> relax.Expr:
 
 
 @converts("AveragePool")
-def average_pool(node: Node, data: relax.Expr | None = None) -> relax.Expr:
-    """A mean over windows with explicit padding, of the node's input or of `data`."""
-    return _pool(node, node.input(0) if data is None else data, _AVERAGE_POOLS)
+def average_pool(node: Node) -> relax.Expr:
+    """A mean over windows with explicit padding."""
+    return average(node, node.input(0))
+
+
+def average(node: Node, data: relax.Expr) -> relax.Expr:
+    """The node's average pool applied to another tensor of the same shape."""
+    return _pool(node, data, _AVERAGE_POOLS)
 
 
 def _pool(

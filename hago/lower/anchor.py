@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hago.codegen.workload import BatchMatmul, Conv2d, Matmul, Pool2d, Workload
+from hago.codegen.workload import BatchMatmul, Conv2d, Matmul, Pool2d, RowReduce, Workload
 from hago.dataflow import Node
 from hago.lower.expression import Expression, Source, Value
 from hago.lower.view import View
@@ -138,11 +138,7 @@ def _pool(view: View, node: Node, kind: str) -> Anchor | None:
     right += (node.shape[2] - 1) * strides[1] + window[1] - (w + left + right)
     padding = (top, left, max(bottom, 0), max(right, 0))
     workload = Pool2d(kind, n, h, w, c, window, strides, padding, data=dtype)
-    return Anchor(workload, (node.inputs[0],), node.shape, _pool_accumulator(kind, dtype))
-
-
-def _pool_accumulator(kind: str, dtype: str) -> str:
-    return "int32" if kind == "avg" and dtype != "float32" else dtype
+    return Anchor(workload, (node.inputs[0],), workload.output_shape, workload.accum)
 
 
 def _window_sizes(workload: Pool2d) -> Array:
@@ -182,7 +178,33 @@ def _image_sum(view: View, node: Node, data: str) -> Anchor | None:
         return None
     n, h, w, c = shape
     workload = Pool2d("avg", n, h, w, c, (h, w), (1, 1), data=dtype)
-    return Anchor(workload, (data,), (n, 1, 1, c), _pool_accumulator("avg", dtype))
+    return Anchor(workload, (data,), workload.output_shape, workload.accum)
+
+
+def _softmax(view: View, node: Node) -> Anchor | None:
+    rank = len(node.shape)
+    if int(node.call.attrs.axis) % rank != rank - 1 or node.dtype != "float32":
+        return None
+    return _row_reduce(node, "softmax", 0.0, ())
+
+
+def _layer_norm(view: View, node: Node) -> Anchor | None:
+    rank, attrs = len(node.shape), node.call.attrs
+    axes = [int(axis) % rank for axis in attrs.axes]
+    gamma, beta = node.constants.get(1), node.constants.get(2)
+    if axes != [rank - 1] or node.dtype != "float32" or gamma is None or beta is None:
+        return None
+    return _row_reduce(node, "layer_norm", float(attrs.epsilon), (gamma, beta))
+
+
+def _row_reduce(
+    node: Node, kind: str, epsilon: float, affine: tuple[Array, ...]
+) -> Anchor | None:
+    if 0 in node.constants:
+        return None
+    rows, length = math.prod(node.shape[:-1]), node.shape[-1]
+    workload = RowReduce(kind, rows, length, epsilon)
+    return Anchor(workload, (node.inputs[0], *affine), (rows, length), "float32")
 
 
 def _scaled(anchor: Anchor, factor: float) -> Anchor:
@@ -229,4 +251,6 @@ ROWS: dict[str, Row] = {
     "nn.avg_pool2d": _average_pool,
     "mean": _mean,
     "sum": _sum,
+    "nn.softmax": _softmax,
+    "nn.layer_norm": _layer_norm,
 }

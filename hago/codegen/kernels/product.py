@@ -215,10 +215,10 @@ class _Emitter:
     def _target(self, start: Expr) -> Target:
         total = self.shape[-1]
 
-        def load(number: int, row: int, channel: Expr, count: int) -> Expr:
+        def load(number: int, row: int, channel: Expr, lanes: int) -> Expr:
             operand = self.epilogue.operands[number]
             return load_operand(
-                self.operands[number], operand, self.shape, start + row, channel, count
+                self.operands[number], operand, self.shape, start + row, channel, lanes
             )
 
         def write(value: Expr, row: int, channel: Expr, count: int) -> None:

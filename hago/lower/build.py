@@ -1,0 +1,33 @@
+"""A lowered module becomes an executable."""
+
+from __future__ import annotations
+
+import tvm
+from tvm import ir, relax
+from tvm.runtime import Executable
+
+from hago.hardware.spec import HardwareSpec
+
+
+def build(module: ir.IRModule, spec: HardwareSpec) -> Executable:
+    """The executable of a lowered ``module`` for ``spec``'s target."""
+    target = tvm.target.Target(spec.target)
+    return relax.build(module, target, relax_pipeline=_pipeline(), exec_mode="compiled")
+
+
+def _pipeline() -> tvm.transform.Pass:
+    """Relax's passes from kernel calls to a memory plan."""
+    return tvm.transform.Sequential(
+        [
+            relax.transform.ToNonDataflow(),
+            relax.transform.RemovePurityChecking(),
+            relax.transform.CallTIRRewrite(),
+            relax.transform.StaticPlanBlockMemory(),
+            relax.transform.LowerAllocTensor(),
+            relax.transform.KillAfterLastUse(),
+            relax.transform.LowerRuntimeBuiltin(),
+            relax.transform.ComputePrimValue(),
+            relax.transform.VMShapeLower(),
+            relax.transform.AttachGlobalSymbol(),
+        ]
+    )

@@ -1,0 +1,182 @@
+"""A prepared or realized module becomes kernel calls.
+
+    y = relu(conv2d(x, w) + b)   =>   y = call_tir(conv2d_relu, (x, packed w, b))
+
+What no template computes is left to TVM's legalization and fusion.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from tvm import ir, relax
+
+from hago.codegen.epilogue import Epilogue
+from hago.codegen.workload import Kernel, Machine, Workload
+from hago.dataflow import tensor_type
+from hago.hardware.spec import HardwareSpec
+from hago.lower.expression import Source
+from hago.lower.fold import fold_dequantized_weights
+from hago.lower.group import Group, find_groups
+from hago.lower.rest import lower_rest
+from hago.lower.select import build_kernel, find_template, machine_of
+from hago.lower.view import View, view_of
+from hago.rebuild import Values, rebuild, substitute
+from hago.scheme import Array
+
+# Operations that only rename the axes of memory.
+_VIEWS = frozenset({"reshape", "squeeze", "expand_dims", "flatten"})
+
+
+@dataclass(frozen=True, eq=False)
+class Packer:
+    """How the run-time argument ``source`` of weights becomes a kernel's packed weights."""
+
+    source: str
+    pack: Callable[[Array], Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Lowered:
+    """``module`` of kernel calls; ``packers`` by the name of the parameter each of them fills."""
+
+    module: ir.IRModule
+    packers: Mapping[str, Packer]
+
+
+def lower(module: ir.IRModule, spec: HardwareSpec) -> ir.IRModule:
+    """``module`` (prepared, QDQ or realized) as calls of kernels for ``spec``.
+
+    Raises BuildError if there are no kernels for the machine.
+    """
+    return lower_with_weights(module, spec, ()).module
+
+
+def lower_with_weights(
+    module: ir.IRModule, spec: HardwareSpec, weights: Iterable[str]
+) -> Lowered:
+    """The same for a module some of whose parameters, ``weights``, hold weights.
+
+    Kernels take them packed: in the lowered module a parameter for the packed form stands for
+    each.
+    """
+    machine = machine_of(spec)
+    module = fold_dequantized_weights(module)
+    view = view_of(module, weights)
+    groups = find_groups(view, lambda work: find_template(work, machine) is not None)
+    calls = _Calls(view, groups, machine)
+    called = rebuild(module, calls.rewrite, params=calls.packed_params())
+    called = relax.transform.DeadCodeElimination()(_without_unpacked(called, calls))
+    packers = {name: packer for name, (_, packer) in calls.packed.items()}
+    return Lowered(lower_rest(called, spec), packers)
+
+
+class _Calls:
+    """Replaces the last operation of each group by a call; the others become dead."""
+
+    def __init__(self, view: View, groups: Iterable[Group], machine: Machine) -> None:
+        self.view, self.machine = view, machine
+        self.groups = {group.output: group for group in groups}
+        self.kernels: dict[tuple[Workload, Epilogue], Kernel] = {}
+        self.functions: dict[tuple[Workload, Epilogue], ir.GlobalVar] = {}
+        self.packed: dict[str, tuple[relax.Var, Packer]] = {}
+        self.own_form: dict[str, relax.Expr] = {}
+        for group in self.groups.values():
+            self._prepare(group)
+
+    def packed_params(self) -> list[relax.Var]:
+        return [var for var, _ in self.packed.values()]
+
+    def rewrite(
+        self, builder: relax.BlockBuilder, binding: relax.Binding, values: Values
+    ) -> relax.Expr:
+        name = str(binding.var.name)
+        group = self.groups.get(name)
+        if group is None:
+            return substitute(binding.value, values)
+        call = builder.emit(self._call(builder, group, values), name_hint=name)
+        self.own_form[name] = call
+        shape = self.view.type_of(name)[0]
+        return call if shape == group.shape else relax.op.reshape(call, shape)
+
+    def _prepare(self, group: Group) -> None:
+        key = (group.workload, group.epilogue)
+        if key not in self.kernels:
+            self.kernels[key] = build_kernel(*key, self.machine)
+        if isinstance(group.weight, str):
+            self._pack_at_run_time(group.weight, group)
+
+    def _pack_at_run_time(self, source: str, group: Group) -> None:
+        pack = self.kernels[group.workload, group.epilogue].pack
+        assert pack is not None, group.workload
+        name = f"{source}.packed_for.{group.anchor}"
+        sample = pack(np.zeros(*self.view.type_of(source)))
+        var = relax.Var(name, relax.TensorType(sample.shape, str(sample.dtype)))
+        self.packed[name] = (var, Packer(source, pack))
+
+    def _call(self, builder: relax.BlockBuilder, group: Group, values: Values) -> relax.Expr:
+        key = (group.workload, group.epilogue)
+        kernel = self.kernels[key]
+        if key not in self.functions:
+            self.functions[key] = builder.add_func(kernel.func.without_attr("global_symbol"), kernel.name)
+        shapes = [tuple(int(extent) for extent in p.ty.shape) for p in kernel.func.params]
+        sources = [*group.data, *group.operands]
+        args = [self._argument(builder, source, values) for source in sources]
+        if group.weight is not None:
+            args.insert(len(group.data), self._weight(group, kernel))
+        shaped = [
+            _reshaped(builder, arg, shape)
+            for arg, shape in zip(args, shapes[:-1], strict=True)
+        ]
+        result = relax.TensorType(group.shape, group.epilogue.dtype)
+        return relax.call_tir(self.functions[key], shaped, result)
+
+    def _weight(self, group: Group, kernel: Kernel) -> relax.Expr:
+        if isinstance(group.weight, str):
+            return self.packed[f"{group.weight}.packed_for.{group.anchor}"][0]
+        assert kernel.pack is not None and group.weight is not None
+        return _constant(kernel.pack(group.weight))
+
+    def _argument(
+        self, builder: relax.BlockBuilder, source: Source, values: Values
+    ) -> relax.Expr:
+        """The expression of ``source``: of the memory that it views, if it is a view."""
+        if not isinstance(source, str):
+            return _constant(source)
+        node = self.view.node(source)
+        while node is not None and node.op in _VIEWS and source not in self.own_form:
+            source = node.inputs[0]
+            node = self.view.node(source)
+        return self.own_form.get(source, values[source])
+
+
+def _reshaped(
+    builder: relax.BlockBuilder, expr: relax.Expr, shape: tuple[int, ...]
+) -> relax.Expr:
+    """A view of ``expr`` under ``shape``."""
+    own = tensor_type(expr)[0]
+    if own == shape:
+        return expr
+    assert math.prod(own) == math.prod(shape), f"{own} is no {shape}"
+    return builder.emit(relax.op.reshape(expr, shape))
+
+
+def _constant(value: Array) -> relax.Expr:
+    """A constant of the array's own dtype (``relax.const`` alone narrows 64-bit ones)."""
+    return relax.const(np.ascontiguousarray(value).reshape(value.shape), str(value.dtype))
+
+
+def _without_unpacked(module: ir.IRModule, calls: _Calls) -> ir.IRModule:
+    """``main`` without the parameters that only packed weights stand for now."""
+    replaced = {packer.source for _, packer in calls.packed.values()}
+    if not replaced:
+        return module
+    main = relax.transform.DeadCodeElimination()(module)["main"]
+    params = [param for param in main.params if str(param.name) not in replaced]
+    function = relax.Function(params, main.body, main.ret_ty, attrs=main.attrs)
+    result = module.clone()
+    result["main"] = function
+    return result

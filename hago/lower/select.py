@@ -1,0 +1,102 @@
+"""Which template computes a workload on a machine: a table, the preferred row first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hago.codegen.epilogue import Epilogue
+from hago.codegen.kernels.batch_matmul import build_batch_matmul
+from hago.codegen.kernels.conv import build_conv
+from hago.codegen.kernels.depthwise import build_depthwise
+from hago.codegen.kernels.elementwise import build_elementwise
+from hago.codegen.kernels.matmul import build_matmul
+from hago.codegen.kernels.pool import build_pool
+from hago.codegen.kernels.reduce import build_row_reduce
+from hago.codegen.select import choose_dot
+from hago.codegen.workload import (
+    BatchMatmul,
+    Conv2d,
+    Elementwise,
+    Kernel,
+    Machine,
+    Matmul,
+    Pool2d,
+    RowReduce,
+    Workload,
+)
+from hago.errors import BuildError
+from hago.hardware.spec import HardwareSpec
+
+# How wide a vector register is, by CPU feature, the widest first.
+_VECTOR_BYTES = (("avx512f", 64), ("avx2", 32))
+
+
+@dataclass(frozen=True)
+class Template:
+    """``build`` makes kernels for workloads of ``kind`` where ``applies``."""
+
+    kind: type
+    applies: Callable[[Any, Machine], bool]
+    build: Callable[[Any, Epilogue, Machine], Kernel]
+
+
+def machine_of(spec: HardwareSpec) -> Machine:
+    """What templates may use on ``spec``. Raises BuildError for machines that are not x86."""
+    for feature, size in _VECTOR_BYTES:
+        if feature in spec.features:
+            rows = frozenset(row.intrinsic for row in spec.ops if row.intrinsic)
+            return Machine(size, rows)
+    raise BuildError(
+        f"{spec.name}: no code generation for this machine",
+        fact=f"its features are {', '.join(spec.features) or 'unknown'}",
+        source="kernels exist for x86 with AVX2 or AVX-512 only",
+        way_out="Choose an x86 specification, or stop after realize and use the interpreter.",
+    )
+
+
+def find_template(workload: Workload, machine: Machine) -> Template | None:
+    """The preferred template for ``workload``; None if TVM has to compute it."""
+    return next(
+        (
+            template
+            for template in TEMPLATES
+            if isinstance(workload, template.kind) and template.applies(workload, machine)
+        ),
+        None,
+    )
+
+
+def build_kernel(workload: Workload, epilogue: Epilogue, machine: Machine) -> Kernel:
+    """The kernel of ``workload`` with ``epilogue``, which must have a template."""
+    template = find_template(workload, machine)
+    assert template is not None, workload
+    return template.build(workload, epilogue, machine)
+
+
+def _has_dot(workload: Conv2d | Matmul | BatchMatmul, machine: Machine) -> bool:
+    try:
+        choose_dot(workload, machine)
+    except BuildError:
+        return False
+    return True
+
+
+def _is_depthwise(workload: Conv2d, machine: Machine) -> bool:
+    return workload.is_depthwise
+
+
+def _always(workload: Workload, machine: Machine) -> bool:
+    return True
+
+
+TEMPLATES: tuple[Template, ...] = (
+    Template(Conv2d, _is_depthwise, build_depthwise),
+    Template(Conv2d, _has_dot, build_conv),
+    Template(Matmul, _has_dot, build_matmul),
+    Template(BatchMatmul, _has_dot, build_batch_matmul),
+    Template(Pool2d, _always, build_pool),
+    Template(RowReduce, _always, build_row_reduce),
+    Template(Elementwise, _always, build_elementwise),
+)
