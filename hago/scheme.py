@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from hago.float8 import FORMATS, decode_float8, encode_float8
+
 Kind = Literal["int", "uint", "float", "bfloat", "float8_e4m3", "float8_e5m2"]
 Array = npt.NDArray[np.generic]
 Floats = npt.NDArray[np.float32]
@@ -179,9 +181,7 @@ class TensorQuant:
         """Codes of ``real``: divided by the scale, rounded half to even, shifted, saturated."""
         scale, zero_point = self._spread(real.shape)
         if not self.scheme.dtype.is_integer:
-            from hago.float8 import encode_float8
-
-            return encode_float8(real / scale, self.scheme.dtype)
+            return encode_float8(real / scale, self.scheme.dtype.kind)
         low, high = self.scheme.dtype.code_range
         codes = np.rint(real / scale).astype(np.float64) + zero_point
         return np.clip(codes, low, high).astype(self.scheme.dtype.storage)
@@ -190,9 +190,7 @@ class TensorQuant:
         """The float32 values that ``codes`` stand for."""
         scale, zero_point = self._spread(codes.shape)
         if not self.scheme.dtype.is_integer:
-            from hago.float8 import decode_float8
-
-            return (decode_float8(codes, self.scheme.dtype) * scale).astype(np.float32)
+            return (decode_float8(codes, self.scheme.dtype.kind) * scale).astype(np.float32)
         return ((codes.astype(np.int32) - zero_point).astype(np.float32) * scale).astype(np.float32)
 
     def _spread(self, shape: tuple[int, ...]) -> tuple[Floats, npt.NDArray[np.int32]]:
@@ -221,8 +219,7 @@ def fill_scheme(scheme: QuantScheme, low: Array, high: Array) -> TensorQuant:
     high = np.maximum(np.asarray(high, np.float64), 0.0)
     largest = np.maximum(-low, high)
     if not scheme.dtype.is_integer:
-        top = {"float8_e4m3": 448.0, "float8_e5m2": 57344.0}[scheme.dtype.kind]
-        scale = _positive(largest / top)
+        scale = _positive(largest / FORMATS[scheme.dtype.kind].largest)
         return TensorQuant(scheme, scale, np.zeros(scale.shape, np.int32))
     first, last = scheme.dtype.code_range
     if scheme.symmetric:

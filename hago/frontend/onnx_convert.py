@@ -20,6 +20,7 @@ from hago.errors import ModelError
 from hago.frontend import (  # noqa: F401  (they register their converters)
     onnx_contributed,
     onnx_convolution,
+    onnx_deconvolution,
     onnx_movement,
     onnx_quantized,
     onnx_standard,

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from tvm import relax
 
 from hago.frontend.onnx_node import Node, NotConvertible, constant, constant_of, converts
-from hago.frontend.onnx_operators import tvm_converter
 
 
 @dataclass(frozen=True)
@@ -136,9 +135,3 @@ def _pool(
 def global_max_pool(node: Node) -> relax.Expr:
     """The maximum over all spatial axes, which stay with size 1."""
     return relax.op.max(node.input(0), axis=list(range(2, len(node.shape(0)))), keepdims=True)
-
-
-@converts("ConvTranspose")
-def transposed_convolution(node: Node) -> relax.Expr | tuple[relax.Expr, ...]:
-    """TVM's conversion, the bias reshaped at once."""
-    return tvm_converter("ConvTranspose")(node)

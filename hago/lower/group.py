@@ -64,10 +64,15 @@ def find_groups(view: View, supports: Supports = lambda workload: True) -> tuple
 
 
 def is_inlined(view: View, node: Node) -> bool:
-    """True for what each reader computes for itself: real values of 8-bit codes."""
-    if node.op != "dequantize" or not is_elementwise(node):
+    """True for what each reader computes for itself: 8-bit codes as real values or wider."""
+    if node.op not in ("dequantize", "astype") or not is_elementwise(node):
         return False
     return view.type_of(node.inputs[0])[1] in ("uint8", "int8")
+
+
+def _is_inlined_name(view: View, name: str) -> bool:
+    node = view.node(name)
+    return node is not None and is_inlined(view, node)
 
 
 def _materialised(
@@ -99,6 +104,8 @@ def _grow(
         return None
     candidates = _candidates(view, node, anchor, taken)
     for output in reversed(candidates):
+        if _is_inlined_name(view, output):
+            continue
         members = _closed(view, node.name, output, candidates)
         if members is not None:
             return _group(view, node, anchor, members, output)
@@ -123,8 +130,7 @@ def _tensor_inputs(node: Node) -> list[str]:
 
 def _source_of(view: View, name: str) -> str:
     """``name``, or the codes behind it if its real value is inlined."""
-    node = view.node(name)
-    return node.inputs[0] if node is not None and is_inlined(view, node) else name
+    return view.nodes[name].inputs[0] if _is_inlined_name(view, name) else name
 
 
 def _candidates(
@@ -176,10 +182,9 @@ def _closed(view: View, anchor: str, output: str, candidates: list[str]) -> list
         if name in needed:
             continue
         needed.add(name)
-        node = view.node(name)
-        assert node is not None
         if name != anchor:
-            pending.extend(source for source in node.inputs if source in candidates)
+            sources = view.nodes[name].inputs
+            pending.extend(source for source in sources if source in candidates)
     if any(not view.users[name] <= needed for name in needed - {output}):
         return None
     return [name for name in candidates if name in needed]
@@ -195,9 +200,7 @@ def _group(view: View, node: Node, anchor: Anchor, members: list[str], output: s
     else:
         values[node.name] = anchor.finish(expression, expression.accumulator)
     for name in members[1:]:
-        member = view.node(name)
-        assert member is not None
-        values[name] = _translated(view, member, anchor, expression, values)
+        values[name] = _translated(view, view.nodes[name], anchor, expression, values)
     epilogue, operands = expression.finish(values[output])
     return Group(
         anchor=node.name,
@@ -220,9 +223,8 @@ def _translated(
             return _constant(node, arg, anchor.shape)
         if name in values:
             return values[name]
-        source = view.node(name)
-        if source is not None and is_inlined(view, source):
-            return _translated(view, source, anchor, expression, values)
+        if _is_inlined_name(view, name):
+            return _translated(view, view.nodes[name], anchor, expression, values)
         shape, dtype = view.type_of(name)
         fitted = fitted_shape(shape, node.shape, anchor.shape)
         assert fitted is not None, f"{name} does not fit {node.name}"

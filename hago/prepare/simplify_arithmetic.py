@@ -2,7 +2,7 @@
 
 c + x => x + c      c * x => x * c      x - c => x + (-c)      x / c => x * (1 / c)
 power(x, 2), square(x) => x * x      power(x, 0.5) => sqrt(x)
-maximum(x, 0) => relu(x)      relu6(x) => clip(x, 0, 6)
+maximum(x, 0) => relu(x)      clip(x, 0, 6) => clip(x, 0.0, 6.0)
 minimum(maximum(x, a), b) => clip(x, a, b)
 a constant of one element => a scalar;  [1, 1, C] beside a tensor => [C]
 """
@@ -107,8 +107,12 @@ def _square(call: relax.Call, scope: Scope) -> relax.Expr | None:
     return relax.op.multiply(call.args[0], call.args[0])
 
 
-def _relu6(call: relax.Call, scope: Scope) -> relax.Expr | None:
-    return relax.op.clip(call.args[0], 0.0, 6.0)
+def _clip(call: relax.Call, scope: Scope) -> relax.Expr | None:
+    """relu6 is written ``clip(x, 0, 6)`` with integers, which would be another attribute."""
+    bounds = [bound.value for bound in call.args[1:]]
+    if dtype_of(call) != "float32" or all(isinstance(bound, float) for bound in bounds):
+        return None
+    return relax.op.clip(call.args[0], *(float(bound) for bound in bounds))
 
 
 def _maximum(call: relax.Call, scope: Scope) -> relax.Expr | None:
@@ -138,7 +142,7 @@ _RULES: dict[str, Rule] = {
     "divide": _divide,
     "power": _power,
     "square": _square,
-    "nn.relu6": _relu6,
+    "clip": _clip,
     "maximum": _maximum,
     "minimum": _minimum,
 }

@@ -10,7 +10,7 @@ from itertools import pairwise
 import tvm
 from tvm import relax
 
-from hago.prepare.expression import integers, is_call, shape_of
+from hago.prepare.expression import integers, is_call, rank_of, shape_of
 from hago.prepare.rewrite import Scope, rewrite
 
 
@@ -22,7 +22,8 @@ def split_to_slices(module: tvm.IRModule) -> tvm.IRModule:
 def _slice(call: relax.Call, scope: Scope) -> relax.Expr | None:
     if not is_call(call, "split"):
         return None
-    data, axis = call.args[0], int(call.attrs.axis)
+    data = call.args[0]
+    axis = int(call.attrs.axis) % rank_of(data)
     bounds = _bounds(call.attrs.indices_or_sections, shape_of(data)[axis])
     pieces = [
         scope.emit(relax.op.strided_slice(data, [axis], [low], [high]))

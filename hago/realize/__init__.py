@@ -3,5 +3,6 @@
 from hago.realize.insert import insert_qdq
 from hago.realize.integerize import integerize
 from hago.realize.interpret import interpret
+from hago.realize.realize import realize, realize_qdq
 
-__all__ = ["insert_qdq", "integerize", "interpret"]
+__all__ = ["insert_qdq", "integerize", "interpret", "realize", "realize_qdq"]

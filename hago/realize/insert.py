@@ -78,4 +78,6 @@ def _quantized_constant(
     codes = model.weights.get(edge)
     if codes is None:
         codes = quant.encode(constant_value(leaf).astype(np.float32))
+    if not quant.scheme.dtype.is_integer:
+        return relax.const(quant.decode(codes))
     return emit(builder, dequantize(relax.const(codes), quant), f"{dst}_weight")

@@ -251,6 +251,11 @@ def _wide_binary(function: Callable[..., Any]) -> Meaning:
     return _plain(lambda a, b: function(wide(a), wide(b)))
 
 
+def _log(data: Array) -> Array:
+    with np.errstate(divide="ignore"):  # log(0) is -inf, as in C
+        return np.log(data)
+
+
 def _axes(call: relax.Call) -> tuple[int, ...] | None:
     return tuple(int(axis) for axis in call.attrs.axes) if call.attrs.axes else None
 
@@ -290,7 +295,7 @@ MEANINGS: dict[str, Meaning] = {
     "tanh": _plain(np.tanh),
     "erf": _plain(special.erf),
     "exp": _plain(np.exp),
-    "log": _plain(np.log),
+    "log": _plain(_log),
     "sqrt": _plain(np.sqrt),
     "rsqrt": _plain(lambda x: 1 / np.sqrt(x)),
     "round": _plain(np.rint),

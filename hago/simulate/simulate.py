@@ -5,7 +5,7 @@
 
 so that a search over strategies, or a method that moves scales and weights, builds once
 (HAGO, arXiv 2103.14949, section 3.3). An edge that stays float32 gets numbers whose rounding is
-exact for float32 (:data:`PASS_THROUGH`).
+exact for float32 (:data:`PASS_THROUGH`, :data:`PASS_FLOAT`).
 """
 
 from __future__ import annotations
@@ -19,13 +19,17 @@ from tvm import ir, relax
 from hago.annotate.constants import constant_edges
 from hago.dataflow import flat_args
 from hago.errors import StrategyError
+from hago.float8 import FORMATS, Float8
 from hago.graph import Edge, QuantGraph, QuantModel
+from hago.realize.qdq import round_to_mantissa
 from hago.rebuild import Values, rebuild, substitute, with_leaves
 from hago.scheme import Array, TensorQuant
 
-NUMBERS = ("scale", "zero_point", "low", "high")
+NUMBERS = ("scale", "shift", "low", "high")
 # x / 2^-60 has no fraction bits left for any |x| >= 2^-37, and is off by 2^-61 at most below.
 PASS_THROUGH = (2.0**-60, 0.0, -np.inf, np.inf)
+# A float with 30 bits of mantissa holds every float32.
+PASS_FLOAT = (1.0, 30.0, -np.inf, np.inf)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,13 +60,21 @@ class Simulation:
                     fact=f"both read the codes of {edge.src}",
                     way_out="Give tied edges one scheme.",
                 )
-            values = _numbers(model.quants[edge]) if edge in model.strategy else PASS_THROUGH
+            values = _numbers(model.quants[edge]) if edge in model.strategy else self._pass(edge)
             names = (f"{slot}.{number}" for number in NUMBERS)
             found.update(zip(names, (np.float32(v) for v in values), strict=True))
         floats = constant_edges(self.graph)
         for edge, name in self.weights.items():
             found[name] = _fake_quantized(model, edge, floats[edge])
         return found
+
+    def _pass(self, edge: Edge) -> tuple[float, float, float, float]:
+        return PASS_FLOAT if _format(self.graph, edge) else PASS_THROUGH
+
+
+def _format(graph: QuantGraph, edge: Edge) -> Float8 | None:
+    """The 8-bit float that the slot of ``edge`` rounds to; None where it rounds to integers."""
+    return FORMATS.get(graph.choices[edge][0].dtype.kind)
 
 
 def simulate(graph: QuantGraph) -> Simulation:
@@ -77,7 +89,8 @@ def simulate(graph: QuantGraph) -> Simulation:
     }
     for edge, name in weights.items():
         params[name] = relax.Var(name, relax.TensorType(constants[edge].shape, "float32"))
-    rewrite = _Rewrite(slots, weights, params)
+    formats = {slot: _format(graph, edge) for edge, slot in slots.items()}
+    rewrite = _Rewrite(slots, weights, params, formats)
     module = rebuild(graph.module, rewrite, params=list(params.values()))
     return Simulation(graph, module, slots, weights)
 
@@ -100,8 +113,9 @@ class _Rewrite:
         slots: Mapping[Edge, str],
         weights: Mapping[Edge, str],
         params: Mapping[str, relax.Var],
+        formats: Mapping[str, Float8 | None],
     ) -> None:
-        self.slots, self.weights, self.params = slots, weights, params
+        self.slots, self.weights, self.params, self.formats = slots, weights, params, formats
         self.by_place = {(e.dst, e.arg): e for e in (*slots, *weights)}
         self.done: dict[str, relax.Expr] = {}
 
@@ -122,16 +136,34 @@ class _Rewrite:
 
     def _fake(self, builder: relax.BlockBuilder, slot: str, real: relax.Expr) -> relax.Expr:
         if slot not in self.done:
-            scale, zero_point, low, high = (self.params[f"{slot}.{n}"] for n in NUMBERS)
-            codes = builder.emit(relax.op.round(builder.emit(relax.op.divide(real, scale))))
-            codes = builder.emit(relax.op.add(codes, zero_point))
-            codes = builder.emit(relax.op.maximum(builder.emit(relax.op.minimum(codes, high)), low))
-            codes = builder.emit(relax.op.subtract(codes, zero_point))
-            self.done[slot] = builder.emit(relax.op.multiply(codes, scale))
+            scale, shift, low, high = (self.params[f"{slot}.{n}"] for n in NUMBERS)
+            value = builder.emit(relax.op.divide(real, scale))
+            form = self.formats[slot]
+            if form is None:
+                rounded = _round_to_integers(builder, value, shift, low, high)
+            else:
+                rounded = round_to_mantissa(builder, value, shift, form.min_exponent, low, high)
+            self.done[slot] = builder.emit(relax.op.multiply(builder.emit(rounded), scale))
         return self.done[slot]
 
 
+def _round_to_integers(
+    builder: relax.BlockBuilder,
+    value: relax.Expr,
+    zero_point: relax.Expr,
+    low: relax.Expr,
+    high: relax.Expr,
+) -> relax.Expr:
+    codes = builder.emit(relax.op.add(builder.emit(relax.op.round(value)), zero_point))
+    codes = builder.emit(relax.op.maximum(builder.emit(relax.op.minimum(codes, high)), low))
+    return relax.op.subtract(codes, zero_point)
+
+
 def _numbers(quant: TensorQuant) -> tuple[float, float, float, float]:
+    """Scale, zero point (of 8-bit floats: bits of the mantissa) and bounds of the codes."""
+    form = FORMATS.get(quant.scheme.dtype.kind)
+    if form is not None:
+        return float(quant.scale), float(form.mantissa), -form.largest, form.largest
     low, high = quant.scheme.dtype.code_range
     return float(quant.scale), float(quant.zero_point), float(low), float(high)
 

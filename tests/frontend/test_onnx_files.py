@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from tests.onnx_models import node, normal, operators, save
 
 from hago.errors import ModelError
 from hago.frontend.onnx import import_onnx
+from tests.onnx_models import node, normal, operators, save
 
 
 @pytest.fixture

@@ -62,6 +62,16 @@ def test_a_residual_is_an_operand_of_the_last_convolution():
     assert [operand.shape for operand in group.epilogue.operands] == [(2, 8, 8, 4)]
 
 
+def test_a_group_ends_at_codes_and_readers_compute_their_real_values():
+    module = residual_network()
+    qdq = insert_qdq(quantized(module, machine(), input_for(module)))
+    groups = groups_of(qdq)
+    first = next(g for g in groups if g.anchor == "conv2d")
+    residual = next(g for g in groups if g.anchor == "conv2d_1")
+    assert first.epilogue.dtype == "uint8"
+    assert first.output in [source for source in residual.operands if isinstance(source, str)]
+
+
 def test_broadcast_growth_ends_a_group():
     b = Builder(1, 8, 8, 4)
     mean = b.emit("mean", relax.op.mean(b.input, [1, 2], keepdims=True))

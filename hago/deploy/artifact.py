@@ -1,0 +1,100 @@
+"""Writes an artifact folder so that it is complete or absent."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from hago.deploy.manifest import Manifest
+from hago.errors import BuildError
+
+LIBRARY = "model.so"
+MANIFEST = "manifest.json"
+
+
+def check_output(folder: Path) -> None:
+    """Raises BuildError where an artifact cannot be written; call it before the long work.
+
+    A folder that exists must be empty or an artifact (which is then replaced).
+    """
+    if folder.exists() and not folder.is_dir():
+        raise BuildError(f"{folder}: is a file", way_out="Give a folder with -o.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+        raise BuildError(
+            f"{folder}: not empty, and not an artifact",
+            fact="hago replaces only folders that it wrote",
+            way_out="Give another folder with -o, or empty this one.",
+        )
+    shutil.rmtree(_scratch_beside(folder))
+
+
+def write_artifact(folder: Path, export: Callable[[Path], None], manifest: Manifest) -> Path:
+    """Writes model.so (by ``export``) and manifest.json to ``folder``; the folder's path.
+
+    Both are written to a folder beside it, which is renamed when complete. Raises BuildError where
+    that is impossible; what ``export`` raises passes, and nothing is left behind.
+    """
+    check_output(folder)
+    scratch = _scratch_beside(folder)
+    try:
+        export(scratch / LIBRARY)
+        digest = file_digest(scratch / LIBRARY)
+        text = replace(manifest, library_sha256=digest).to_text()
+        (scratch / MANIFEST).write_text(text, encoding="utf-8")
+        _replace(scratch, folder)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return folder
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _scratch_beside(folder: Path) -> Path:
+    """A new hidden folder on the same file system as ``folder``, with ordinary permissions."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        prefix = f".{folder.name}."
+        scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent.resolve()))
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    scratch.chmod(0o777 & ~_umask())
+    return scratch
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _replace(scratch: Path, folder: Path) -> None:
+    """Puts ``scratch`` where ``folder`` is: no moment at which a half-written folder is there."""
+    if folder.is_dir() and any(folder.iterdir()):
+        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent.resolve()))
+        folder.rename(old / "replaced")
+        scratch.rename(folder)
+        shutil.rmtree(old)
+        return
+    scratch.rename(folder)
+
+
+def _unwritable(folder: Path, error: OSError) -> BuildError:
+    return BuildError(
+        f"{folder}: cannot be written",
+        fact=str(error),
+        way_out="Give a folder with -o that you may write to.",
+    )

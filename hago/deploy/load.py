@@ -1,0 +1,125 @@
+"""An artifact folder as a Python callable on numpy arrays."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hago.deploy.artifact import LIBRARY, file_digest
+from hago.deploy.cpu import check_cpu, cpu_features
+from hago.deploy.manifest import Manifest, read_manifest
+from hago.deploy.runtime import load_runtime, set_threads
+from hago.errors import BuildError, DataError
+from hago.sample import Sample, TensorSpec, check_names, fit_array
+from hago.scheme import Array
+
+_ALIGNMENT = 64  # bytes: TVM's kernels assume it of every buffer (tvm::runtime::kAllocAlignment)
+_CPU, _POOLED = 1, 2  # DLDeviceType::kDLCPU, tvm::runtime::vm::AllocatorType::kPooled
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A loaded artifact. Calls from several threads take turns."""
+
+    manifest: Manifest
+    _main: Callable[..., Any]
+    _keep_alive: tuple[object, ...]  # the library must outlive its functions
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return self.manifest.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        return self.manifest.outputs
+
+    def run(self, sample: Sample) -> dict[str, Array]:
+        """The outputs by name, for the inputs by name.
+
+        Raises DataError for a missing or unknown input, a wrong shape or dtype.
+        """
+        check_names(sample, self.inputs, "the model's inputs")
+        arrays = [fit_array(sample[spec.name], spec, "the call") for spec in self.inputs]
+        names = (spec.name for spec in self.outputs)
+        return dict(zip(names, self._invoke(arrays), strict=True))
+
+    def __call__(self, *args: object, **named: object) -> Array | tuple[Array, ...]:
+        """The output, or the tuple of outputs, for inputs by position or by name."""
+        if len(args) > len(self.inputs):
+            taken = ", ".join(map(str, self.inputs))
+            raise DataError(f"{len(args)} inputs were given", fact=f"the model takes {taken}")
+        sample: dict[str, Any] = {
+            spec.name: value for spec, value in zip(self.inputs, args, strict=False)
+        }
+        for name in named:
+            if name in sample:
+                raise DataError(f"input '{name}' was given twice", fact="by position and by name")
+        results = tuple(self.run({**sample, **named}).values())
+        return results[0] if len(results) == 1 else results
+
+    def _invoke(self, arrays: list[Array]) -> list[Array]:
+        ffi = load_runtime()
+        tensors = [ffi.from_dlpack(_aligned(array)) for array in arrays]
+        with self._lock:
+            result = self._main(*tensors)
+        results = [result] if isinstance(result, ffi.Tensor) else list(result)
+        return [np.from_dlpack(tensor) for tensor in results]
+
+
+def load(folder: str | Path, threads: int = 1) -> Model:
+    """The model of the artifact in ``folder``, whose kernels use ``threads`` threads.
+
+    Raises BuildError where the folder is no artifact, is damaged, or was built for a CPU with
+    features that this one lacks.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    check_cpu(manifest.machine, str(folder), cpu_features())
+    library = folder / LIBRARY
+    _check_library(library, manifest)
+    set_threads(threads)
+    executable, machine = _start(library)
+    return Model(manifest, machine["main"], (executable, machine))
+
+
+def _check_library(library: Path, manifest: Manifest) -> None:
+    try:
+        found = file_digest(library)
+    except OSError as error:
+        raise _damaged(library, str(error)) from error
+    if found != manifest.library_sha256:
+        raise _damaged(library, "it is not the library that the manifest describes (SHA-256)")
+
+
+def _start(library: Path) -> tuple[Any, Any]:
+    """The library and a virtual machine of it on the CPU."""
+    ffi = load_runtime()
+    try:
+        executable = ffi.load_module(str(library.resolve()))
+        machine = executable["vm_load_executable"]()
+        # One pair of device and allocator for the model, one for its shape functions.
+        machine["vm_initialization"](_CPU, 0, _POOLED, _CPU, 0, _POOLED)
+    except (RuntimeError, ValueError, AttributeError) as error:
+        raise _damaged(library, str(error)) from error
+    return executable, machine
+
+
+def _damaged(library: Path, fact: str) -> BuildError:
+    return BuildError(f"{library}: damaged", fact=fact, way_out="Compile the model again.")
+
+
+def _aligned(array: Array) -> Array:
+    """``array``, or a copy that is aligned and writable as TVM wants its arguments."""
+    if array.ctypes.data % _ALIGNMENT == 0 and array.flags.writeable:
+        return array
+    buffer = np.empty(array.nbytes + _ALIGNMENT, np.uint8)
+    start = -buffer.ctypes.data % _ALIGNMENT
+    copy = buffer[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    np.copyto(copy, array)
+    return copy

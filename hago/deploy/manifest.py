@@ -1,0 +1,126 @@
+"""manifest.json: what an artifact is, needs and was measured to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hago.errors import BuildError
+from hago.report import EdgeReport
+from hago.sample import TensorSpec
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The machine an artifact was built for.
+
+    ``features`` are in /proc/cpuinfo's words; ``digest`` is that of the hardware specification.
+    """
+
+    name: str
+    digest: str
+    features: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The contents of manifest.json.
+
+    ``edges`` is the strategy: each edge with its scheme, numbers and reason, those that stayed
+    float included. ``accuracy`` and ``latency_ms`` are as measured when the artifact was built.
+    ``library_sha256`` is filled when the library is written.
+    """
+
+    model: str
+    precision: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    machine: Machine
+    edges: tuple[EdgeReport, ...] = ()
+    accuracy: Mapping[str, float] = field(default_factory=dict)
+    latency_ms: Mapping[str, float] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    library_sha256: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.inputs or not self.outputs:
+            raise ValueError("a model has at least one input and one output")
+
+    def to_text(self) -> str:
+        """The JSON text, with the edges that stayed float listed once more by themselves."""
+        stayed = [edge.to_json() for edge in self.edges if edge.is_float]
+        fields = {"format": FORMAT, **asdict(self), "stayed_float": stayed}
+        return json.dumps(fields, indent=1) + "\n"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of an artifact folder. Raises BuildError where it is missing or damaged."""
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise BuildError(
+            f"{folder}: not an artifact",
+            fact="it has no manifest.json" if folder.is_dir() else "no such folder",
+            way_out="Give the folder that 'hago compile -o' wrote.",
+        )
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        found = fields["format"]
+        manifest = _from_json(fields) if found == FORMAT else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BuildError(
+            f"{path}: damaged",
+            fact=f"{type(error).__name__}: {error}",
+            way_out="Compile the model again.",
+        ) from error
+    if manifest is None:
+        raise BuildError(
+            f"{path}: format {found!r}",
+            fact=f"this hago reads format {FORMAT}",
+            way_out="Compile the model again with this version.",
+        )
+    return manifest
+
+
+def _from_json(fields: dict[str, Any]) -> Manifest:
+    return Manifest(
+        model=_text(fields["model"]),
+        precision=_text(fields["precision"]),
+        inputs=tuple(map(_tensor, fields["inputs"])),
+        outputs=tuple(map(_tensor, fields["outputs"])),
+        machine=_machine(fields["machine"]),
+        edges=tuple(map(_edge, fields["edges"])),
+        accuracy={_text(k): float(v) for k, v in fields["accuracy"].items()},
+        latency_ms={_text(k): float(v) for k, v in fields["latency_ms"].items()},
+        versions={_text(k): _text(v) for k, v in fields["versions"].items()},
+        library_sha256=_text(fields["library_sha256"]),
+    )
+
+
+def _tensor(fields: dict[str, Any]) -> TensorSpec:
+    shape = tuple(int(extent) for extent in fields["shape"])
+    return TensorSpec(_text(fields["name"]), shape, _text(fields["dtype"]))
+
+
+def _machine(fields: dict[str, Any]) -> Machine:
+    features = tuple(map(_text, fields["features"]))
+    return Machine(_text(fields["name"]), _text(fields["digest"]), features)
+
+
+def _edge(fields: dict[str, Any]) -> EdgeReport:
+    tuples = {name: _pair(fields[name]) for name in ("choices", "scale", "zero_point")}
+    return EdgeReport(**{**fields, **tuples})
+
+
+def _pair(value: list[Any] | None) -> tuple[Any, ...] | None:
+    return None if value is None else tuple(value)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"text was expected, not {value!r}")
+    return value

@@ -1,0 +1,65 @@
+"""TVM's small runtime without the compiler: two shared libraries and no Python parts of TVM.
+
+``import tvm`` takes 1 to 3 seconds and loads 150 MB of compiler; an artifact needs libtvm_ffi (from
+the package tvm_ffi) and libtvm_runtime, which is loaded here from inside the wheel of apache-tvm.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+
+from hago.errors import BuildError
+
+# libtvm_runtime_extra has the calls behind sort, top-k and random operators.
+_LIBRARIES = ("libtvm_runtime.so", "libtvm_runtime_extra.so")
+_POOL_OF_EQUAL_CORES = 1  # tvm::runtime::threading::ThreadGroup::AffinityMode::kBig
+
+
+@functools.cache
+def load_runtime() -> Any:
+    """The module ``tvm_ffi``, with TVM's runtime functions registered.
+
+    Raises BuildError where the runtime is not installed.
+    """
+    # Without this the pool pins the calling thread to one core, and all that it starts later.
+    os.environ.setdefault("TVM_BIND_THREADS", "0")
+    import tvm_ffi  # only here: it imports torch where that is installed, which takes a second
+
+    for library in _LIBRARIES:
+        ctypes.CDLL(str(_library_folder() / library), ctypes.RTLD_GLOBAL)
+    return tvm_ffi
+
+
+def _library_folder() -> Path:
+    """The folder of the wheel's shared libraries, found without importing tvm."""
+    spec = importlib.util.find_spec("tvm")
+    for root in (spec.submodule_search_locations or ()) if spec else ():
+        if (Path(root) / "lib" / _LIBRARIES[0]).is_file():
+            return Path(root) / "lib"
+    raise BuildError(
+        "TVM's runtime is not installed",
+        fact=f"no {_LIBRARIES[0]} in the package apache-tvm",
+        way_out="Install apache-tvm of the version that hago's pyproject.toml names.",
+    )
+
+
+def set_threads(count: int) -> None:
+    """Lets kernels use ``count`` threads (the calling one included) of TVM's pool.
+
+    Raises BuildError where the process may not use that many CPUs.
+    """
+    available = len(os.sched_getaffinity(0))
+    if not 1 <= count <= available:
+        raise BuildError(
+            f"{count} threads",
+            fact=f"this process may use {available} CPUs",
+            way_out=f"Give 1 to {available} with --threads.",
+        )
+    runtime = load_runtime()
+    os.environ["TVM_NUM_THREADS"] = str(count)  # TVM's upper bound: half of the CPUs by default
+    runtime.get_global_func("runtime.config_threadpool")(_POOL_OF_EQUAL_CORES, count)

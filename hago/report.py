@@ -1,0 +1,123 @@
+"""What hago tells about its work: frozen reports with a JSON form, and no decisions of their own."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+
+@dataclass(frozen=True)
+class EdgeReport:
+    """One edge of the prepared graph: what it may be, what it is, and who decided that.
+
+    ``chosen`` and ``choices`` are schemes as text, the preferred first; ``chosen`` is ``"float32"``
+    where the edge stays float. ``source`` is the row of a spec file or the rule behind ``reason``.
+    ``scale`` and ``zero_point`` are the smallest and largest over the channels. ``kernel`` is the
+    name of the kernel that reads the edge.
+    """
+
+    edge: str
+    chosen: str
+    choices: tuple[str, ...] = ()
+    reason: str = ""
+    source: str = ""
+    scale: tuple[float, float] | None = None
+    zero_point: tuple[int, int] | None = None
+    kernel: str = ""
+
+    @property
+    def is_float(self) -> bool:
+        return self.chosen == "float32"
+
+    def to_json(self) -> dict[str, Json]:
+        return _plain(self)
+
+
+@dataclass(frozen=True)
+class InspectReport:
+    """Every edge of a model on a machine, before anything is measured."""
+
+    model: str
+    hardware: str
+    edges: tuple[EdgeReport, ...]
+
+    def to_json(self) -> dict[str, Json]:
+        return _plain(self)
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One form of a model that was measured: latency in ms (median), size in bytes."""
+
+    name: str
+    latency_ms: float
+    size_bytes: int
+    accuracy: float | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        return _plain(self)
+
+
+@dataclass(frozen=True)
+class CompileReport:
+    """What ``hago compile`` made, and whether it was worth it.
+
+    ``baseline`` is hago's own float32 of the same model on the same machine. ``accuracy`` holds the
+    agreement with float that was measured on the calibration data, by name of the measure.
+    ``seconds`` is the time of each stage.
+    """
+
+    output: Path
+    model: str
+    hardware: str
+    precision: str
+    edges: tuple[EdgeReport, ...]
+    compiled: Contestant
+    baseline: Contestant | None = None
+    accuracy: Mapping[str, float] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def stayed_float(self) -> tuple[EdgeReport, ...]:
+        return tuple(edge for edge in self.edges if edge.is_float)
+
+    def to_json(self) -> dict[str, Json]:
+        return {**_plain(self), "stayed_float": [edge.to_json() for edge in self.stayed_float]}
+
+
+@dataclass(frozen=True)
+class DemoReport:
+    """The demo's table: float and quantized side by side on a labelled test set of ``images``."""
+
+    hardware: str
+    images: int
+    contestants: tuple[Contestant, ...]
+    edges: int
+    stayed_float: tuple[EdgeReport, ...]
+
+    def to_json(self) -> dict[str, Json]:
+        return _plain(self)
+
+
+def _plain(value: object) -> dict[str, Json]:
+    """A dataclass as what ``json.dump`` takes: tuples as lists, paths as text."""
+    assert dataclasses.is_dataclass(value)
+    assert not isinstance(value, type)
+    return {f.name: _jsonable(getattr(value, f.name)) for f in dataclasses.fields(value)}
+
+
+def _jsonable(value: object) -> Json:
+    if dataclasses.is_dataclass(value):
+        return _plain(value)
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    assert value is None or isinstance(value, bool | int | float | str), value
+    return value

@@ -1,0 +1,43 @@
+"""x86-64 with AVX2: Haswell to Skylake clients, Zen 1 to 3. Eight-bit products need care here.
+
+Sources: [SDM] Intel 64 and IA-32 Architectures Software Developer's Manual, vol. 2;
+[FOG] A. Fog, Instruction tables (Haswell, Skylake).
+"""
+
+from hago.hardware import f32, machine, memory, op, s7, s8, s16, s32, saturating, u8
+
+DENSE = ("conv2d", "matmul")
+MOVES = ("max_pool2d", "concat", "resize2d", "move")
+
+MACHINE = machine(
+    "x86-avx2",
+    description="x86-64 with AVX2 (Haswell and later, Zen)",
+    target={"kind": "llvm", "mcpu": "haswell"},
+    needs=("avx2", "fma"),
+    memory=memory(l1="32K", l2="256K", l3="8M", bandwidth=4.0),
+    ops=[
+        # [SDM] VPMADDUBSW adds pairs of u8 x s8 products with *saturation* in int16. Two products
+        # of 255 and -64 reach 32640 and fit 32767; with -128 they reach 65280 and saturate. So
+        # weights have 7 bits here. 32 products an instruction, then VPMADDWD and VPADDD [FOG].
+        op(DENSE, u8.asymmetric, s7.per_channel, sums_in=saturating(s16, terms=2),
+           gives=(u8, s8, f32), by="vpmaddubsw", align={"k": 4, "n": 8}, throughput=64),
+        # [SDM] VPMADDWD on widened bytes is exact for 8-bit weights, at about 0.7 of the speed.
+        op(DENSE, u8.asymmetric, s8.per_channel, sums_in=s32, gives=(u8, s8, f32), by="vpmaddwd",
+           align={"k": 2, "n": 8}, throughput=48),
+        op("batch_matmul", u8.asymmetric, s8, sums_in=s32, gives=(u8, s8, f32), by="vpmaddwd",
+           align={"k": 2, "n": 8}, throughput=48),
+        op("depthwise_conv2d", u8.asymmetric, s8.per_channel, sums_in=s32, gives=(u8, s8, f32),
+           by="vpmaddwd", throughput=8),
+        op("add", u8.asymmetric, u8.asymmetric, sums_in=s32, gives=(u8, s8, f32), by="vfmadd",
+           throughput=8),
+        op("multiply", u8.asymmetric, u8.asymmetric, sums_in=s32, gives=(u8, s8, f32),
+           by="vfmadd", throughput=8),
+        op("avg_pool2d", u8.asymmetric, sums_in=s32, gives=(u8, s8, f32), by="vfmadd",
+           throughput=8),
+        op("table", u8.asymmetric, sums_in=s32, gives=(u8, s8), by="vfmadd", throughput=1),
+        op(MOVES, u8.asymmetric, sums_in=s32, gives=(u8,), by="vfmadd", throughput=32),
+        # [FOG] two 256-bit FMA units.
+        op((*DENSE, "depthwise_conv2d", "batch_matmul"), f32, f32, sums_in=f32, gives=(f32,),
+           by="vfmadd", throughput=32),
+    ],
+)

@@ -1,0 +1,42 @@
+"""x86-64 with AVX-512 but without VNNI: Skylake-SP.
+
+Sources: [SDM] Intel 64 and IA-32 Architectures Software Developer's Manual, vol. 2;
+[OPT] Intel 64 and IA-32 Architectures Optimization Reference Manual.
+"""
+
+from hago.hardware import f32, machine, memory, op, s8, s32, u8
+
+DENSE = ("conv2d", "matmul")
+MOVES = ("max_pool2d", "concat", "resize2d", "move")
+
+MACHINE = machine(
+    "x86-avx512",
+    description="x86-64 with AVX-512, without VNNI (Skylake-SP)",
+    target={"kind": "llvm", "mcpu": "skylake-avx512"},
+    needs=("avx512f", "avx512bw", "avx512vl"),
+    # [OPT] 2.5: 32 KiB L1D, 1 MiB L2 a core; one core draws about 4 bytes a cycle from memory.
+    memory=memory(l1="32K", l2="1M", l3="32M", bandwidth=4.0),
+    ops=[
+        # [SDM] VPMADDWD multiplies signed words and adds pairs exactly in int32. Bytes are widened
+        # first, so that nothing saturates; 32 products an instruction, two a cycle [OPT 2.5].
+        op(DENSE, u8.asymmetric, s8.per_channel, sums_in=s32, gives=(u8, s8, f32), by="vpmaddwd",
+           align={"k": 2, "n": 16}, throughput=128),
+        # The right-hand side is computed, so it has one scale and no zero point.
+        op("batch_matmul", u8.asymmetric, s8, sums_in=s32, gives=(u8, s8, f32), by="vpmaddwd",
+           align={"k": 2, "n": 16}, throughput=128),
+        # One channel a lane: products are widened to 32 bits (VPMULLD).
+        op("depthwise_conv2d", u8.asymmetric, s8.per_channel, sums_in=s32, gives=(u8, s8, f32),
+           by="vpmaddwd", throughput=16),
+        op("add", u8.asymmetric, u8.asymmetric, sums_in=s32, gives=(u8, s8, f32), by="vfmadd",
+           throughput=16),
+        op("multiply", u8.asymmetric, u8.asymmetric, sums_in=s32, gives=(u8, s8, f32),
+           by="vfmadd", throughput=16),
+        op("avg_pool2d", u8.asymmetric, sums_in=s32, gives=(u8, s8, f32), by="vfmadd",
+           throughput=16),
+        op("table", u8.asymmetric, sums_in=s32, gives=(u8, s8), by="vfmadd", throughput=1),
+        op(MOVES, u8.asymmetric, sums_in=s32, gives=(u8,), by="vfmadd", throughput=64),
+        # [OPT] two 512-bit FMA units: 64 float32 operations a cycle.
+        op((*DENSE, "depthwise_conv2d", "batch_matmul"), f32, f32, sums_in=f32, gives=(f32,),
+           by="vfmadd", throughput=64),
+    ],
+)

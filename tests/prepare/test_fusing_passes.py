@@ -1,0 +1,157 @@
+"""Passes that recognise one operator in several."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from tvm import relax
+
+from hago.prepare.fuse_gelu import fuse_gelu
+from hago.prepare.fuse_layer_norm import fuse_layer_norm
+from hago.prepare.fuse_silu import fuse_silu
+from tests.onnx_models import normal
+from tests.relax_modules import assert_becomes, assert_same_meaning, assert_stays, const, module
+
+op = relax.op
+SHAPE = (2, 3, 8)
+
+
+def erf_gate(x: relax.Expr) -> relax.Expr:
+    return op.add(op.erf(op.multiply(x, const(math.sqrt(0.5)))), const(1))
+
+
+def tanh_gate(x: relax.Expr, cube: relax.Expr) -> relax.Expr:
+    inner = op.add(x, op.multiply(cube, const(0.044715)))
+    return op.add(op.tanh(op.multiply(inner, const(math.sqrt(2 / math.pi)))), const(1))
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(("x", "gate", "half"))))
+def test_gelu_is_found_in_any_order_of_its_factors(order: tuple[str, ...]) -> None:
+    def before(emit, x):
+        factors = {"x": x, "gate": emit(erf_gate(x)), "half": const(0.5)}
+        first, second, third = (factors[name] for name in order)
+        return op.multiply(op.multiply(first, second), third)
+
+    expected = module(lambda emit, x: op.nn.gelu(x), SHAPE)
+    assert_becomes(fuse_gelu, module(before, SHAPE), expected)
+
+
+CUBES = {
+    "power": lambda x: op.power(x, const(3)),
+    "products": lambda x: op.multiply(x, op.multiply(x, x)),
+}
+
+
+@pytest.mark.parametrize("cube", CUBES)
+def test_gelu_by_tanh_is_found(cube: str) -> None:
+    def before(emit, x):
+        return op.multiply(op.multiply(x, const(0.5)), tanh_gate(x, CUBES[cube](x)))
+
+    expected = module(lambda emit, x: op.nn.gelu_tanh(x), SHAPE)
+    assert_becomes(fuse_gelu, module(before, SHAPE), expected)
+
+
+NO_GELU = {
+    "another scale": lambda emit, x: op.multiply(op.multiply(x, const(0.25)), erf_gate(x)),
+    "another value": lambda emit, x: op.multiply(op.multiply(op.exp(x), const(0.5)), erf_gate(x)),
+    "no one": lambda emit, x: op.multiply(op.multiply(x, const(0.5)), op.erf(x)),
+}
+
+
+@pytest.mark.parametrize("name", NO_GELU)
+def test_what_is_no_gelu_stays(name: str) -> None:
+    assert_stays(fuse_gelu, module(NO_GELU[name], SHAPE))
+
+
+def test_silu_is_found_on_either_side() -> None:
+    expected = module(lambda emit, x: op.nn.silu(x), SHAPE)
+    for before in (
+        lambda emit, x: op.multiply(x, op.sigmoid(x)),
+        lambda emit, x: op.multiply(op.sigmoid(x), x),
+    ):
+        assert_becomes(fuse_silu, module(before, SHAPE), expected)
+    assert_stays(fuse_silu, module(lambda emit, x, y: op.multiply(x, op.sigmoid(y)), (2,), (2,)))
+
+
+def centred(emit, x, axes=(-1,)):
+    return emit(op.subtract(x, op.mean(x, list(axes), keepdims=True)))
+
+
+def deviation(c, axes=(-1,)):
+    variance = op.mean(op.multiply(c, c), list(axes), keepdims=True)
+    return op.add(variance, const(1e-5))
+
+
+ROOTS = {
+    "divided by the root": lambda c: op.divide(c, op.sqrt(deviation(c))),
+    "times the reciprocal root": lambda c: op.multiply(c, op.rsqrt(deviation(c))),
+    "times one by the root": lambda c: op.multiply(
+        c, op.divide(const(1), op.sqrt(deviation(c)))
+    ),
+}
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_layer_norm_is_found_with_its_parameters(root: str) -> None:
+    gamma, beta = normal(8, seed=1), normal(8, seed=2)
+
+    def before(emit, x):
+        normalized = ROOTS[root](centred(emit, x))
+        return op.add(op.multiply(normalized, const(gamma)), const(beta))
+
+    def expected(emit, x):
+        return op.nn.layer_norm(x, const(gamma), const(beta), [-1], float(np.float32(1e-5)))
+
+    assert_becomes(fuse_layer_norm, module(before, SHAPE), module(expected, SHAPE))
+    assert_same_meaning(fuse_layer_norm, module(before, SHAPE), terms=16)
+
+
+def test_layer_norm_over_two_axes_is_found() -> None:
+    def before(emit, x):
+        c = centred(emit, x, (1, 2))
+        return op.divide(c, op.sqrt(deviation(c, (1, 2))))
+
+    def expected(emit, x):
+        one, zero = const(np.ones((3, 8))), const(np.zeros((3, 8)))
+        return op.nn.layer_norm(x, one, zero, [-2, -1], float(np.float32(1e-5)))
+
+    assert_becomes(fuse_layer_norm, module(before, SHAPE), module(expected, SHAPE))
+
+
+def over_a_middle_axis(emit, x):
+    c = centred(emit, x, (1,))
+    return op.divide(c, op.sqrt(deviation(c, (1,))))
+
+
+def over_different_axes(emit, x):
+    c = centred(emit, x, (2,))
+    return op.divide(c, op.sqrt(deviation(c, (1, 2))))
+
+
+def of_another_tensor(emit, x):
+    return op.divide(centred(emit, x), op.sqrt(deviation(centred(emit, op.exp(x)))))
+
+
+@pytest.mark.parametrize("body", [over_a_middle_axis, over_different_axes, of_another_tensor])
+def test_what_is_no_layer_norm_stays(body) -> None:
+    assert_stays(fuse_layer_norm, module(body, SHAPE))
+
+
+def test_an_addition_along_another_axis_stays_behind_the_norm() -> None:
+    one, zero = const(np.ones(8)), const(np.zeros(8))
+    positions = const(normal(3, 8))
+    assert_stays(
+        fuse_layer_norm,
+        module(lambda emit, x: op.add(op.nn.layer_norm(x, one, zero, [-1]), positions), SHAPE),
+    )
+
+
+def test_a_norm_that_is_used_twice_keeps_its_parameters() -> None:
+    def body(emit, x):
+        norm = emit(op.nn.layer_norm(x, const(np.ones(8)), const(np.zeros(8)), [-1]))
+        return op.add(op.multiply(norm, const(range(8))), norm)
+
+    assert_stays(fuse_layer_norm, module(body, SHAPE))
