@@ -29,6 +29,11 @@ class Edge:
     def __str__(self) -> str:
         return f"{self.src} -> {self.dst}[{self.arg}]"
 
+    @property
+    def is_constant(self) -> bool:
+        """True where ``src`` is a constant of ``dst`` (binding names have no dots)."""
+        return self.src.startswith(f"{self.dst}.")
+
 
 def parse_edge(text: str) -> Edge:
     """Read ``"conv2d_1 -> add_3[0]"``. Raises ValueError on anything else."""

@@ -18,25 +18,29 @@ def rebuild(
     *,
     finish: Callable[[relax.BlockBuilder, str, Values], relax.Expr] | None = None,
     params: Sequence[relax.Var] = (),
+    results: Sequence[str] = (),
 ) -> ir.IRModule:
     """``module`` with the value of each binding replaced by what ``rewrite`` returns.
 
     ``rewrite`` gets the builder (to emit more bindings), the binding, and the new expressions by
     old name; ``finish`` (default: look up) gives the expression of a result by name. ``params``
-    are appended to ``main``'s parameters. Attributes are kept.
+    are appended to ``main``'s parameters, ``results`` replace its results. Attributes are kept.
     """
     main = module["main"]
     builder = relax.BlockBuilder()
     values: Values = {str(param.name): param for param in main.params}
-    results = set() if finish else _names(main.body.body)
+    wanted = list(results) or _names(main.body.body)
+    direct = set() if finish else set(wanted)
     with builder.function("main", [*main.params, *params], attrs=_attributes(main)):
         with builder.dataflow():
             for block in main.body.blocks:
                 for binding in block.bindings:
                     name = str(binding.var.name)
                     value = rewrite(builder, binding, values)
-                    values[name] = emit(builder, value, name, is_result=name in results)
-            result = _results(builder, main.body.body, values, finish)
+                    values[name] = emit(builder, value, name, is_result=name in direct)
+            found = [_result(builder, name, values, finish) for name in wanted]
+            is_tuple = bool(results) or isinstance(main.body.body, relax.Tuple)
+            result = relax.Tuple(found) if is_tuple else found[0]
         builder.emit_func_output(result)
     return builder.get().with_attrs(module.attrs) if module.attrs else builder.get()
 
@@ -47,9 +51,9 @@ def _attributes(main: relax.Function) -> dict[str, object]:
     return kept
 
 
-def _names(body: relax.Expr) -> set[str]:
+def _names(body: relax.Expr) -> list[str]:
     fields = body.fields if isinstance(body, relax.Tuple) else (body,)
-    return {str(field.name) for field in fields}
+    return [str(field.name) for field in fields]
 
 
 def emit(
@@ -63,22 +67,17 @@ def emit(
     return builder.emit(expr, name_hint=name)
 
 
-def _results(
+def _result(
     builder: relax.BlockBuilder,
-    body: relax.Expr,
+    name: str,
     values: Values,
     finish: Callable[[relax.BlockBuilder, str, Values], relax.Expr] | None,
 ) -> relax.Expr:
-    def one(expr: relax.Expr) -> relax.Expr:
-        name = str(expr.name)
-        value = finish(builder, name, values) if finish else values[name]
-        if isinstance(value, relax.Var) and not isinstance(value, relax.DataflowVar):
-            return value
-        return builder.emit_output(value, name_hint=name)
-
-    if isinstance(body, relax.Tuple):
-        return relax.Tuple([one(field) for field in body.fields])
-    return one(body)
+    """An output variable of the block for the value called ``name``."""
+    value = finish(builder, name, values) if finish else values[name]
+    if isinstance(value, relax.Var) and not isinstance(value, relax.DataflowVar):
+        return value
+    return builder.emit_output(value, name_hint=name)
 
 
 def substitute(expr: relax.Expr, values: Mapping[str, relax.Expr]) -> relax.Expr:

@@ -1,4 +1,4 @@
-"""What hago tells about its work: frozen reports with a JSON form, and no decisions of their own."""
+"""What hago tells about its work: frozen reports with a JSON form."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ class InspectReport:
 
 @dataclass(frozen=True)
 class Contestant:
-    """One form of a model that was measured: latency in ms (median), size in bytes."""
+    """One form of a model: latency in ms (median; None where it cannot run here), size in bytes."""
 
     name: str
-    latency_ms: float
+    latency_ms: float | None
     size_bytes: int
     accuracy: float | None = None
 

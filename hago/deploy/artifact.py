@@ -23,14 +23,18 @@ def check_output(folder: Path) -> None:
     A folder that exists must be empty or an artifact (which is then replaced).
     """
     if folder.exists() and not folder.is_dir():
-        raise BuildError(f"{folder}: is a file", way_out="Give a folder with -o.")
+        raise BuildError(f"{folder}: is not a folder", way_out="Give a folder with -o.")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
         raise BuildError(
             f"{folder}: not empty, and not an artifact",
             fact="hago replaces only folders that it wrote",
             way_out="Give another folder with -o, or empty this one.",
         )
-    shutil.rmtree(_scratch_beside(folder))
+    nearest = next(parent for parent in folder.absolute().parents if parent.exists())
+    try:
+        Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=nearest)).rmdir()
+    except OSError as error:
+        raise _unwritable(folder, error) from error
 
 
 def write_artifact(folder: Path, export: Callable[[Path], None], manifest: Manifest) -> Path:
@@ -52,6 +56,17 @@ def write_artifact(folder: Path, export: Callable[[Path], None], manifest: Manif
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return folder
+
+
+def replace_manifest(folder: Path, manifest: Manifest) -> None:
+    """Writes another manifest into an artifact, e.g. with what was measured since it was built."""
+    text = replace(manifest, library_sha256=file_digest(folder / LIBRARY)).to_text()
+    scratch = folder / f".{MANIFEST}"
+    try:
+        scratch.write_text(text, encoding="utf-8")
+        scratch.replace(folder / MANIFEST)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
 
 
 def file_digest(path: Path) -> str:

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from hago.deploy.artifact import LIBRARY, file_digest
-from hago.deploy.cpu import check_cpu, cpu_features
+from hago.deploy.cpu import check_cpu
 from hago.deploy.manifest import Manifest, read_manifest
 from hago.deploy.runtime import load_runtime, set_threads
 from hago.errors import BuildError, DataError
+from hago.hardware.host import cpu_features
 from hago.sample import Sample, TensorSpec, check_names, fit_array
 from hago.scheme import Array
 
@@ -54,13 +55,12 @@ class Model:
         if len(args) > len(self.inputs):
             taken = ", ".join(map(str, self.inputs))
             raise DataError(f"{len(args)} inputs were given", fact=f"the model takes {taken}")
-        sample: dict[str, Any] = {
-            spec.name: value for spec, value in zip(self.inputs, args, strict=False)
-        }
-        for name in named:
-            if name in sample:
-                raise DataError(f"input '{name}' was given twice", fact="by position and by name")
-        results = tuple(self.run({**sample, **named}).values())
+        sample: dict[str, Any] = dict(named)
+        for spec, value in zip(self.inputs, args, strict=False):
+            if spec.name in sample:
+                raise DataError(f"input '{spec.name}': given by position and by name")
+            sample[spec.name] = value
+        results = tuple(self.run(sample).values())
         return results[0] if len(results) == 1 else results
 
     def _invoke(self, arrays: list[Array]) -> list[Array]:

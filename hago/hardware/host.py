@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+from hago.errors import SpecError
+from hago.hardware.load import load_spec
 from hago.hardware.spec import HardwareSpec
 
 _FIELDS = ("flags", "Features")  # x86 and Arm spell it differently
@@ -27,3 +29,22 @@ def cpu_features() -> frozenset[str]:
 def missing_features(spec: HardwareSpec) -> tuple[str, ...]:
     """Features that ``spec`` needs and this CPU lacks."""
     return tuple(sorted(set(spec.features) - cpu_features()))
+
+
+# From the most to the least capable: the first that runs here is the host's.
+_HOSTS = ("x86-amx", "x86-vnni", "x86-avx512", "x86-avx2")
+
+
+@cache
+def host_spec() -> HardwareSpec:
+    """The best built-in machine that this CPU is. Raises SpecError where there is none."""
+    for name in _HOSTS:
+        spec = load_spec(name)
+        if not missing_features(spec):
+            return spec
+    raise SpecError(
+        "no built-in machine fits this CPU",
+        fact=f"hago runs models on {', '.join(_HOSTS)}",
+        source="hwspecs",
+        way_out="Use a computer with at least AVX2 for calibration.",
+    )

@@ -38,11 +38,28 @@ def assign_numbers(
         if weights:
             numbers = fill_scheme(scheme, *weight_range(weights[0], scheme))
         else:
-            ranges = [range_of(src, scheme) for src in sorted({edge.src for edge in edges})]
-            low, high = min(r[0] for r in ranges), max(r[1] for r in ranges)
-            numbers = fill_scheme(scheme, np.float64(low), np.float64(high))
+            numbers = fill_scheme(scheme, *_joined(edges, scheme, range_of))
         quants.update(dict.fromkeys(edges, numbers))
     return QuantModel(graph, strategy, quants)
+
+
+def refill(model: QuantModel, range_of: RangeOf) -> QuantModel:
+    """``model`` with new ranges for its activations; the numbers of weights stay."""
+    quants: dict[Edge, TensorQuant] = {}
+    for edges, scheme in _shared(model.graph, model.strategy):
+        if edges[0].is_constant:
+            continue
+        low, high = _joined(edges, scheme, range_of)
+        quants.update(dict.fromkeys(edges, fill_scheme(scheme, low, high)))
+    return model.with_quants(quants)
+
+
+def _joined(
+    edges: list[Edge], scheme: QuantScheme, range_of: RangeOf
+) -> tuple[np.float64, np.float64]:
+    """The range that covers all tensors of a group."""
+    ranges = [range_of(src, scheme) for src in sorted({edge.src for edge in edges})]
+    return np.float64(min(r[0] for r in ranges)), np.float64(max(r[1] for r in ranges))
 
 
 def _shared(graph: QuantGraph, strategy: Strategy) -> Iterable[tuple[list[Edge], QuantScheme]]:

@@ -52,15 +52,17 @@ def _is_neutral(call: relax.Call) -> bool:
 
 
 def _reshape(call: relax.Call, scope: Scope) -> relax.Expr | None:
-    source = call.args[0]
-    inner = scope.call(source, "reshape")
-    while inner is not None:
-        source = inner.args[0]
-        inner = scope.call(source, "reshape")
+    source = _unshaped(call.args[0], scope)
     if shape_of(source) == shape_of(call):
         return source
     is_simplest = is_call(call, "reshape") and source is call.args[0]
     return None if is_simplest else relax.op.reshape(source, shape_of(call))
+
+
+def _unshaped(x: relax.Expr, scope: Scope) -> relax.Expr:
+    """What `x` is before all the reshapes that end in it."""
+    inner = scope.call(x, "reshape")
+    return x if inner is None else _unshaped(inner.args[0], scope)
 
 
 def _permute(call: relax.Call, scope: Scope) -> relax.Expr | None:
@@ -73,5 +75,5 @@ def _permute(call: relax.Call, scope: Scope) -> relax.Expr | None:
         return source
     moving = [a for a in axes if shape_of(source)[a] != 1]
     if moving == sorted(moving):
-        return relax.op.reshape(source, shape_of(call))
+        return relax.op.reshape(_unshaped(source, scope), shape_of(call))
     return None if inner is None else relax.op.permute_dims(source, axes)

@@ -124,7 +124,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("ops", "operator", "constants", "opset"), list(CASES.values()), ids=list(CASES))
+@pytest.mark.parametrize(
+    ("ops", "operator", "constants", "opset"), list(CASES.values()), ids=list(CASES)
+)
 def test_an_operator_means_what_onnx_says(
     tmp_path: Path,
     ops: str,

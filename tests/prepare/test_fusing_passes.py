@@ -88,9 +88,7 @@ def deviation(c, axes=(-1,)):
 ROOTS = {
     "divided by the root": lambda c: op.divide(c, op.sqrt(deviation(c))),
     "times the reciprocal root": lambda c: op.multiply(c, op.rsqrt(deviation(c))),
-    "times one by the root": lambda c: op.multiply(
-        c, op.divide(const(1), op.sqrt(deviation(c)))
-    ),
+    "times one by the root": lambda c: op.multiply(c, op.divide(const(1), op.sqrt(deviation(c)))),
 }
 
 

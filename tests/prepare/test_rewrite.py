@@ -77,7 +77,9 @@ def test_use_counts_say_what_else_reads_a_value() -> None:
 
     def watch(call, scope):
         if call.op.name == "relax.add":
-            seen.update(left=scope.is_used_once(call.args[0]), right=scope.is_used_once(call.args[1]))
+            seen.update(
+                left=scope.is_used_once(call.args[0]), right=scope.is_used_once(call.args[1])
+            )
 
     def body(emit, x):
         shared = emit(op.exp(x))

@@ -1,0 +1,60 @@
+"""The shape that every published method has, and the registry that finds them."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Protocol, TypeVar
+
+from hago.calibrate import Stats
+from hago.errors import StrategyError
+from hago.graph import QuantModel
+from hago.sample import did_you_mean
+
+
+class Method(Protocol):
+    """One published method: its options are its fields."""
+
+    name: str
+    paper: str
+
+    def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
+        """``model`` with better numbers."""
+
+
+M = TypeVar("M", bound=type)
+_REGISTRY: dict[str, Callable[[], Method]] = {}
+
+
+def register(method: M) -> M:
+    """Class decorator: makes a method known by its ``name``."""
+    _REGISTRY[method.name] = method
+    return method
+
+
+@cache
+def known_methods() -> dict[str, Callable[[], Method]]:
+    """Every method of this folder and of the entry point ``hago.methods``, by name."""
+    package = importlib.import_module("hago.methods")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"hago.methods.{module.name}")
+    for entry in entry_points(group="hago.methods"):
+        register(entry.load())
+    return _REGISTRY
+
+
+def find_methods(names: Iterable[str]) -> tuple[Method, ...]:
+    """The methods called ``names``. Raises StrategyError for an unknown one."""
+    known = known_methods()
+    for name in names:
+        if name not in known:
+            raise StrategyError(
+                f"no method '{name}'{did_you_mean(name, known)}",
+                fact=f"hago knows {', '.join(sorted(known))}",
+                source="hago/methods",
+                way_out="Give one of these, or install a package that provides it.",
+            )
+    return tuple(known[name]() for name in names)

@@ -1,0 +1,1 @@
+"""Real models, real data and the measures by which a quantized model is judged."""
