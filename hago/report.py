@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+# The source of the reason for edges inside a kernel, which are float32 but never in memory.
+FUSED = "rule: epilogue"
+
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
@@ -32,6 +35,11 @@ class EdgeReport:
     @property
     def is_float(self) -> bool:
         return self.chosen == "float32"
+
+    @property
+    def is_fused(self) -> bool:
+        """True for an edge between two operations of one kernel: it costs no memory traffic."""
+        return self.source == FUSED
 
     def to_json(self) -> dict[str, Json]:
         return _plain(self)

@@ -18,6 +18,7 @@ from hago.annotate.overflow import overflow
 from hago.dataflow import Dataflow, Node
 from hago.graph import OUTPUT, Edge, Reason
 from hago.hardware.spec import HardwareSpec, Operand, OpSupport
+from hago.report import FUSED
 from hago.scheme import Granularity, PerAxis, PerGroup, PerTensor, QuantScheme
 
 RULES = "rule"
@@ -100,7 +101,7 @@ class _Reader:
         node = self.nodes[edge.dst]
         if (edge.dst, edge.arg) in self.carried:
             start = self.carried[edge.dst, edge.arg]
-            return _float(f"it stays in the registers of {start}'s kernel")
+            return _float(f"it stays in the registers of {start}'s kernel", FUSED)
         if passes_codes(node):
             return self._passed_on(node, edge)
         operator = hardware_operator(node)
@@ -171,8 +172,8 @@ def _parameter_dtype(node: Node, name: str) -> str:
     return ""
 
 
-def _float(text: str) -> Wish:
-    return Wish("float", (), Reason(text, RULES))
+def _float(text: str, source: str = RULES) -> Wish:
+    return Wish("float", (), Reason(text, source))
 
 
 def _is_small(node: Node, source: Node | None) -> bool:

@@ -118,6 +118,24 @@ def _quantize_numpy(
     return np.clip(codes, np.float32(low), np.float32(high))
 
 
+def _quantize_narrow(dtype: str) -> Callable[..., Expr]:
+    """Codes in ``dtype``: as :func:`_quantize`, but rounded by the conversion to int32.
+
+    Bounds are moved before the rounding, which keeps them: codes are monotonic in x and the
+    moved bounds are integers.
+    """
+
+    def emit(x: Expr, scale: float, zero_point: float, low: float, high: float) -> Expr:
+        reciprocal = float(np.float32(1.0) / np.float32(scale))
+        bounded = _clip(x * splat(reciprocal, x), low - zero_point, high - zero_point)
+        lanes = dtype_of(x)[1]
+        integer = f"int32x{lanes}" if lanes > 1 else "int32"
+        codes = tir.call_llvm_pure_intrin(integer, "llvm.lrint", bounded)
+        return cast(codes + splat(int(zero_point), x, "int32"), dtype)
+
+    return emit
+
+
 def _fake_quantize(x: Expr, scale: Expr, zero_point: Expr, low: Expr, high: Expr) -> Expr:
     codes = tir.nearbyint(x / scale) + zero_point
     return (tir.max(tir.min(codes, high), low) - zero_point) * scale
@@ -176,5 +194,11 @@ OPERATIONS: dict[str, Operation] = {
     "gelu": _row(_gelu, lambda x: 0.5 * x * (1 + special.erf(x * np.float32(math.sqrt(0.5))))),
     "silu": _row(lambda x: x * _sigmoid(x), lambda x: x * special.expit(x)),
     "quantize": Operation(_quantize, _quantize_numpy),
+    "quantize_uint8": Operation(
+        _quantize_narrow("uint8"), lambda *args: _quantize_numpy(*args).astype(np.uint8)
+    ),
+    "quantize_int8": Operation(
+        _quantize_narrow("int8"), lambda *args: _quantize_numpy(*args).astype(np.int8)
+    ),
     "fake_quantize": Operation(_fake_quantize, _fake_quantize_numpy),
 }

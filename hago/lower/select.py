@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hago.codegen.epilogue import Epilogue
+from hago.codegen.fold import fold
 from hago.codegen.kernels.batch_matmul import build_batch_matmul
 from hago.codegen.kernels.conv import build_conv
 from hago.codegen.kernels.depthwise import build_depthwise
@@ -72,7 +73,7 @@ def build_kernel(workload: Workload, epilogue: Epilogue, machine: Machine) -> Ke
     """The kernel of ``workload`` with ``epilogue``, which must have a template."""
     template = find_template(workload, machine)
     assert template is not None, workload
-    return template.build(workload, epilogue, machine)
+    return template.build(workload, fold(epilogue), machine)
 
 
 def _has_dot(workload: Conv2d | Matmul | BatchMatmul, machine: Machine) -> bool:

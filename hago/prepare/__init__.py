@@ -20,6 +20,7 @@ from hago.prepare.remove_identities import remove_identities
 from hago.prepare.rewrite import as_pass
 from hago.prepare.simplify_arithmetic import simplify_arithmetic
 from hago.prepare.sink_reshapes import sink_reshapes
+from hago.prepare.split_products import split_products
 from hago.prepare.split_to_slices import split_to_slices
 from hago.prepare.to_nhwc import to_nhwc
 from hago.prepare.unfold_transposed_conv import unfold_transposed_conv
@@ -43,6 +44,7 @@ PASSES = (
     remove_identities,
     simplify_arithmetic,
     sink_reshapes,
+    split_products,
     fold_scales,
     remove_identities,
     simplify_arithmetic,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,26 @@ def permutation_of(call: relax.Call) -> list[int]:
 def tuple_of_integers(expr: relax.Expr) -> list[int]:
     """A tuple of primitive values, as the slices and shapes of calls are written."""
     return [int(v) for v in expr.fields]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Elements `begin` to `end` (exclusive) of one axis."""
+
+    axis: int
+    begin: int
+    end: int
+
+
+def slice_of(call: relax.Call) -> Run | None:
+    """The run that a `strided_slice` takes if it is one run of one axis, else None."""
+    axes, begin, end = (tuple_of_integers(x) for x in call.args[1:4])
+    strides = tuple_of_integers(call.args[4]) if len(call.args) > 4 else [1]
+    if len(axes) != 1 or strides != [1]:
+        return None
+    axis = axes[0] % rank_of(call.args[0])
+    low, high, _ = slice(begin[0], end[0]).indices(shape_of(call.args[0])[axis])
+    return Run(axis, low, high)
 
 
 def with_changes(

@@ -4,11 +4,13 @@ dropout(x)[0] => x      astype(x, its dtype) => x      reshape(x, its shape) => 
 permute_dims(x, in order) => x      x + 0, x - 0, x * 1, x / 1 => x
 permute_dims(permute_dims(x, p), q) => permute_dims(x, p[q])
 permute_dims(x, only unit axes move) => reshape(x)
+x + broadcast_to(y) => x + y
 reshape(reshape(x)) => reshape(x)      squeeze, expand_dims, flatten => reshape
 """
 
 from __future__ import annotations
 
+import numpy as np
 import tvm
 from tvm import relax
 
@@ -19,10 +21,12 @@ from hago.prepare.expression import (
     permutation_of,
     scalar_of,
     shape_of,
+    with_changes,
 )
 from hago.prepare.rewrite import Scope, rewrite
 
 _NEUTRAL = {"add": 0.0, "subtract": 0.0, "multiply": 1.0, "divide": 1.0}
+_BROADCASTS = ("add", "divide", "maximum", "minimum", "multiply", "power", "subtract", "where")
 _RESHAPES = ("reshape", "squeeze", "expand_dims", "flatten", "nn.batch_flatten")
 
 
@@ -39,11 +43,23 @@ def _simplify(call: relax.Call, scope: Scope) -> relax.Expr | None:
         return call.args[0]
     if name == "astype" and dtype_of(call.args[0]) == dtype_of(call):
         return call.args[0]
+    if name in _BROADCASTS:
+        return _without_broadcast(call, scope)
     if name in _RESHAPES:
         return _reshape(call, scope)
     if name == "permute_dims":
         return _permute(call, scope)
     return None
+
+
+def _without_broadcast(call: relax.Call, scope: Scope) -> relax.Expr | None:
+    """An elementwise operator broadcasts by itself."""
+    given = [scope.call(x, "broadcast_to") for x in call.args]
+    operands = [x if b is None else b.args[0] for x, b in zip(call.args, given, strict=True)]
+    shapes = [shape_of(x) for x in operands]
+    if all(b is None for b in given) or np.broadcast_shapes(*shapes) != shape_of(call):
+        return None
+    return with_changes(call, operands, {})
 
 
 def _is_neutral(call: relax.Call) -> bool:

@@ -6,7 +6,6 @@ returns what to put in its place. So a chain collapses in one walk, and a pass i
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -21,7 +20,7 @@ class Scope:
     """What a rule may ask about the function that is being rebuilt, and how it adds to it."""
 
     builder: relax.BlockBuilder
-    uses: Counter[relax.Var] = field(default_factory=Counter)
+    readers: dict[relax.Var, list[relax.Expr]] = field(default_factory=dict)
 
     def emit(self, expr: relax.Expr, name: str = "") -> relax.Expr:
         """`expr` bound to a variable, so that it has a type and can be used more than once."""
@@ -42,7 +41,11 @@ class Scope:
 
     def is_used_once(self, expr: relax.Expr) -> bool:
         """Whether nothing else reads this value, so that changing it is free."""
-        return self.uses[expr] <= 1
+        return len(self.readers.get(expr, ())) <= 1
+
+    def readers_of(self, expr: relax.Expr) -> list[relax.Expr]:
+        """What reads this value in the function as it was; the function itself for a result."""
+        return self.readers.get(expr, [])
 
 
 Rule = Callable[[relax.Call, Scope], relax.Expr | None]
@@ -84,7 +87,7 @@ def with_main(module: tvm.IRModule, function: relax.Function) -> tvm.IRModule:
 def _rebuild(function: relax.Function, rule: Rule, scope: Scope) -> list[relax.Expr]:
     """Emit the bindings of `function`, rewritten; its results."""
     bindings, results = live_bindings(function)
-    uses = _count_uses(bindings, results)
+    readers = _readers(function, bindings, results)
     new_of: dict[relax.Var, relax.Expr] = {}
     for binding in bindings:
         value = substitute(binding.value, new_of)
@@ -92,7 +95,7 @@ def _rebuild(function: relax.Function, rule: Rule, scope: Scope) -> list[relax.E
         new = scope.emit(value if replacement is None else replacement, binding.var.name)
         new_of[binding.var] = new
         if isinstance(new, relax.Var):
-            scope.uses[new] += uses[binding.var]
+            scope.readers.setdefault(new, []).extend(readers.get(binding.var, ()))
     return [substitute(x, new_of) for x in results]
 
 
@@ -155,12 +158,17 @@ def _needed(
     return kept[::-1]
 
 
-def _count_uses(
-    bindings: list[relax.VarBinding], results: Sequence[relax.Expr]
-) -> Counter[relax.Var]:
-    uses = Counter(v for binding in bindings for v in operands(binding.value))
-    uses.update(x for x in results if isinstance(x, relax.Var))
-    return uses
+def _readers(
+    function: relax.Function, bindings: list[relax.VarBinding], results: Sequence[relax.Expr]
+) -> dict[relax.Var, list[relax.Expr]]:
+    readers: dict[relax.Var, list[relax.Expr]] = {}
+    for binding in bindings:
+        for variable in operands(binding.value):
+            readers.setdefault(variable, []).append(binding.value)
+    for result in results:
+        if isinstance(result, relax.Var):
+            readers.setdefault(result, []).append(function)
+    return readers
 
 
 def operands(expr: relax.Expr) -> Iterator[relax.Var]:

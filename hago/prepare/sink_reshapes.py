@@ -1,7 +1,8 @@
 """Move elementwise operators before a reshape, next to what computes their operand.
 
     f(reshape(x)) => reshape(f(x))
-    reshape(x) + c => reshape(x + c')      c' is the constant in the shape of x
+reshape(x) + c => reshape(x + c')      c' is the constant in the shape of x
+reshape(x)[a:b] => reshape(x[a':b'])   where the axis is the first of those that one was cut into
 
 So a bias, an activation or a scale lands in the kernel that computes x.
 """
@@ -20,6 +21,7 @@ from hago.prepare.expression import (
     is_call,
     op_name,
     shape_of,
+    slice_of,
     with_changes,
 )
 from hago.prepare.rewrite import Scope, rewrite
@@ -34,6 +36,8 @@ def sink_reshapes(module: tvm.IRModule) -> tvm.IRModule:
 
 
 def _sink(call: relax.Call, scope: Scope) -> relax.Expr | None:
+    if is_call(call, "strided_slice"):
+        return _slice_before(call, scope)
     if not _is_elementwise(call):
         return None
     moved = sink_permute(call, scope)
@@ -55,6 +59,21 @@ def _sink_reshape(call: relax.Call, scope: Scope) -> relax.Expr | None:
     source = reshape.args[0]
     rest = [_behind(x, source, reshape) for x in call.args[1:]]
     return relax.op.reshape(with_changes(call, [source, *rest], {}), shape_of(call))
+
+
+def _slice_before(call: relax.Call, scope: Scope) -> relax.Expr | None:
+    reshape = scope.call(call.args[0], "reshape")
+    run = slice_of(call)
+    if reshape is None or run is None:
+        return None
+    before, after = shape_of(reshape.args[0]), shape_of(reshape)
+    for inputs, outputs in axis_groups(before, after):
+        if len(inputs) == 1 and len(outputs) > 1 and outputs[0] == run.axis:
+            block = before[inputs[0]] // after[run.axis]
+            bounds = [run.begin * block], [run.end * block]
+            part = relax.op.strided_slice(reshape.args[0], inputs, *bounds)
+            return relax.op.reshape(part, shape_of(call))
+    return None
 
 
 def _is_elementwise(call: relax.Call) -> bool:

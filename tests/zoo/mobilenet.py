@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.zoo.export import export
-from tests.zoo.seeded import IMAGE, seed_convolutions
+from tests.zoo.seeded import IMAGE, centre_logits, seed_convolutions
 
 # Table 2 of the paper: expansion, channels, repeats, stride of the first.
 _STAGES = (
@@ -26,6 +26,7 @@ def mobilenetv2(path: Path) -> None:
     """Depthwise convolutions, ReLU6 and linear bottlenecks, seeded weights."""
     model = MobileNetV2()
     seed_convolutions(model, seed=0)
+    centre_logits(model, model.head, seed=0)
     export(model, {"input": torch.zeros(IMAGE)}, "logits", path)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.zoo.export import export
-from tests.zoo.seeded import IMAGE, seed_convolutions
+from tests.zoo.seeded import IMAGE, centre_logits, seed_convolutions
 
 _WIDTHS = (64, 128, 256, 512)
 
@@ -23,8 +23,9 @@ def resnet50(path: Path) -> None:
     _write(ResNet(Bottleneck, (3, 4, 6, 3)), path)
 
 
-def _write(model: nn.Module, path: Path) -> None:
+def _write(model: ResNet, path: Path) -> None:
     seed_convolutions(model, seed=0)
+    centre_logits(model, model.head, seed=0)
     export(model, {"input": torch.zeros(IMAGE)}, "logits", path)
 
 

@@ -25,7 +25,8 @@ class Dot:
     """One instruction (or fixed sequence).
 
     ``data`` is the dtype of A as the kernel reads it, ``weight`` of packed B, ``accum`` of the
-    lanes; ``emit(acc, a, b, lanes)`` takes A's ``depth`` elements as one vector.
+    lanes; ``multiply(acc, words, b, lanes)`` takes A as one 32-bit word a lane (of ``depth``
+    elements, as int32; float32 where ``depth`` is 1).
     """
 
     name: str
@@ -33,13 +34,17 @@ class Dot:
     weight: str
     accum: str
     depth: int
-    emit: Callable[[Expr, Expr, Expr, int], Expr]
+    multiply: Callable[[Expr, Expr, Expr, int], Expr]
+
+    def emit(self, acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
+        """``acc`` plus the products of A's ``depth`` elements, the same in every lane, and B."""
+        word = a if self.depth == 1 else tir.reinterpret("int32", a)
+        return self.multiply(acc, tir.Broadcast(word, lanes), b, lanes)
 
 
-def _broadcast(a: Expr, lanes: int, bits: int) -> Expr:
-    """``a`` (a short vector of 32 bits) in every 32-bit lane, read as ``bits``-wide integers."""
-    word = tir.Broadcast(tir.reinterpret("int32", a), lanes)
-    return tir.reinterpret(f"int{bits}x{lanes * 32 // bits}", word)
+def _as(words: Expr, lanes: int, bits: int) -> Expr:
+    """32-bit ``words`` read as ``bits``-wide integers."""
+    return tir.reinterpret(f"int{bits}x{lanes * 32 // bits}", words)
 
 
 def _call(name: str, dtype: str, *args: Expr) -> Expr:
@@ -47,24 +52,24 @@ def _call(name: str, dtype: str, *args: Expr) -> Expr:
 
 
 def _fma(acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
-    return acc + tir.Broadcast(a, lanes) * b
+    return acc + a * b
 
 
 def _vpdpbusd(acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
     bits = lanes * 32
     name = f"llvm.x86.avx512.vpdpbusd.{bits}"
-    return _call(name, f"int32x{lanes}", acc, _broadcast(a, lanes, 8), b)
+    return _call(name, f"int32x{lanes}", acc, _as(a, lanes, 8), b)
 
 
 def _vpmaddubsw(acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
     """Pairs saturate in int16: only for weights proven to fit (``|b| <= 64``)."""
     name = "llvm.x86.avx512.pmaddubs.w.512" if lanes == 16 else "llvm.x86.avx2.pmadd.ub.sw"
-    pairs = _call(name, f"int16x{lanes * 2}", _broadcast(a, lanes, 8), b)
+    pairs = _call(name, f"int16x{lanes * 2}", _as(a, lanes, 8), b)
     return acc + _pair_sums(pairs, splat(1, pairs, "int16"), lanes)
 
 
 def _vpmaddwd(acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
-    return acc + _pair_sums(_broadcast(a, lanes, 16), b, lanes)
+    return acc + _pair_sums(_as(a, lanes, 16), b, lanes)
 
 
 def _pair_sums(left: Expr, right: Expr, lanes: int) -> Expr:

@@ -1,0 +1,64 @@
+"""The program ``hago``: its verbs, and what its exit codes mean.
+
+0  done        1  a defect of hago        2  something the user can mend
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from types import TracebackType
+
+import typer
+from typer.main import get_command
+
+from hago.cli.bench import bench
+from hago.cli.compile import compile_
+from hago.cli.demo import demo
+from hago.cli.explain import explain
+from hago.cli.inspect import inspect
+from hago.cli.run import run
+from hago.cli.spec import app as spec
+from hago.errors import HagoError
+
+app = typer.Typer(
+    help="Quantizes a trained model for one machine, compiles it, and shows that it was worth it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command("compile")(compile_)
+app.command("run")(run)
+app.command("bench")(bench)
+app.command("inspect")(inspect)
+app.command("explain")(explain)
+app.add_typer(spec, name="spec")
+app.command("demo")(demo)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one command; always ends in SystemExit, or in the exception that is a defect."""
+    try:
+        get_command(app)(args=arguments, prog_name="hago")
+    except HagoError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def run_program() -> None:
+    """The entry point: a defect is told in two lines, in full with HAGO_DEBUG=1."""
+    if os.environ.get("HAGO_DEBUG") != "1":
+        sys.excepthook = tell_defect
+    main()
+
+
+def tell_defect(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """Says what a defect looks like; the interpreter then ends with exit code 1."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+        return
+    print(f"hago has a defect: {kind.__name__}: {error}", file=sys.stderr)
+    print("  Run again with HAGO_DEBUG=1 for the traceback, and report it.", file=sys.stderr)

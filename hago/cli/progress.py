@@ -1,0 +1,59 @@
+"""Draws the stages of long work on stderr."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
+from rich.progress import Progress as Bars
+
+from hago.progress import Progress
+
+T = TypeVar("T")
+
+
+class _Drawn:
+    """Bars while a stage is under way, one line with its time when it is over."""
+
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+
+    def stage(self, description: str) -> AbstractContextManager[None]:
+        return self._timed(description)
+
+    @contextmanager
+    def _timed(self, description: str) -> Iterator[None]:
+        task = self._bars.add_task(description, total=None)
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._bars.remove_task(task)
+        seconds = time.perf_counter() - start
+        self._bars.console.print(f"  {description:<20} {seconds:7.1f} s", highlight=False)
+
+    def track(self, items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
+        task = self._bars.add_task(description, total=total)
+        try:
+            for item in items:
+                yield item
+                self._bars.advance(task)
+        finally:
+            self._bars.remove_task(task)
+
+
+@contextmanager
+def drawn_progress() -> Iterator[Progress]:
+    """A progress on stderr for the time of the context."""
+    columns = (
+        SpinnerColumn("line"),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+    )
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        yield _Drawn(bars)

@@ -1,0 +1,205 @@
+"""Depthwise convolution of 8-bit codes with dot instructions, channels in the lanes.
+
+    out[n, y, x, c] = epilogue(sum_{ky, kx} pad(a)[n, y*s + ky*d, x*s + kx*d, c] * w[ky, kx, c])
+
+A dot instruction adds ``depth`` neighbours of a lane; here they are ``depth`` rows of the image
+at one column. A task interleaves a band of rows into words in scratch memory (padding included)
+and then computes several output rows from it: output row r multiplies the same words with its
+weights moved down by r * s rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tvm import tirx as tir
+from tvm.script.ir_builder import tirx as T
+
+from hago.codegen.access import flat, load_operand, store, vector
+from hago.codegen.band import Band, choose_band, fill_words
+from hago.codegen.epilogue import Epilogue
+from hago.codegen.intrin.dot import Dot
+from hago.codegen.kernels.product import arguments, kernel
+from hago.codegen.select import choose_dot
+from hago.codegen.tile import pieces
+from hago.codegen.workload import Array, Conv2d, Kernel, Machine
+
+Expr = tir.Expr
+Buffer = Any  # tirx.Buffer: has no stubs
+# Accumulators of a tile; what is left of 32 and 16 registers holds words and temporaries.
+_ACCUMULATORS = {16: 16, 8: 8}
+
+
+def build_depthwise_int8(workload: Conv2d, epilogue: Epilogue, machine: Machine) -> Kernel:
+    """``func(data [n,h,w,c], packed weights, *operands, output [n,oh,ow,c])``."""
+    dot, lanes = choose_dot(workload, machine), machine.lanes
+    band = choose_band(workload, dot, lanes)
+    types = [
+        ((workload.n, workload.h, workload.w, workload.ci), workload.data),
+        (packed_shape(workload, band, dot, lanes), dot.weight),
+        *((operand.shape, operand.dtype) for operand in epilogue.operands),
+        (workload.output_shape, epilogue.dtype),
+    ]
+    with kernel("depthwise_conv2d_int8") as builder:
+        data, weight, *operands, output = arguments("data weight", types)
+        emitter = _Emitter(
+            workload, band, dot, lanes, epilogue, flat(data), flat(weight),
+            [flat(operand) for operand in operands], flat(output),
+        )  # fmt: skip
+        emitter.emit()
+
+    def pack_weight(weights: Array) -> Array:
+        return pack(weights, workload, band, dot, lanes)
+
+    return Kernel(builder.get(), pack_weight, "depthwise_conv2d_int8")
+
+
+def packed_shape(workload: Conv2d, band: Band, dot: Dot, lanes: int) -> tuple[int, ...]:
+    vectors = -(-workload.ci // lanes)
+    return (vectors, band.outputs, band.groups, workload.kw, lanes, dot.depth)
+
+
+def pack(weights: Array, workload: Conv2d, band: Band, dot: Dot, lanes: int) -> Array:
+    """``[c, kh, kw, 1]`` -> ``[vectors, output row, group, kw, lanes, depth]``, zeros between."""
+    shape = packed_shape(workload, band, dot, lanes)
+    rows = band.groups * dot.depth
+    padded = np.zeros((shape[0] * lanes, band.outputs, rows, workload.kw), dot.weight)
+    for output in range(band.outputs):
+        first = output * band.step
+        padded[: workload.ci, output, first : first + workload.kh] = weights[..., 0]
+    split = padded.reshape(shape[0], lanes, band.outputs, band.groups, dot.depth, workload.kw)
+    return np.ascontiguousarray(split.transpose(0, 2, 3, 5, 1, 4))
+
+
+@dataclass(frozen=True, eq=False)
+class _Emitter:
+    workload: Conv2d
+    band: Band
+    dot: Dot
+    lanes: int
+    epilogue: Epilogue
+    data: Buffer
+    weight: Buffer
+    operands: Sequence[Buffer]
+    output: Buffer
+
+    def emit(self) -> None:
+        """A task is a band of one image and a block of channels."""
+        n, oh, _, channels = self.workload.output_shape
+        bands, block = -(-oh // self.band.outputs), self.band.block
+        blocks = -(-channels // block)
+        with T.parallel(0, n * bands * blocks) as task:
+            image = T.Bind(tir.floordiv(task, bands * blocks))
+            row = T.Bind(tir.floormod(tir.floordiv(task, blocks), bands) * self.band.outputs)
+            number = T.Bind(tir.floormod(task, blocks))
+            self._either(
+                number < channels // block, channels >= block, channels % block,
+                lambda count: self._task(image, row, T.Bind(number * block), count),
+                block,
+            )  # fmt: skip
+
+    def _either(self, is_whole: Expr, any_whole: bool, rest: int, body: Any, whole: int) -> None:
+        """``body(whole)``, or ``body(rest)`` in the last piece."""
+        if rest == 0 or not any_whole:
+            body(whole if rest == 0 else rest)
+            return
+        with T.If(is_whole):
+            with T.Then():
+                body(whole)
+            with T.Else():
+                body(rest)
+
+    def _task(self, image: Expr, row: Expr, channel: Expr, count: int) -> None:
+        oh, outputs = self.workload.output_shape[1], self.band.outputs
+        words = fill_words(
+            self.workload, self.band, self.dot, self.lanes, self.data, image, row, channel, count
+        )
+        self._either(
+            row + outputs <= oh, oh >= outputs, oh % outputs,
+            lambda rows: self._vectors(words, image, row, channel, count, rows), outputs,
+        )  # fmt: skip
+
+    def _vectors(
+        self, words: Buffer, image: Expr, row: Expr, channel: Expr, count: int, rows: int
+    ) -> None:
+        lanes = self.lanes
+        with T.serial(0, count // lanes) as number:
+            self._row(words, image, row, channel, number, lanes, rows)
+        if count % lanes:
+            last = tir.const(count // lanes, "int32")
+            self._row(words, image, row, channel, last, count % lanes, rows)
+
+    def _row(
+        self, words: Buffer, image: Expr, row: Expr, first: Expr, number: Expr, width: int, rows: int
+    ) -> None:
+        """All columns of one vector of channels, of which ``width`` are valid."""
+        _, oh, ow, _ = self.workload.output_shape
+        pixels = tile_pixels(ow, max(1, _ACCUMULATORS[self.lanes] // self.band.outputs))
+        channel = T.Bind(first + number * self.lanes)
+        pixel = T.Bind((image * oh + row) * ow)
+
+        def tile(column: Expr, size: int) -> None:
+            registers = self._accumulate(words, number, channel, column, rows, size)
+            for index, register in enumerate(registers):
+                output, x = divmod(index, size)
+                self._leave(register, T.Bind(pixel + (output * ow + x) + column), channel, width)
+
+        with T.serial(0, ow // pixels) as index:
+            tile(T.Bind(index * pixels), pixels)
+        if ow % pixels:
+            tile(tir.const(ow // pixels * pixels, "int32"), ow % pixels)
+
+    def _accumulate(
+        self, words: Buffer, number: Expr, channel: Expr, column: Expr, rows: int, pixels: int
+    ) -> list[Buffer]:
+        """``rows`` x ``pixels`` accumulators, the pixels of a row together."""
+        workload, band, lanes, dot = self.workload, self.band, self.lanes, self.dot
+        stride, dilation = workload.strides[1], workload.dilation[1]
+        registers = [T.alloc_buffer((lanes,), dot.accum) for _ in range(rows * pixels)]
+        for register in registers:
+            store(register, tir.Broadcast(tir.const(0, dot.accum), lanes), 0, lanes)
+        vector_of_weights = T.Bind(tir.floordiv(channel, lanes))
+        for group in range(band.groups):
+            line = T.Bind(((number * band.groups + group) * band.width + column * stride) * lanes)
+            for x in range((pixels - 1) * stride + (workload.kw - 1) * dilation + 1):
+                uses = [
+                    (output, pixel, kx)
+                    for output in range(rows) if band.reads(output, group, dot.depth)
+                    for pixel in range(pixels)
+                    for kx in range(workload.kw)
+                    if pixel * stride + kx * dilation == x
+                ]  # fmt: skip
+                if not uses:
+                    continue
+                word = T.Bind(vector(words, line + x * lanes, lanes))
+                for output, pixel, kx in uses:
+                    place = (vector_of_weights * band.outputs + output) * band.groups + group
+                    b = self._weights(place * workload.kw + kx)
+                    register = registers[output * pixels + pixel]
+                    total = dot.multiply(vector(register, 0, lanes), word, b, lanes)
+                    store(register, total, 0, lanes)
+        return registers
+
+    def _weights(self, index: Expr) -> Expr:
+        size = self.lanes * self.dot.depth
+        return vector(self.weight, index * size, size)
+
+    def _leave(self, register: Buffer, pixel: Expr, channel: Expr, width: int) -> None:
+        shape = self.workload.output_shape
+        for offset, count in pieces(width):
+            start = channel + offset
+
+            def load(i: int, start: Expr = start, count: int = count) -> Expr:
+                operand = self.epilogue.operands[i]
+                return load_operand(self.operands[i], operand, shape, pixel, start, count)
+
+            value = self.epilogue.emit(vector(register, offset, count), load)
+            store(self.output, value, pixel * shape[3] + start, count)
+
+
+def tile_pixels(width: int, most: int) -> int:
+    """Output pixels of a tile: few enough for registers, dividing the row if possible."""
+    return max(range(1, min(most, width) + 1), key=lambda p: (p - (width % p > 0) * p // 2, p))
