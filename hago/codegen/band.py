@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from tvm import tirx as tir
 from tvm.script.ir_builder import tirx as T
@@ -15,8 +15,8 @@ from hago.codegen.intrin.dot import Dot
 from hago.codegen.tile import pieces
 from hago.codegen.workload import Conv2d
 
-Expr = tir.Expr
-Buffer = Any  # tirx.Buffer: has no stubs
+Expr: TypeAlias = tir.Expr
+Buffer: TypeAlias = Any  # tirx.Buffer: has no stubs
 _MOST_OUTPUTS = 4
 _BLOCK = 64  # channels of a task: the words of a band stay in the first-level cache
 

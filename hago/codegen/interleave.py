@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from tvm import tirx as tir
 from tvm.script.ir_builder import tirx as T
 
 from hago.codegen import vector as v
 
-Expr = tir.Expr
+Expr: TypeAlias = tir.Expr
 _BLOCK = 64  # bytes that one AVX-512 register shuffles at once
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from tvm import tirx as tir
 from tvm.script.ir_builder import tirx as T
@@ -18,8 +18,8 @@ from hago.codegen.access import store, vector
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.intrin.dot import Dot
 
-Expr = tir.Expr
-Buffer = Any  # tirx.Buffer: has no stubs
+Expr: TypeAlias = tir.Expr
+Buffer: TypeAlias = Any  # tirx.Buffer: has no stubs
 
 
 @dataclass(frozen=True, eq=False)

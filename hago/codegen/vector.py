@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 from tvm import tirx as tir
 
-Expr = tir.Expr
+Expr: TypeAlias = tir.Expr
 Array = npt.NDArray[Any]
 
 

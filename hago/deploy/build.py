@@ -13,8 +13,6 @@ from hago.deploy.linker import link_shared
 from hago.deploy.manifest import Manifest
 from hago.hardware.spec import HardwareSpec
 from hago.lower.build import build
-from hago.hardware.spec import HardwareSpec
-from hago.lower.build import build
 
 
 def build_artifact(

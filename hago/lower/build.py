@@ -10,7 +10,6 @@ from tvm.runtime import Executable
 
 from hago.hardware.spec import HardwareSpec
 
-
 ExecMode = Literal["compiled", "bytecode"]
 
 

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from tvm import tirx as tir
 
 from hago.codegen.vector import splat
 
-Expr = tir.Expr
+Expr: TypeAlias = tir.Expr
 
 
 @dataclass(frozen=True)

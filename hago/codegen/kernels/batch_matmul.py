@@ -5,7 +5,7 @@ The right-hand side is packed inside the kernel, batch by batch.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 from tvm import tirx as tir
 from tvm.script.ir_builder import tirx as T
@@ -20,8 +20,8 @@ from hago.codegen.select import choose_dot
 from hago.codegen.tile import pieces
 from hago.codegen.workload import BatchMatmul, Kernel, Machine
 
-Expr = tir.Expr
-Buffer = Any  # tirx.Buffer: has no stubs
+Expr: TypeAlias = tir.Expr
+Buffer: TypeAlias = Any  # tirx.Buffer: has no stubs
 
 
 def build_batch_matmul(workload: BatchMatmul, epilogue: Epilogue, machine: Machine) -> Kernel:

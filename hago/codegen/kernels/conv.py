@@ -10,7 +10,7 @@ must be padded, or where the instruction wants another element type.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from tvm import tirx as tir
 from tvm.script.ir_builder import tirx as T
@@ -31,8 +31,8 @@ from hago.codegen.kernels.product import (
 from hago.codegen.select import choose_dot
 from hago.codegen.workload import Array, Conv2d, Kernel, Machine
 
-Expr = tir.Expr
-Buffer = Any  # tirx.Buffer: has no stubs
+Expr: TypeAlias = tir.Expr
+Buffer: TypeAlias = Any  # tirx.Buffer: has no stubs
 
 
 def build_conv(workload: Conv2d, epilogue: Epilogue, machine: Machine) -> Kernel:

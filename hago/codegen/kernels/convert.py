@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from tvm import tirx as tir
 from tvm.script.ir_builder import tirx as T
@@ -13,8 +13,8 @@ from hago.codegen.access import store, vector
 from hago.codegen.intrin.dot import Dot
 from hago.codegen.tile import pieces
 
-Expr = tir.Expr
-Buffer = Any  # tirx.Buffer: has no stubs
+Expr: TypeAlias = tir.Expr
+Buffer: TypeAlias = Any  # tirx.Buffer: has no stubs
 _LANES = 32
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from tvm import tirx as tir
@@ -24,8 +24,8 @@ from hago.codegen.kernels.product import arguments, kernel
 from hago.codegen.tile import pieces
 from hago.codegen.workload import Array, Conv2d, Kernel, Machine
 
-Expr = tir.Expr
-Buffer = Any  # tirx.Buffer: has no stubs
+Expr: TypeAlias = tir.Expr
+Buffer: TypeAlias = Any  # tirx.Buffer: has no stubs
 _MOST_PIXELS = 8
 
 

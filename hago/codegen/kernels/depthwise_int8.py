@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from tvm import tirx as tir
@@ -27,8 +27,8 @@ from hago.codegen.select import choose_dot
 from hago.codegen.tile import pieces
 from hago.codegen.workload import Array, Conv2d, Kernel, Machine
 
-Expr = tir.Expr
-Buffer = Any  # tirx.Buffer: has no stubs
+Expr: TypeAlias = tir.Expr
+Buffer: TypeAlias = Any  # tirx.Buffer: has no stubs
 # Accumulators of a tile; what is left of 32 and 16 registers holds words and temporaries.
 _ACCUMULATORS = {16: 16, 8: 8}
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeAlias
 
 from tvm import tirx as tir
 from tvm.script.ir_builder import tirx as T
@@ -17,8 +17,8 @@ from hago.codegen.kernels.product import arguments, kernel
 from hago.codegen.tile import pieces
 from hago.codegen.workload import Elementwise, Kernel, Machine
 
-Expr = tir.Expr
-Buffer = Any  # tirx.Buffer: has no stubs
+Expr: TypeAlias = tir.Expr
+Buffer: TypeAlias = Any  # tirx.Buffer: has no stubs
 _CHUNK = 4096  # elements of one parallel task where the tensor is one long row
 
 

@@ -7,7 +7,7 @@ What lies outside the image does not take part: it is never the maximum and adds
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from tvm import tirx as tir
@@ -20,8 +20,8 @@ from hago.codegen.kernels.product import arguments, kernel
 from hago.codegen.tile import pieces
 from hago.codegen.workload import Kernel, Machine, Pool2d
 
-Expr = tir.Expr
-Buffer = Any  # tirx.Buffer: has no stubs
+Expr: TypeAlias = tir.Expr
+Buffer: TypeAlias = Any  # tirx.Buffer: has no stubs
 
 
 def build_pool(workload: Pool2d, epilogue: Epilogue, machine: Machine) -> Kernel:

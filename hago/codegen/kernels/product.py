@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from tvm import tirx as tir
@@ -26,8 +26,8 @@ from hago.codegen.intrin.dot import Dot
 from hago.codegen.tile import Source, Target, accumulate, leave
 from hago.codegen.workload import Array
 
-Expr = tir.Expr
-Buffer = Any  # tirx.Buffer: has no stubs
+Expr: TypeAlias = tir.Expr
+Buffer: TypeAlias = Any  # tirx.Buffer: has no stubs
 # (outer row, group, column vector, step) -> a packed vector of B
 WeightReader = Callable[[Expr, Expr, Expr, Expr], Expr]
 

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from tvm import tirx as tir
@@ -20,8 +20,8 @@ from hago.codegen.kernels.product import arguments, kernel
 from hago.codegen.tile import pieces
 from hago.codegen.workload import Kernel, Machine, RowReduce
 
-Expr = tir.Expr
-Buffer = Any  # tirx.Buffer: has no stubs
+Expr: TypeAlias = tir.Expr
+Buffer: TypeAlias = Any  # tirx.Buffer: has no stubs
 Body = Callable[[Expr, int], None]
 
 
