@@ -59,11 +59,13 @@ def measure(trial: Trial, scratch: Path) -> Measured:
     baseline = _contestant("float32", folder, trial.threads, runnable)
     if trial.samples is None:
         return Measured(compiled, baseline, {})
+    runs: list[RunModel]
     if runnable:
-        exact, actual = (load(path, threads=trial.threads).run for path in (folder, trial.artifact))
+        runs = [load(path, threads=trial.threads).run for path in (folder, trial.artifact)]
     else:
         # The integers are the same on every machine: what the host computes stands for it.
-        exact, actual = (run_on(m, host_spec()) for m in (trial.baseline, trial.realized))
+        runs = [run_on(module, host_spec()) for module in (trial.baseline, trial.realized)]
+    exact, actual = runs
     return Measured(compiled, baseline, _agreement(exact, actual, trial.samples))
 
 

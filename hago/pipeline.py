@@ -223,7 +223,7 @@ def _copy(source: Path, target: Path) -> None:
 
 def _buildable(spec: HardwareSpec) -> HardwareSpec:
     """``spec``, if hago has kernels for it."""
-    if spec.name.startswith("x86") or spec.target.get("kind") == "llvm" and "mcpu" in spec.target:
+    if spec.name.startswith("x86") or (spec.target.get("kind") == "llvm" and "mcpu" in spec.target):
         return spec
     raise SpecError(
         f"{spec.name}: no code generation yet",

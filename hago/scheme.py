@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from hago.float8 import FORMATS, decode_float8, encode_float8
 
 Kind = Literal["int", "uint", "float", "bfloat", "float8_e4m3", "float8_e5m2"]
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 
 _BITS: dict[str, tuple[int, ...]] = {

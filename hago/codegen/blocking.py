@@ -32,7 +32,7 @@ def choose_blocking(
         for rows in range(1, min(width, _MOST_ROWS) + 1)
         if rows * columns + columns + 1 <= registers
     ]
-    rows, columns = min(tiles, key=lambda tile: _cycles(*tile, width, vectors, steps))
+    rows, columns = min(tiles, key=lambda tile: _cycles(tile[0], tile[1], width, vectors, steps))
     return Blocking(rows, columns, columns_outer=weight_bytes > min(data_bytes, _L2))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeAlias
 
 from tvm import tirx as tir
@@ -72,6 +71,10 @@ class Target:
     load: Callable[[int, int, Expr, int], Expr]
     store: Callable[[Expr, int, Expr, int], None]
 
+    def operands(self, row: int, channel: Expr, lanes: int) -> Callable[[int], Expr]:
+        """The epilogue's operands for one vector, by number."""
+        return lambda operand: self.load(operand, row, channel, lanes)
+
 
 def pieces(width: int) -> list[tuple[int, int]]:
     """(offset, lanes) of the power-of-two vectors that cover ``width`` elements, largest first."""
@@ -103,5 +106,5 @@ def leave(
             for offset, count in pieces(width):
                 acc = vector(registers[row * columns + column], offset, count)
                 channel = first + column * lanes + offset
-                load = partial(target.load, row=row, channel=channel, lanes=count)
+                load = target.operands(row, channel, count)
                 target.store(target.epilogue.emit(acc, load), row, channel, count)

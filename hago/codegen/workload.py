@@ -189,7 +189,7 @@ def convolve(workload: Conv2d, data: Array, weight: Array) -> Array:
     )
     n, oh, ow, co = workload.output_shape
     per_group_in, per_group_out = workload.ci // workload.groups, co // workload.groups
-    out = np.zeros((n, oh, ow, co), wide)
+    out: Array = np.zeros((n, oh, ow, co), wide)
     for ky in range(workload.kh):
         for kx in range(workload.kw):
             y, x = ky * workload.dilation[0], kx * workload.dilation[1]

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from hago.sample import Sample
+from hago.scheme import Floats
+
 _FOLDER = Path(__file__).resolve().parent
-Floats = npt.NDArray[np.float32]
 
 
 def digits_model() -> Path:
@@ -19,16 +21,16 @@ def digits_model() -> Path:
     return _FOLDER / "digits.onnx"
 
 
-def digits_calibration() -> dict[str, Floats]:
-    """128 training images: ``{"image": float32 [128, 1, 28, 28]}``."""
+def digits_calibration() -> list[Sample]:
+    """128 training images, each ``{"image": float32 [1, 1, 28, 28]}``."""
     with np.load(_FOLDER / "digits.npz") as data:
-        return {"image": _real(data["calibration"])}
+        return [{"image": image[None]} for image in _real(data["calibration"])]
 
 
-def digits_test() -> tuple[dict[str, Floats], npt.NDArray[np.uint8]]:
-    """1,000 held-out images as ``{"image": float32 [1000, 1, 28, 28]}``, and their labels."""
+def digits_test() -> tuple[Floats, list[int]]:
+    """1,000 held-out images, float32 [1000, 1, 28, 28], and their labels."""
     with np.load(_FOLDER / "digits.npz") as data:
-        return {"image": _real(data["images"])}, data["labels"]
+        return _real(data["images"]), data["labels"].tolist()
 
 
 def _real(pixels: npt.NDArray[np.uint8]) -> Floats:

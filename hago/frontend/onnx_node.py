@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ import tvm
 from tvm import relax
 
 Array = npt.NDArray[Any]
-Attribute = int | float | bytes | tuple[int, ...] | tuple[float, ...] | onnx.TensorProto
+Attribute: TypeAlias = int | float | bytes | tuple[int, ...] | tuple[float, ...] | onnx.TensorProto
 
 # Weights of these types are widened: float32 is the type that hago starts from.
 _WIDENED = {"float16": "float32", "bfloat16": "float32", "float64": "float32"}

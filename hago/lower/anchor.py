@@ -207,14 +207,14 @@ def _row_reduce(
     return Anchor(workload, (node.inputs[0], *affine), (rows, length), "float32")
 
 
-def _scaled(anchor: Anchor, factor: float) -> Anchor:
+def _scaled(anchor: Anchor, factor: float) -> Anchor | None:
     def finish(expression: Expression, total: Value) -> Value:
         return expression.step("multiply_const", total, consts=(factor,))
 
     return _finished(anchor, finish)
 
 
-def _scaled_by(anchor: Anchor, factors: Array) -> Anchor:
+def _scaled_by(anchor: Anchor, factors: Array) -> Anchor | None:
     def finish(expression: Expression, total: Value) -> Value:
         operand = expression.operand(factors, factors.shape, str(factors.dtype))
         return expression.step("multiply", total, operand)

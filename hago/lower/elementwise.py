@@ -105,7 +105,7 @@ def _absolute(expression: Expression, node: Node, args: Sequence[Term]) -> Value
 
 
 def _rsqrt(expression: Expression, node: Node, args: Sequence[Term]) -> Value:
-    one = expression.operand(np.float32(1).reshape(()), (), "float32")
+    one = expression.operand(np.asarray(1, np.float32), (), "float32")
     return expression.step("divide", one, expression.step("sqrt", value_of(expression, args[0])))
 
 

@@ -49,17 +49,18 @@ def refill(model: QuantModel, range_of: RangeOf) -> QuantModel:
     for edges, scheme in _shared(model.graph, model.strategy):
         if edges[0].is_constant:
             continue
-        low, high = _joined(edges, scheme, range_of)
-        quants.update(dict.fromkeys(edges, fill_scheme(scheme, low, high)))
+        numbers = fill_scheme(scheme, *_joined(edges, scheme, range_of))
+        quants.update(dict.fromkeys(edges, numbers))
     return model.with_quants(quants)
 
 
 def _joined(
     edges: list[Edge], scheme: QuantScheme, range_of: RangeOf
-) -> tuple[np.float64, np.float64]:
+) -> tuple[Array, Array]:
     """The range that covers all tensors of a group."""
     ranges = [range_of(src, scheme) for src in sorted({edge.src for edge in edges})]
-    return np.float64(min(r[0] for r in ranges)), np.float64(max(r[1] for r in ranges))
+    low, high = min(r[0] for r in ranges), max(r[1] for r in ranges)
+    return np.asarray(low, np.float64), np.asarray(high, np.float64)
 
 
 def _shared(graph: QuantGraph, strategy: Strategy) -> Iterable[tuple[list[Edge], QuantScheme]]:

@@ -7,7 +7,7 @@ import pkgutil
 from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
 from hago.calibrate import Stats
 from hago.errors import StrategyError
@@ -18,18 +18,18 @@ from hago.sample import did_you_mean
 class Method(Protocol):
     """One published method: its options are its fields."""
 
-    name: str
-    paper: str
+    name: ClassVar[str]
+    paper: ClassVar[str]
 
     def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
         """``model`` with better numbers."""
 
 
-M = TypeVar("M", bound=type)
+M = TypeVar("M", bound=Method)
 _REGISTRY: dict[str, Callable[[], Method]] = {}
 
 
-def register(method: M) -> M:
+def register(method: type[M]) -> type[M]:
     """Class decorator: makes a method known by its ``name``."""
     _REGISTRY[method.name] = method
     return method

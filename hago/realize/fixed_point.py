@@ -127,9 +127,9 @@ def _sum(
     for source, own in zip(chain.sources, scales, strict=True):
         shift = _const(1 << _ADD_SHIFT)
         wide = builder.emit(relax.op.multiply(_centred(builder, source, values), shift))
-        parts.append(rescale(builder, wide, np.float64(own / common)))
+        parts.append(rescale(builder, wide, np.asarray(own / common)))
     total = builder.emit(relax.op.add(*parts))
-    return rescale(builder, total, np.float64(common / (scale * 2**_ADD_SHIFT)))
+    return rescale(builder, total, np.asarray(common / (scale * 2**_ADD_SHIFT)))
 
 
 def _product(
@@ -138,7 +138,7 @@ def _product(
     left, right = (_centred(builder, source, values) for source in chain.sources)
     factors = [float(source.constants[1].reshape(())) for source in chain.sources]
     total = builder.emit(relax.op.multiply(left, right))
-    return rescale(builder, total, np.float64(factors[0] * factors[1] / scale))
+    return rescale(builder, total, np.asarray(factors[0] * factors[1] / scale))
 
 
 def _centred(builder: relax.BlockBuilder, source: Node, values: Values) -> relax.Expr:

@@ -47,10 +47,7 @@ def insert_qdq(model: QuantModel) -> ir.IRModule:
 
 
 def _quant_of(model: QuantModel, dst: str, arg: int, leaf: relax.Expr) -> TensorQuant | None:
-    if is_constant(leaf):
-        names = (f"{dst}.weight", f"{dst}.const{arg}")
-    else:
-        names = (str(leaf.name),)
+    names = [f"{dst}.weight", f"{dst}.const{arg}"] if is_constant(leaf) else [str(leaf.name)]
     for src in names:
         edge = Edge(src, dst, arg)
         if edge in model.strategy:

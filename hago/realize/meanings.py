@@ -7,7 +7,7 @@ computed wide and must fit the dtype of the result: an overflow is an error, nev
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from tvm import relax
 from hago.dataflow import tensor_type
 
 Array = npt.NDArray[Any]
+_PAD_MODES: dict[str, Literal["reflect", "edge"]] = {"reflect": "reflect", "replicate": "edge"}
 Meaning = Callable[..., Any]
 
 
@@ -207,7 +208,7 @@ def _nearest(target: int, source: int, attrs: Any) -> Array:
         index = index * (source - 1) / max(target - 1, 1)
     else:
         index = index * ratio
-    rounding = {"floor": np.floor, "ceil": np.ceil, "round": np.round}
+    rounding: dict[str, Callable[[Array], Array]] = {"floor": np.floor, "ceil": np.ceil, "round": np.round}
     nearest = rounding.get(str(attrs.rounding_method), np.floor)(index)
     return np.clip(nearest, 0, source - 1).astype(np.int64)
 
@@ -218,8 +219,7 @@ def _pad_any(call: relax.Call, data: Array, *_: Any) -> Array:
     if str(call.attrs.pad_mode) == "constant":
         value = data.dtype.type(float(_python(call.attrs.pad_value)))
         return np.pad(data, pairs, constant_values=value)
-    return np.pad(data, pairs, mode={"reflect": "reflect", "replicate": "edge"}[
-        str(call.attrs.pad_mode)])  # fmt: skip
+    return np.pad(data, pairs, mode=_PAD_MODES[str(call.attrs.pad_mode)])
 
 
 def _gelu(data: Array) -> Array:

@@ -100,7 +100,7 @@ def _multiply_activations(
         zero_point = relax.const(np.int32(data.zero_point))
         shift = builder.emit(relax.op.multiply(sums, zero_point))
         product = builder.emit(relax.op.subtract(product, shift))
-    return Codes(product, _product(data.scale, weight.scale), np.int32(0))
+    return Codes(product, _product(data.scale, weight.scale), np.asarray(0, np.int32))
 
 
 def average(builder: relax.BlockBuilder, call: relax.Call, inputs: list[Codes]) -> Codes | None:
@@ -113,8 +113,8 @@ def average(builder: relax.BlockBuilder, call: relax.Call, inputs: list[Codes]) 
     count = int(np.prod([shape[axis] for axis in axes]))
     wide = builder.emit(relax.op.astype(data.expr, "int32"))
     total = builder.emit(relax.op.sum(wide, axis=axes, keepdims=bool(call.attrs.keepdims)))
-    scale = np.float32(np.float64(data.scale) / count)
-    return Codes(total, scale, np.int32(int(data.zero_point) * count))
+    scale = np.asarray(np.float64(data.scale) / count, np.float32)
+    return Codes(total, scale, np.asarray(int(data.zero_point) * count, np.int32))
 
 
 def move(builder: relax.BlockBuilder, call: relax.Call, inputs: list[Codes]) -> Codes | None:
@@ -187,7 +187,7 @@ def _accumulator(
     shift = -int(data.zero_point) * sums
     if np.any(shift):
         accumulator = builder.emit(relax.op.add(accumulator, relax.const(shift.astype(np.int32))))
-    return Codes(accumulator, _product(data.scale, weight.scale), np.int32(0))
+    return Codes(accumulator, _product(data.scale, weight.scale), np.asarray(0, np.int32))
 
 
 def _product(left: Floats, right: Floats) -> Floats:

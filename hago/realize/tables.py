@@ -8,13 +8,13 @@ for any chain ``f`` of elementwise operations on one per-tensor quantized tensor
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from tvm import ir, relax
 
 from hago.annotate.operators import is_unary
 from hago.dataflow import Dataflow, Node, read_dataflow
 from hago.realize.interpret import evaluate
 from hago.rebuild import Values, rebuild, substitute
+from hago.scheme import Array
 
 
 def tabulate(module: ir.IRModule) -> ir.IRModule:
@@ -67,7 +67,7 @@ def _is_byte(node: Node) -> bool:
     return str(node.call.args[0].ty.dtype) in ("uint8", "int8")
 
 
-def _table(chain: list[Node]) -> npt.NDArray[np.generic]:
+def _table(chain: list[Node]) -> Array:
     """The last code for each code of the first, lowest first."""
     dtype = str(chain[0].call.args[0].ty.dtype)
     bounds = np.iinfo(dtype)

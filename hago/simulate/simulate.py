@@ -62,7 +62,7 @@ class Simulation:
                 )
             values = _numbers(model.quants[edge]) if edge in model.strategy else self._pass(edge)
             names = (f"{slot}.{number}" for number in NUMBERS)
-            found.update(zip(names, (np.float32(v) for v in values), strict=True))
+            found.update(zip(names, (np.asarray(v, np.float32) for v in values), strict=True))
         floats = constant_edges(self.graph)
         for edge, name in self.weights.items():
             found[name] = _fake_quantized(model, edge, floats[edge])

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-from tests.graphs import S8_CHANNEL, U8, Builder, attention, machine, residual_network, row
 from tvm import relax
 
 from hago.annotate import annotate, choose_strategy
@@ -11,6 +10,7 @@ from hago.errors import StrategyError
 from hago.graph import Edge, parse_edge
 from hago.hardware.spec import Accumulator, Operand
 from hago.scheme import INT7, INT8, INT16, UINT8, PerAxis, QuantScheme
+from tests.graphs import S8_CHANNEL, U8, Builder, attention, machine, residual_network, row
 
 U8_ASYMMETRIC = QuantScheme(UINT8, symmetric=False)
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.codegen.isa import MACHINES, compiled, machine, random_tensor, run
 
 from hago.codegen.epilogue import Epilogue, Operand, Step
 from hago.codegen.kernels.batch_matmul import build_batch_matmul
@@ -16,6 +15,7 @@ from hago.codegen.kernels.matmul import build_matmul
 from hago.codegen.select import choose_dot
 from hago.codegen.workload import BatchMatmul, Conv2d, Machine, Matmul, convolve
 from hago.errors import BuildError
+from tests.codegen.isa import MACHINES, compiled, machine, random_tensor, run
 
 TYPES = {"float32": ("float32", "float32"), "int8": ("uint8", "int8"), "int7": ("uint8", "int7")}
 CONVOLUTIONS = {

@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from tests.graphs import attention, input_for, quantized, residual_network
 
 from hago.hardware.load import list_specs, load_spec, spec_digest, spec_to_json
 from hago.realize import interpret, realize
 from hago.simulate import simulate
+from tests.graphs import attention, input_for, quantized, residual_network
 
 MODELS = {"residual": residual_network, "attention": attention}
 TEN = (

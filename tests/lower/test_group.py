@@ -2,6 +2,14 @@
 
 import numpy as np
 import pytest
+from tvm import relax
+
+from hago.codegen.workload import BatchMatmul, Conv2d, Elementwise, Matmul, Pool2d
+from hago.lower.fold import fold_dequantized_weights
+from hago.lower.group import find_groups
+from hago.lower.view import view_of
+from hago.realize import insert_qdq, integerize
+from hago.simulate import simulate
 from tests.graphs import (
     Builder,
     all_values,
@@ -11,14 +19,6 @@ from tests.graphs import (
     quantized,
     residual_network,
 )
-from tvm import relax
-
-from hago.codegen.workload import BatchMatmul, Conv2d, Elementwise, Matmul, Pool2d
-from hago.lower.fold import fold_dequantized_weights
-from hago.lower.group import find_groups
-from hago.lower.view import view_of
-from hago.realize import insert_qdq, integerize
-from hago.simulate import simulate
 
 
 def groups_of(module, weights=()):

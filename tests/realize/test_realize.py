@@ -7,6 +7,12 @@ import pytest
 import tvm
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tvm import relax
+
+from hago.dataflow import read_dataflow
+from hago.realize import insert_qdq, integerize, interpret
+from hago.realize.fixed_point import fixed_point_multiplier, use_fixed_point
+from hago.realize.tables import tabulate
 from tests.graphs import (
     Builder,
     all_values,
@@ -16,12 +22,6 @@ from tests.graphs import (
     quantized,
     residual_network,
 )
-from tvm import relax
-
-from hago.dataflow import read_dataflow
-from hago.realize import insert_qdq, integerize, interpret
-from hago.realize.fixed_point import fixed_point_multiplier, use_fixed_point
-from hago.realize.tables import tabulate
 
 MODELS = {"residual": residual_network, "attention": attention}
 

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from tests.graphs import attention, input_for, machine, quantized, residual_network
 
 from hago.errors import StrategyError
 from hago.graph import QuantModel
 from hago.realize import insert_qdq, integerize, interpret
 from hago.simulate import simulate
+from tests.graphs import attention, input_for, machine, quantized, residual_network
 
 MODELS = {"residual": residual_network, "attention": attention}
 
