@@ -97,7 +97,8 @@ def _convert(array: Array, spec: TensorSpec, where: str) -> Array:
             return array.astype(wanted)
     if array.dtype.kind in "biu" and wanted.kind in "iuf":
         converted = array.astype(wanted)
-        same_sign = np.array_equal(np.less(converted, 0), np.less(array, 0))  # uint64 wraps there and back
+        # uint64 wraps there and back
+        same_sign = np.array_equal(np.less(converted, 0), np.less(array, 0))
         if same_sign and np.array_equal(converted.astype(array.dtype), array):
             return converted
     raise DataError(

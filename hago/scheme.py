@@ -1,4 +1,4 @@
-"""The words of quantization: element types, granularities, schemes and the numbers that fill them."""
+"""The words of quantization: element types, granularities, schemes, and their numbers."""
 
 from __future__ import annotations
 

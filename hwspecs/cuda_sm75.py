@@ -1,6 +1,7 @@
 """NVIDIA Turing, compute capability 7.5: T4, RTX 20.
 
-Sources: [PTX] NVIDIA PTX ISA, 9.7.13 (dp4a) and 9.7.14 (mma); [TUNE] NVIDIA Turing Tuning Guide, 1.4.
+Sources: [PTX] NVIDIA PTX ISA, 9.7.13 (dp4a) and 9.7.14 (mma);
+[TUNE] NVIDIA Turing Tuning Guide, 1.4.
 """
 
 from hago.hardware import f32, machine, memory, op, s4, s8, s32

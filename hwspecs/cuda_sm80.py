@@ -1,6 +1,7 @@
 """NVIDIA Ampere, compute capability 8.0: A100.
 
-Sources: [PTX] NVIDIA PTX ISA, 9.7.13 (dp4a) and 9.7.14 (mma); [TUNE] NVIDIA Ampere Tuning Guide, 1.4.
+Sources: [PTX] NVIDIA PTX ISA, 9.7.13 (dp4a) and 9.7.14 (mma);
+[TUNE] NVIDIA Ampere Tuning Guide, 1.4.
 """
 
 from hago.hardware import bf16, f32, machine, memory, op, s4, s8, s32
@@ -28,8 +29,8 @@ MACHINE = machine(
         op("depthwise_conv2d", s8, s8.per_channel, sums_in=s32, gives=(s8, f32), by="dp4a",
            align={"k": 4, "n": 8, "m": 8}, throughput=512),
         # [PTX] mma.m16n8k16 with bf16 operands.
-        op((*DENSE, "batch_matmul"), bf16, bf16, sums_in=f32, gives=(bf16, f32), by="mma.m16n8k16.bf16",
-           align={"k": 16, "n": 8, "m": 8}, throughput=2048),
+        op((*DENSE, "batch_matmul"), bf16, bf16, sums_in=f32, gives=(bf16, f32),
+           by="mma.m16n8k16.bf16", align={"k": 16, "n": 8, "m": 8}, throughput=2048),
         op(("add", "multiply"), s8, s8, sums_in=s32, gives=(s8, f32), by="dp4a", throughput=64),
         op("avg_pool2d", s8, sums_in=s32, gives=(s8, f32), by="dp4a", throughput=64),
         op("table", s8, sums_in=s32, gives=(s8,), by="dp4a", throughput=32),

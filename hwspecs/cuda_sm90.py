@@ -1,6 +1,7 @@
 """NVIDIA Hopper, compute capability 9.0: H100, H200.
 
-Sources: [PTX] NVIDIA PTX ISA, 9.7.13 (dp4a) and 9.7.14 (mma); [TUNE] NVIDIA Hopper Tuning Guide, 1.4.
+Sources: [PTX] NVIDIA PTX ISA, 9.7.13 (dp4a) and 9.7.14 (mma);
+[TUNE] NVIDIA Hopper Tuning Guide, 1.4.
 """
 
 from hago.hardware import bf16, e4m3, f32, machine, memory, op, s8, s32
@@ -22,13 +23,13 @@ MACHINE = machine(
         op("batch_matmul", s8, s8, sums_in=s32, gives=(s8, f32), by="mma.m16n8k32.s8",
            align={"k": 32, "n": 8, "m": 8}, throughput=8192),
         # [PTX] mma.m16n8k32 with e4m3 operands, sm_89 and later, float32 accumulation.
-        op(DENSE, e4m3, e4m3.per_channel, sums_in=f32, gives=(e4m3, bf16, f32), by="mma.m16n8k32.e4m3",
-           align={"k": 32, "n": 8, "m": 8}, throughput=8192),
+        op(DENSE, e4m3, e4m3.per_channel, sums_in=f32, gives=(e4m3, bf16, f32),
+           by="mma.m16n8k32.e4m3", align={"k": 32, "n": 8, "m": 8}, throughput=8192),
         op("batch_matmul", e4m3, e4m3, sums_in=f32, gives=(e4m3, bf16, f32), by="mma.m16n8k32.e4m3",
            align={"k": 32, "n": 8, "m": 8}, throughput=8192),
         # [PTX] mma.m16n8k16 with bf16 operands.
-        op((*DENSE, "batch_matmul"), bf16, bf16, sums_in=f32, gives=(bf16, f32), by="mma.m16n8k16.bf16",
-           align={"k": 16, "n": 8, "m": 8}, throughput=4096),
+        op((*DENSE, "batch_matmul"), bf16, bf16, sums_in=f32, gives=(bf16, f32),
+           by="mma.m16n8k16.bf16", align={"k": 16, "n": 8, "m": 8}, throughput=4096),
         # [PTX] dp4a: what is no matrix product.
         op("depthwise_conv2d", s8, s8.per_channel, sums_in=s32, gives=(s8, f32), by="dp4a",
            align={"k": 4, "n": 8, "m": 8}, throughput=512),

@@ -9,7 +9,7 @@ A specification is a Python file that imports only ``hago.hardware`` and binds o
         target={"kind": "llvm", "mcpu": "cascadelake"},
         memory=memory(l1="32K", l2="1M"),
         ops=[
-            op("conv2d", u8.asymmetric, s8.per_channel, sums_in=s32, gives=(u8, f32), by="vpdpbusd"),
+            op("conv2d", u8.asymmetric, s8.per_channel, sums_in=s32, gives=(u8,), by="vpdpbusd"),
         ],
     )
 
@@ -110,7 +110,8 @@ class Element:
 u8, u4 = Element(DType("uint", 8)), Element(DType("uint", 4))
 s4, s7, s8 = (Element(DType("int", bits)) for bits in (4, 7, 8))
 s16, s32 = Element(DType("int", 16)), Element(DType("int", 32))
-f16, f32, bf16 = Element(DType("float", 16)), Element(DType("float", 32)), Element(DType("bfloat", 16))
+f16, f32 = Element(DType("float", 16)), Element(DType("float", 32))
+bf16 = Element(DType("bfloat", 16))
 e4m3, e5m2 = Element(DType("float8_e4m3", 8)), Element(DType("float8_e5m2", 8))
 
 
@@ -259,8 +260,8 @@ def _no_duplicates(name: str, rows: Sequence[OpSupport]) -> None:
     for row in rows:
         key = (row.op, row.inputs, row.accum)
         if key in seen:
-            raise _error(f"machine '{name}': two rows for {row}",
-                         f"the first is at {seen[key].origin}", "Remove one.", row.origin)  # fmt: skip
+            first = f"the first is at {seen[key].origin}"
+            raise _error(f"machine '{name}': two rows for {row}", first, "Remove one.", row.origin)
         seen[key] = row
 
 

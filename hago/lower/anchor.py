@@ -165,9 +165,9 @@ def _mean(view: View, node: Node) -> Anchor | None:
 def _sum(view: View, node: Node) -> Anchor | None:
     """The sum over an image; of codes through their cast to int32."""
     cast = view.node(node.inputs[0])
-    if cast is not None and cast.op == "astype" and node.dtype == "int32":
-        if view.type_of(cast.inputs[0])[1] in ("uint8", "int8"):
-            return _image_sum(view, node, cast.inputs[0])
+    is_cast = cast is not None and cast.op == "astype" and node.dtype == "int32"
+    if is_cast and view.type_of(cast.inputs[0])[1] in ("uint8", "int8"):
+        return _image_sum(view, node, cast.inputs[0])
     return _image_sum(view, node, node.inputs[0]) if node.dtype == "float32" else None
 
 

@@ -95,8 +95,8 @@ class _Callable:
         shape, dtype = self._specs[name]
         value = np.asarray(inputs[name])
         if value.shape != shape or str(value.dtype) != dtype:
+            given, wanted = f"{value.dtype}{list(value.shape)}", f"{dtype}{list(shape)}"
             raise DataError(
-                f"input '{name}' does not fit",
-                fact=f"it is {value.dtype}{list(value.shape)}, the model takes {dtype}{list(shape)}",
+                f"input '{name}' does not fit", fact=f"it is {given}, the model takes {wanted}"
             )
         return value

@@ -66,7 +66,7 @@ def _step(op: str) -> Row:
 
 
 def _with_constant(op: str, sign: int = 1) -> Row:
-    """``op``, or ``op_const`` where the second argument (or, if ``op`` commutes, any) is a number."""
+    """``op``, or ``op_const`` where the second argument (any, if ``op`` commutes) is a number."""
 
     def row(expression: Expression, node: Node, args: Sequence[Term]) -> Value:
         if node.dtype == "int32":

@@ -121,7 +121,8 @@ class _Calls:
         key = (group.workload, group.epilogue)
         kernel = self.kernels[key]
         if key not in self.functions:
-            self.functions[key] = builder.add_func(kernel.func.without_attr("global_symbol"), kernel.name)
+            function = kernel.func.without_attr("global_symbol")
+            self.functions[key] = builder.add_func(function, kernel.name)
         shapes = [tuple(int(extent) for extent in p.ty.shape) for p in kernel.func.params]
         sources = [*group.data, *group.operands]
         args = [self._argument(builder, source, values) for source in sources]
@@ -137,7 +138,8 @@ class _Calls:
     def _weight(self, group: Group, kernel: Kernel) -> relax.Expr:
         if isinstance(group.weight, str):
             return self.packed[f"{group.weight}.packed_for.{group.anchor}"][0]
-        assert kernel.pack is not None and group.weight is not None
+        assert kernel.pack is not None, group.workload
+        assert group.weight is not None, group.workload
         return _constant(kernel.pack(group.weight))
 
     def _argument(

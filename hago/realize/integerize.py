@@ -1,7 +1,7 @@
 """QDQ graph -> integer graph: dequantize moves down as far as it can.
 
     dequantize(quantize(x))            stays a pair of operations at the border of float32
-    op(dequantize(x)..)                => dequantize(op'(x)..)                by the operation's rule
+    op(dequantize(x)..)                => dequantize(op'(x)..)         by the operation's rule
     quantize(dequantize(x, s, z), s, z) => x
 """
 

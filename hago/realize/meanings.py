@@ -17,6 +17,11 @@ from tvm import relax
 from hago.dataflow import tensor_type
 
 Array = npt.NDArray[Any]
+_ROUNDINGS: dict[str, Callable[[Array], Array]] = {
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "round": np.round,
+}
 _PAD_MODES: dict[str, Literal["reflect", "edge"]] = {"reflect": "reflect", "replicate": "edge"}
 Meaning = Callable[..., Any]
 
@@ -208,8 +213,7 @@ def _nearest(target: int, source: int, attrs: Any) -> Array:
         index = index * (source - 1) / max(target - 1, 1)
     else:
         index = index * ratio
-    rounding: dict[str, Callable[[Array], Array]] = {"floor": np.floor, "ceil": np.ceil, "round": np.round}
-    nearest = rounding.get(str(attrs.rounding_method), np.floor)(index)
+    nearest = _ROUNDINGS.get(str(attrs.rounding_method), np.floor)(index)
     return np.clip(nearest, 0, source - 1).astype(np.int64)
 
 

@@ -26,7 +26,7 @@ Ints = npt.NDArray[np.int32]
 
 @dataclass(frozen=True, eq=False)
 class Codes:
-    """A tensor as ``scale * (expr - zero_point)``; arrays of shape ``()``, or ``(n,)`` on ``axis``."""
+    """A tensor as ``scale * (expr - zero_point)``; arrays are ``()``, or ``(n,)`` on ``axis``."""
 
     expr: relax.Expr
     scale: Floats

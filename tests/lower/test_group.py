@@ -105,8 +105,11 @@ def test_padding_with_the_zero_point_is_part_of_the_convolution():
         with builder.dataflow():
             padded = builder.emit(relax.op.nn.pad(x, [0, 0, 1, 1, 1, 1, 0, 0], "constant", 7.0))
             weight = relax.const(np.ones((8, 3, 3, 4), "int8"))
-            out = builder.emit_output(relax.op.nn.conv2d(
-                padded, weight, data_layout="NHWC", kernel_layout="OHWI", out_dtype="int32"))  # fmt: skip
+            out = builder.emit_output(
+                relax.op.nn.conv2d(
+                    padded, weight, data_layout="NHWC", kernel_layout="OHWI", out_dtype="int32"
+                )
+            )
         builder.emit_func_output(out)
     (group,) = groups_of(builder.get())
     assert group.data == ("x",)

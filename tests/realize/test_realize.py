@@ -88,7 +88,8 @@ def test_padding_is_the_zero_point():
     model = quantized(module, machine(), inputs)
     real = integerize(insert_qdq(model))
     pad = next(n for n in read_dataflow(real).nodes if n.op == "nn.pad")
-    zero_point = next(int(q.zero_point) for e, q in model.quants.items() if str(e) == "x -> conv2d[0]")
+    quants = {str(edge): quant for edge, quant in model.quants.items()}
+    zero_point = int(quants["x -> conv2d[0]"].zero_point)
     assert zero_point != 0
     assert int(pad.call.attrs.pad_value) == zero_point
 
@@ -141,10 +142,15 @@ def test_fixed_point_is_one_code_from_float_requantization_in_each_layer():
     fixed = replace(spec, ops=tuple(replace(r, requantize="fixed_point") for r in spec.ops))
     inputs = input_for(module)
     real = integerize(insert_qdq(quantized(module, fixed, inputs)))
-    codes = [v for v in all_values(real, inputs).values() if v.dtype == np.uint8 and v.shape[-1] == 8]
-    exact = [v for v in all_values(use_fixed_point(real), inputs).values()
-             if v.dtype == np.uint8 and v.shape[-1] == 8]  # fmt: skip
-    assert np.abs(codes[0].astype(int) - exact[0].astype(int)).max() <= 1
+    codes, exact = (
+        next(
+            value.astype(int)
+            for value in all_values(form, inputs).values()
+            if value.dtype == np.uint8 and value.shape[-1] == 8
+        )
+        for form in (real, use_fixed_point(real))
+    )
+    assert np.abs(codes - exact).max() <= 1
 
 
 @given(st.floats(min_value=1e-6, max_value=100.0))

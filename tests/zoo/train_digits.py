@@ -23,7 +23,9 @@ from torch.nn import functional as F
 SEED, EPOCHS, BATCH, HELD_OUT, CALIBRATION = 7, 14, 64, 1000, 128
 
 
-def block(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Module:
+def block(
+    inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1
+) -> nn.Module:
     """Convolution, BatchNorm, ReLU6."""
     padding = kernel // 2
     conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)

@@ -76,8 +76,10 @@ def build_table(shape: tuple[int, ...], data: str, dtype: str) -> Kernel:
     chunk = next((c for c in (_CHUNK, 1024, 256) if total % c == 0), total)
     with kernel("table") as builder:
         codes, table, output = (
-            flat(b)
-            for b in arguments("codes table output", [(shape, data), ((256,), dtype), (shape, dtype)])
+            flat(buffer)
+            for buffer in arguments(
+                "codes table output", [(shape, data), ((256,), dtype), (shape, dtype)]
+            )
         )
         with T.parallel(0, total // chunk) as row, T.serial(0, chunk) as i:
             index = T.Bind(row * chunk + i)

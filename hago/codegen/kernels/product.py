@@ -167,7 +167,10 @@ class _Emitter:
     def _columns(self, outer: Expr, row: Expr, group: Expr, column: Expr, rows: int) -> None:
         size, vectors = self.blocking.columns, self.product.vectors(self.lanes)
         _cut(
-            column, vectors, size, lambda columns: self._tile(outer, row, group, column, rows, columns)
+            column,
+            vectors,
+            size,
+            lambda columns: self._tile(outer, row, group, column, rows, columns),
         )
 
     def _tile(
