@@ -129,6 +129,8 @@ class QuantScheme:
     def __post_init__(self) -> None:
         if not self.dtype.is_integer and not self.symmetric:
             raise ValueError(f"{self.dtype} has no zero point: it is symmetric")
+        if not self.dtype.is_quantized and self.granularity != PerTensor():
+            raise ValueError(f"{self.dtype} has no scale: it has no granularity")
 
     def __str__(self) -> str:
         where = {
@@ -178,7 +180,12 @@ class TensorQuant:
             raise ValueError(f"a zero point is a code of {self.scheme.dtype}: {low} to {high}")
 
     def encode(self, real: Floats) -> Array:
-        """Codes of ``real``: divided by the scale, rounded half to even, shifted, saturated."""
+        """Codes of ``real``: divided by the scale, rounded half to even, shifted, saturated.
+
+        Floats of 16 and 32 bits have no scale: their codes are the rounded values themselves.
+        """
+        if not self.scheme.is_quantized:
+            return real.astype(self.scheme.dtype.storage)
         scale, zero_point = self._spread(real.shape)
         if not self.scheme.dtype.is_integer:
             return encode_float8(real / scale, self.scheme.dtype.kind)
@@ -188,6 +195,8 @@ class TensorQuant:
 
     def decode(self, codes: Array) -> Floats:
         """The float32 values that ``codes`` stand for."""
+        if not self.scheme.is_quantized:
+            return codes.astype(np.float32)
         scale, zero_point = self._spread(codes.shape)
         if not self.scheme.dtype.is_integer:
             return (decode_float8(codes, self.scheme.dtype.kind) * scale).astype(np.float32)
@@ -215,6 +224,8 @@ def fill_scheme(scheme: QuantScheme, low: Array, high: Array) -> TensorQuant:
     The range is widened to contain zero, so that zero is a code (padding is exact). A degenerate
     range gets scale 1. Signed symmetric integers use codes ``-max..max``.
     """
+    if not scheme.is_quantized:
+        return plain_float(scheme)
     low = np.minimum(np.asarray(low, np.float64), 0.0)
     high = np.maximum(np.asarray(high, np.float64), 0.0)
     largest = np.maximum(-low, high)
@@ -229,6 +240,11 @@ def fill_scheme(scheme: QuantScheme, low: Array, high: Array) -> TensorQuant:
     scale = _positive((high - low) / (last - first))
     zero_point = np.clip(np.rint(first - low / scale), first, last).astype(np.int32)
     return TensorQuant(scheme, scale, zero_point)
+
+
+def plain_float(scheme: QuantScheme) -> TensorQuant:
+    """The numbers of a scheme without codes (bfloat16, float16): scale 1."""
+    return TensorQuant(scheme, np.float32(1), np.int32(0))
 
 
 def _positive(scale: npt.NDArray[np.float64]) -> Floats:
