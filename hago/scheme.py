@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
@@ -13,6 +14,8 @@ from hago.float8 import FORMATS, decode_float8, encode_float8
 Kind = Literal["int", "uint", "float", "bfloat", "float8_e4m3", "float8_e5m2"]
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
+
+BFLOAT16_ARRAY = np.dtype(ml_dtypes.bfloat16)  # numpy knows the name once this is imported
 
 _BITS: dict[str, tuple[int, ...]] = {
     "int": (2, 3, 4, 5, 6, 7, 8, 16, 32),

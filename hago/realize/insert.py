@@ -10,10 +10,13 @@ import numpy as np
 from tvm import ir, relax
 
 from hago.dataflow import constant_value, flat_args, is_constant
+from hago.float8 import FORMATS
 from hago.graph import Edge, QuantModel
 from hago.realize.qdq import dequantize, quantize
 from hago.rebuild import Values, emit, rebuild, substitute, with_leaves
-from hago.scheme import TensorQuant
+from hago.scheme import QuantScheme, TensorQuant
+
+Numbers = tuple[QuantScheme, bytes, bytes]
 
 
 def insert_qdq(model: QuantModel) -> ir.IRModule:
@@ -22,7 +25,7 @@ def insert_qdq(model: QuantModel) -> ir.IRModule:
     Readers of one tensor with the same numbers share one pair. bfloat16 edges get a pair of
     casts.
     """
-    shared: dict[tuple[str, int], relax.Expr] = {}
+    shared: dict[tuple[str, Numbers], relax.Expr] = {}
 
     def rewrite(
         builder: relax.BlockBuilder, binding: relax.Binding, values: Values
@@ -37,7 +40,7 @@ def insert_qdq(model: QuantModel) -> ir.IRModule:
                 replaced[arg] = _quantized_constant(builder, model, name, arg, leaf, quant)
                 continue
             source = str(leaf.name)
-            key = (source, id(quant))
+            key = (source, _numbers(quant))
             if key not in shared:
                 shared[key] = _pair(builder, values[source], quant, source)
             replaced[arg] = shared[key]
@@ -53,6 +56,11 @@ def _quant_of(model: QuantModel, dst: str, arg: int, leaf: relax.Expr) -> Tensor
         if edge in model.strategy:
             return model.quants[edge]
     return None
+
+
+def _numbers(quant: TensorQuant) -> Numbers:
+    """The scheme and numbers as a key."""
+    return quant.scheme, quant.scale.tobytes(), quant.zero_point.tobytes()
 
 
 def _pair(
@@ -75,6 +83,6 @@ def _quantized_constant(
     codes = model.weights.get(edge)
     if codes is None:
         codes = quant.encode(constant_value(leaf).astype(np.float32))
-    if not quant.scheme.dtype.is_integer:
+    if quant.scheme.dtype.kind in FORMATS:
         return relax.const(quant.decode(codes))
     return emit(builder, dequantize(relax.const(codes), quant), f"{dst}_weight")

@@ -3,6 +3,8 @@
     dequantize(quantize(x))            stays a pair of operations at the border of float32
     op(dequantize(x)..)                => dequantize(op'(x)..)         by the operation's rule
     quantize(dequantize(x, s, z), s, z) => x
+
+bfloat16 goes the same way: casts stand for quantize and dequantize, the scale is 1.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from tvm import ir, relax
 
 from hago.dataflow import constant_value, flat_args, is_constant, op_name, tensor_type
 from hago.realize.rules import RULES, Codes
-from hago.rebuild import Values, rebuild, substitute
+from hago.rebuild import Values, emit, rebuild, substitute
 
 
 def integerize(module: ir.IRModule) -> ir.IRModule:
@@ -39,7 +41,11 @@ class _Codes:
             return self._dequantized(builder, name, value, values)
         if op == "quantize":
             return self._quantized(builder, value, values)
+        if op == "astype":
+            return self._cast(builder, name, value, values)
         codes = self._by_rule(builder, op, value)
+        if codes is not None and codes.dtype == "float32":
+            return codes.expr
         if codes is not None:
             self.known[name] = codes
             return codes.expr
@@ -79,6 +85,21 @@ class _Codes:
                 return known.expr
         return substitute(value, self._as_real(builder, value, values))
 
+    def _cast(
+        self, builder: relax.BlockBuilder, name: str, value: relax.Call, values: Values
+    ) -> relax.Expr:
+        """To bfloat16: what is bfloat16 behind its float32 value. From it: its values are known."""
+        (data,) = value.args
+        source, target = tensor_type(data)[1], tensor_type(value)[1]
+        known = self.known.get(str(getattr(data, "name", "")))
+        if (source, target) == ("bfloat16", "float32"):
+            codes = data if is_constant(data) else values[str(data.name)]
+            self.known[name] = Codes(codes, np.float32(1), np.int32(0))
+            return codes
+        if known is not None and known.dtype == target == "bfloat16":
+            return known.expr
+        return substitute(value, self._as_real(builder, value, values))
+
     def _by_rule(
         self, builder: relax.BlockBuilder, op: str, value: relax.Expr
     ) -> Codes | None:
@@ -105,18 +126,22 @@ class _Codes:
         if name not in self.known:
             return values[name]
         if name not in self.real:
-            codes = self.known[name]
-            self.real[name] = builder.emit(
-                relax.op.dequantize(
-                    codes.expr,
-                    relax.const(np.asarray(codes.scale)),
-                    relax.const(_zero_point(codes)),
-                    codes.axis,
-                    "float32",
-                ),
-                name_hint=f"{name}_real",
-            )
+            real = _real_value(self.known[name])
+            self.real[name] = emit(builder, real, f"{name}_real")
         return self.real[name]
+
+
+def _real_value(codes: Codes) -> relax.Expr:
+    """The float32 expression of ``codes``."""
+    if not codes.is_integer:
+        return relax.op.astype(codes.expr, "float32")
+    return relax.op.dequantize(
+        codes.expr,
+        relax.const(np.asarray(codes.scale)),
+        relax.const(_zero_point(codes)),
+        codes.axis,
+        "float32",
+    )
 
 
 def _zero_point(codes: Codes) -> np.ndarray:

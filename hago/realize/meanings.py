@@ -15,6 +15,7 @@ from scipy import special
 from tvm import relax
 
 from hago.dataflow import tensor_type
+from hago.scheme import BFLOAT16_ARRAY
 
 Array = npt.NDArray[Any]
 _ROUNDINGS: dict[str, Callable[[Array], Array]] = {
@@ -37,8 +38,10 @@ def _narrow(exact: Array, call: relax.Call) -> Array:
 
 
 def _wide(array: Array) -> Array:
-    """float64 for integers (exact below 2^53, and fast), unchanged for floats."""
-    return array.astype(np.float64) if array.dtype.kind in "iu" else array
+    """float64 for integers (exact below 2^53, and fast) and for bfloat16 (products are exact, a
+    sum of K rounds by K * 2^-53), unchanged for other floats."""
+    is_narrow = array.dtype.kind in "iu" or array.dtype == BFLOAT16_ARRAY
+    return array.astype(np.float64) if is_narrow else array
 
 
 def _product(left: Array, right: Array, call: relax.Call) -> Array:
@@ -108,7 +111,7 @@ def _dequantize(call: relax.Call, codes: Array, scale: Array, zero_point: Array)
 
 def _pool(call: relax.Call, data: Array, reduce: str) -> Array:
     attrs = call.attrs
-    lowest = -np.inf if data.dtype.kind == "f" else np.iinfo(data.dtype).min
+    lowest = np.iinfo(data.dtype).min if data.dtype.kind in "iu" else -np.inf
     fill = lowest if reduce == "max" else 0
     kernel = [int(k) for k in attrs.pool_size]
     strides, dilation = [int(s) for s in attrs.strides], [int(d) for d in attrs.dilation]

@@ -26,7 +26,11 @@ Ints = npt.NDArray[np.int32]
 
 @dataclass(frozen=True, eq=False)
 class Codes:
-    """A tensor as ``scale * (expr - zero_point)``; arrays are ``()``, or ``(n,)`` on ``axis``."""
+    """A tensor as ``scale * (expr - zero_point)``; arrays are ``()``, or ``(n,)`` on ``axis``.
+
+    A bfloat16 ``expr`` has scale 1 and zero point 0. What a rule returns may also be float32: the
+    sums of bfloat16 products.
+    """
 
     expr: relax.Expr
     scale: Floats
@@ -37,11 +41,24 @@ class Codes:
     def is_per_tensor(self) -> bool:
         return self.scale.shape == () and self.zero_point.shape == ()
 
+    @property
+    def dtype(self) -> str:
+        return tensor_type(self.expr)[1]
+
+    @property
+    def is_integer(self) -> bool:
+        return "int" in self.dtype
+
+    @property
+    def sum_dtype(self) -> str:
+        """Where products with this tensor are summed."""
+        return "int32" if self.is_integer else "float32"
+
     def same_numbers(self, other: Codes) -> bool:
         return (
             np.array_equal(self.scale, other.scale)
             and np.array_equal(self.zero_point, other.zero_point)
-            and tensor_type(self.expr)[1] == tensor_type(other.expr)[1]
+            and self.dtype == other.dtype
         )
 
 
@@ -51,7 +68,7 @@ Rule = Callable[[relax.BlockBuilder, Any, list[Codes]], Codes | None]
 def convolve(builder: relax.BlockBuilder, call: relax.Call, inputs: list[Codes]) -> Codes | None:
     """conv(sx (x - zx), sw w) = sx sw (conv(pad(x, zx), w) - zx sum(w))."""
     data, weight = inputs
-    if not (data.is_per_tensor and _is_plain_weight(weight, channel_axis=0)):
+    if not (_are_factors(data, weight) and _is_plain_weight(weight, channel_axis=0)):
         return None
     codes, call = _pad_with_zero_point(builder, call, data)
     attrs = call.attrs
@@ -64,10 +81,9 @@ def convolve(builder: relax.BlockBuilder, call: relax.Call, inputs: list[Codes])
         groups=int(attrs.groups),
         data_layout="NHWC",
         kernel_layout="OHWI",
-        out_dtype="int32",
+        out_dtype=data.sum_dtype,
     )
-    sums = constant_value(weight.expr).astype(np.int64).sum(axis=(1, 2, 3))
-    return _accumulator(builder, product, data, weight, sums)
+    return _accumulator(builder, product, data, weight, (1, 2, 3))
 
 
 def multiply_matrix(
@@ -75,16 +91,15 @@ def multiply_matrix(
 ) -> Codes | None:
     """(sx (x - zx)) (sw w) = sx sw (x w - zx sum_k(w))."""
     data, weight = inputs
-    if not data.is_per_tensor:
+    if not _are_factors(data, weight):
         return None
     if not is_constant(weight.expr):
         return _multiply_activations(builder, data, weight)
     rank = len(tensor_type(weight.expr)[0])
-    if not _is_plain_weight(weight, channel_axis=rank - 1):
+    if rank != 2 or not _is_plain_weight(weight, channel_axis=1):
         return None
-    product = relax.op.matmul(data.expr, weight.expr, out_dtype="int32")
-    sums = constant_value(weight.expr).astype(np.int64).sum(axis=-2)
-    return _accumulator(builder, product, data, weight, sums) if sums.ndim == 1 else None
+    product = relax.op.matmul(data.expr, weight.expr, out_dtype=data.sum_dtype)
+    return _accumulator(builder, product, data, weight, (0,))
 
 
 def _multiply_activations(
@@ -93,7 +108,7 @@ def _multiply_activations(
     """The same with a right-hand side that is computed: its sums are, too."""
     if not weight.is_per_tensor or int(weight.zero_point) != 0:
         return None
-    product = builder.emit(relax.op.matmul(data.expr, weight.expr, out_dtype="int32"))
+    product = builder.emit(relax.op.matmul(data.expr, weight.expr, out_dtype=data.sum_dtype))
     if int(data.zero_point) != 0:
         wide = builder.emit(relax.op.astype(weight.expr, "int32"))
         sums = builder.emit(relax.op.sum(wide, axis=[-2], keepdims=True))
@@ -108,7 +123,7 @@ def average(builder: relax.BlockBuilder, call: relax.Call, inputs: list[Codes]) 
     (data,) = inputs
     axes = [int(axis) for axis in call.attrs.axis]
     shape, _ = tensor_type(data.expr)
-    if not data.is_per_tensor:
+    if not (data.is_per_tensor and data.is_integer):
         return None
     count = int(np.prod([shape[axis] for axis in axes]))
     wide = builder.emit(relax.op.astype(data.expr, "int32"))
@@ -154,6 +169,11 @@ def concatenate(
     return Codes(joined, first.scale, first.zero_point)
 
 
+def _are_factors(data: Codes, weight: Codes) -> bool:
+    """Whether they can be multiplied as codes: both integers, or both bfloat16."""
+    return data.is_per_tensor and data.is_integer == weight.is_integer
+
+
 def _is_plain_weight(weight: Codes, channel_axis: int) -> bool:
     """Constant, symmetric, with scales per tensor or per output channel."""
     if not is_constant(weight.expr) or np.any(weight.zero_point != 0):
@@ -180,12 +200,13 @@ def _accumulator(
     product: relax.Expr,
     data: Codes,
     weight: Codes,
-    sums: npt.NDArray[np.int64],
+    summed: tuple[int, ...],
 ) -> Codes:
-    """The int32 sums, less what the zero point of the data contributes to them."""
+    """The sums (over the axes ``summed`` of the weight), less what the zero point adds to them."""
     accumulator = builder.emit(product)
-    shift = -int(data.zero_point) * sums
-    if np.any(shift):
+    if int(data.zero_point) != 0:
+        sums = constant_value(weight.expr).astype(np.int64).sum(axis=summed)
+        shift = -int(data.zero_point) * sums
         accumulator = builder.emit(relax.op.add(accumulator, relax.const(shift.astype(np.int32))))
     return Codes(accumulator, _product(data.scale, weight.scale), np.asarray(0, np.int32))
 

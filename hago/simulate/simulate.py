@@ -5,7 +5,8 @@
 
 so that a search over strategies, or a method that moves scales and weights, builds once
 (HAGO, arXiv 2103.14949, section 3.3). An edge that stays float32 gets numbers whose rounding is
-exact for float32 (:data:`PASS_THROUGH`, :data:`PASS_FLOAT`).
+exact for float32, and an edge that may be rounded in several ways has numbers for each
+(:data:`hago.simulate.rounding.STAGES`).
 """
 
 from __future__ import annotations
@@ -19,30 +20,25 @@ from tvm import ir, relax
 from hago.annotate.constants import constant_edges
 from hago.dataflow import flat_args
 from hago.errors import StrategyError
-from hago.float8 import FORMATS, Float8
 from hago.graph import Edge, QuantGraph, QuantModel
-from hago.realize.qdq import round_to_mantissa
 from hago.rebuild import Values, rebuild, substitute, with_leaves
-from hago.scheme import Array, TensorQuant
-
-NUMBERS = ("scale", "shift", "low", "high")
-# x / 2^-60 has no fraction bits left for any |x| >= 2^-37, and is off by 2^-61 at most below.
-PASS_THROUGH = (2.0**-60, 0.0, -np.inf, np.inf)
-# A float with 30 bits of mantissa holds every float32.
-PASS_FLOAT = (1.0, 30.0, -np.inf, np.inf)
+from hago.scheme import Array, QuantScheme
+from hago.simulate.rounding import STAGES, argument, stage_name, stage_names
 
 
 @dataclass(frozen=True, eq=False)
 class Simulation:
-    """``module`` takes the model's inputs, four scalars a slot, and the weights.
+    """``module`` takes the model's inputs, the scalars of each slot, and the weights.
 
     ``slots`` maps an edge of an activation to the name of its group of arguments
-    (``<slot>.scale`` and so on), ``weights`` a constant edge to the name of its argument.
+    (``<slot>.scale`` and so on), ``stages`` a slot to its ways of rounding, ``weights`` a constant
+    edge to the name of its argument.
     """
 
     graph: QuantGraph
     module: ir.IRModule
     slots: Mapping[Edge, str]
+    stages: Mapping[str, tuple[str, ...]]
     weights: Mapping[Edge, str]
 
     def arguments(self, model: QuantModel) -> dict[str, Array]:
@@ -60,21 +56,22 @@ class Simulation:
                     fact=f"both read the codes of {edge.src}",
                     way_out="Give tied edges one scheme.",
                 )
-            values = _numbers(model.quants[edge]) if edge in model.strategy else self._pass(edge)
-            names = (f"{slot}.{number}" for number in NUMBERS)
-            found.update(zip(names, (np.asarray(v, np.float32) for v in values), strict=True))
+            found.update(self._numbers(model, edge, slot))
         floats = constant_edges(self.graph)
         for edge, name in self.weights.items():
             found[name] = _fake_quantized(model, edge, floats[edge])
         return found
 
-    def _pass(self, edge: Edge) -> tuple[float, float, float, float]:
-        return PASS_FLOAT if _format(self.graph, edge) else PASS_THROUGH
-
-
-def _format(graph: QuantGraph, edge: Edge) -> Float8 | None:
-    """The 8-bit float that the slot of ``edge`` rounds to; None where it rounds to integers."""
-    return FORMATS.get(graph.choices[edge][0].dtype.kind)
+    def _numbers(self, model: QuantModel, edge: Edge, slot: str) -> dict[str, Array]:
+        """The arguments of a slot: of the stage that ``edge`` uses, and identity for others."""
+        found: dict[str, Array] = {}
+        used = stage_name(model.strategy[edge]) if edge in model.strategy else ""
+        for name in self.stages[slot]:
+            stage = STAGES[name]
+            values = stage.numbers_of(model.quants[edge]) if name == used else stage.unchanged
+            for number, value in zip(stage.numbers, values, strict=True):
+                found[argument(slot, name, number)] = np.asarray(value, np.float32)
+        return found
 
 
 def simulate(graph: QuantGraph) -> Simulation:
@@ -82,17 +79,19 @@ def simulate(graph: QuantGraph) -> Simulation:
     constants = constant_edges(graph)
     slots = _slots(graph, [e for e in graph.edges if graph.choices[e] and e not in constants])
     weights = {edge: f"{edge.dst}.weight" for edge in constants if graph.choices[edge]}
-    params = {
-        f"{slot}.{number}": relax.Var(f"{slot}.{number}", relax.TensorType((), "float32"))
-        for slot in dict.fromkeys(slots.values())
-        for number in NUMBERS
-    }
+    stages = _stages(graph, slots)
+    names = [
+        argument(slot, name, number)
+        for slot, used in stages.items()
+        for name in used
+        for number in STAGES[name].numbers
+    ]
+    params = {name: relax.Var(name, relax.TensorType((), "float32")) for name in names}
     for edge, name in weights.items():
         params[name] = relax.Var(name, relax.TensorType(constants[edge].shape, "float32"))
-    formats = {slot: _format(graph, edge) for edge, slot in slots.items()}
-    rewrite = _Rewrite(slots, weights, params, formats)
+    rewrite = _Rewrite(slots, stages, weights, params)
     module = rebuild(graph.module, rewrite, params=list(params.values()))
-    return Simulation(graph, module, slots, weights)
+    return Simulation(graph, module, slots, stages, weights)
 
 
 def _slots(graph: QuantGraph, edges: list[Edge]) -> dict[Edge, str]:
@@ -105,17 +104,25 @@ def _slots(graph: QuantGraph, edges: list[Edge]) -> dict[Edge, str]:
     return {edge: names[edge.src, group_of.get(edge, edge)] for edge in edges}
 
 
+def _stages(graph: QuantGraph, slots: Mapping[Edge, str]) -> dict[str, tuple[str, ...]]:
+    """The ways of rounding that the edges of each slot may want."""
+    schemes: dict[str, list[QuantScheme]] = {}
+    for edge, slot in slots.items():
+        schemes.setdefault(slot, []).extend(graph.choices[edge])
+    return {slot: stage_names(wanted) for slot, wanted in schemes.items()}
+
+
 class _Rewrite:
     """Puts fake-quantize on edges with a slot, arguments on edges of weights."""
 
     def __init__(
         self,
         slots: Mapping[Edge, str],
+        stages: Mapping[str, tuple[str, ...]],
         weights: Mapping[Edge, str],
         params: Mapping[str, relax.Var],
-        formats: Mapping[str, Float8 | None],
     ) -> None:
-        self.slots, self.weights, self.params, self.formats = slots, weights, params, formats
+        self.slots, self.stages, self.weights, self.params = slots, stages, weights, params
         self.by_place = {(e.dst, e.arg): e for e in (*slots, *weights)}
         self.done: dict[str, relax.Expr] = {}
 
@@ -136,36 +143,12 @@ class _Rewrite:
 
     def _fake(self, builder: relax.BlockBuilder, slot: str, real: relax.Expr) -> relax.Expr:
         if slot not in self.done:
-            scale, shift, low, high = (self.params[f"{slot}.{n}"] for n in NUMBERS)
-            value = builder.emit(relax.op.divide(real, scale))
-            form = self.formats[slot]
-            if form is None:
-                rounded = _round_to_integers(builder, value, shift, low, high)
-            else:
-                rounded = round_to_mantissa(builder, value, shift, form.min_exponent, low, high)
-            self.done[slot] = builder.emit(relax.op.multiply(builder.emit(rounded), scale))
+            for name in self.stages[slot]:
+                stage = STAGES[name]
+                numbers = [self.params[argument(slot, name, number)] for number in stage.numbers]
+                real = builder.emit(stage.emit(builder, real, numbers))
+            self.done[slot] = real
         return self.done[slot]
-
-
-def _round_to_integers(
-    builder: relax.BlockBuilder,
-    value: relax.Expr,
-    zero_point: relax.Expr,
-    low: relax.Expr,
-    high: relax.Expr,
-) -> relax.Expr:
-    codes = builder.emit(relax.op.add(builder.emit(relax.op.round(value)), zero_point))
-    codes = builder.emit(relax.op.maximum(builder.emit(relax.op.minimum(codes, high)), low))
-    return relax.op.subtract(codes, zero_point)
-
-
-def _numbers(quant: TensorQuant) -> tuple[float, float, float, float]:
-    """Scale, zero point (of 8-bit floats: bits of the mantissa) and bounds of the codes."""
-    form = FORMATS.get(quant.scheme.dtype.kind)
-    if form is not None:
-        return float(quant.scale), float(form.mantissa), -form.largest, form.largest
-    low, high = quant.scheme.dtype.code_range
-    return float(quant.scale), float(quant.zero_point), float(low), float(high)
 
 
 def _fake_quantized(model: QuantModel, edge: Edge, weight: Array) -> Array:
