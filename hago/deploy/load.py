@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -101,13 +102,25 @@ def _start(library: Path) -> tuple[Any, Any]:
     """The library and a virtual machine of it on the CPU."""
     ffi = load_runtime()
     try:
-        executable = ffi.load_module(str(library.resolve()))
+        executable = _load_module(ffi, library)
         machine = executable["vm_load_executable"]()
         # One pair of device and allocator for the model, one for its shape functions.
         machine["vm_initialization"](_CPU, 0, _POOLED, _CPU, 0, _POOLED)
     except (RuntimeError, ValueError, AttributeError) as error:
         raise _damaged(library, str(error)) from error
     return executable, machine
+
+
+def _load_module(ffi: Any, library: Path) -> Any:
+    """The library under a path that was never loaded before.
+
+    ``dlopen`` takes a path that it knows for the library that it has, even where another file
+    lies there by now: an artifact that was compiled anew into its folder.
+    """
+    with tempfile.TemporaryDirectory(prefix="hago-") as scratch:
+        link = Path(scratch) / LIBRARY
+        link.symlink_to(library.resolve())
+        return ffi.load_module(str(link))
 
 
 def _damaged(library: Path, fact: str) -> BuildError:

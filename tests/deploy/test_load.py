@@ -51,6 +51,12 @@ def test_inputs_that_are_read_only_or_misaligned_or_strided_are_copied(folder):
         np.testing.assert_array_equal(model.run({**SAMPLE, "image": image})["scaled"][0, 3], 6)
 
 
+def test_a_model_compiled_anew_into_its_folder_is_the_new_one(tmp_path):
+    for scale in (2.0, 3.0):
+        model = hago.load(write_two_headed(tmp_path / "out", scale))
+        np.testing.assert_array_equal(model.run(SAMPLE)["scaled"], scale * SAMPLE["image"])
+
+
 def test_outputs_of_two_calls_do_not_share_memory(folder):
     model = hago.load(folder)
     first = model.run(SAMPLE)["scaled"]
