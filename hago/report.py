@@ -74,9 +74,10 @@ class Contestant:
 class CompileReport:
     """What ``hago compile`` made, and whether it was worth it.
 
-    ``baseline`` is hago's own float32 of the same model on the same machine. ``accuracy`` holds the
-    agreement with float that was measured on the calibration data, by name of the measure.
-    ``seconds`` is the time of each stage.
+    ``baseline`` is hago's own float32 of the same model on the same machine, None where that is
+    what was ``compiled``; ``slower`` are the other precisions that were built and not taken.
+    ``accuracy`` holds the agreement with float that was measured on the calibration data, by name
+    of the measure. ``seconds`` is the time of each stage.
     """
 
     output: Path
@@ -86,6 +87,7 @@ class CompileReport:
     edges: tuple[EdgeReport, ...]
     compiled: Contestant
     baseline: Contestant | None = None
+    slower: tuple[Contestant, ...] = ()
     accuracy: Mapping[str, float] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
 

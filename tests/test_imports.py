@@ -11,6 +11,7 @@ ROOT = Path(hago.__file__).parent
 # A part may import from the parts before it. Parts in one row know nothing of each other.
 ORDER = (
     ("errors", "float8", "progress"),
+    ("clock",),
     ("scheme",),
     ("sample", "report"),
     ("hardware",),
@@ -22,7 +23,8 @@ ORDER = (
     ("methods", "realize"),
     ("simulate",),
     ("lower",),
-    ("model", "edges", "deploy"),
+    ("model", "edges", "deploy", "dump"),
+    ("plan",),
     ("measure",),
     ("pipeline",),
     ("cli",),

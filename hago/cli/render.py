@@ -34,7 +34,7 @@ def show_compile(console: Console, report: CompileReport) -> None:
     """What was made, whether it is faster, what stayed float."""
     console.print(_title(f"{report.model} for {report.hardware}", str(report.output)))
     baseline = () if report.baseline is None else (report.baseline,)
-    console.print(_contestants((*baseline, report.compiled)))
+    console.print(_contestants((*baseline, *report.slower, report.compiled)))
     if report.accuracy:
         figures = "   ".join(f"{name} {value:.4g}" for name, value in report.accuracy.items())
         console.print(Padding(f"against float32:  {figures}", (0, 2)))
@@ -143,7 +143,8 @@ def _show_float(console: Console, stayed: tuple[EdgeReport, ...], total: int) ->
     fused = sum(edge.is_fused for edge in stayed)
     stayed = tuple(edge for edge in stayed if not edge.is_fused)
     summary = f"{total - fused - len(stayed)} edges are quantized, {fused} stay inside a kernel"
-    end = ", none stays float32" if not stayed else f", {len(stayed)} stay float32:"
+    verb = "stays" if len(stayed) == 1 else "stay"
+    end = f", {len(stayed)} {verb} float32:" if stayed else ", none stays float32"
     console.print(Padding(summary + end, (1, 2, 0 if stayed else 1, 2)))
     reasons = Counter((edge.reason, edge.source) for edge in stayed)
     for (reason, source), count in reasons.most_common():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -11,6 +11,8 @@ import numpy as np
 from hago.deploy.load import Model
 from hago.sample import TensorSpec
 from hago.scheme import Array
+
+_TURNS = 10
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,27 @@ def bench(model: Model, threads: int, seconds: float = 2.0) -> Timing:
 
 def measure(call: Callable[[], object], threads: int, seconds: float = 2.0) -> Timing:
     """The time of ``call``: a tenth of ``seconds`` of warm-up, then at least 10 calls."""
-    _times(call, seconds / 10, least=3)
-    milliseconds = np.array(_times(call, seconds, least=10)) * 1e3
+    return measure_in_turns([call], threads, seconds)[0]
+
+
+def measure_in_turns(
+    calls: Sequence[Callable[[], object]], threads: int, seconds: float = 2.0
+) -> list[Timing]:
+    """The times of several calls that take turns, so that a disturbance strikes all of them.
+
+    Each has ``seconds`` in ten turns, after a tenth of it to warm up.
+    """
+    for call in calls:
+        _times(call, seconds / _TURNS, least=3)
+    found: list[list[float]] = [[] for _ in calls]
+    for _ in range(_TURNS):
+        for call, times in zip(calls, found, strict=True):
+            times += _times(call, seconds / _TURNS, least=1)
+    return [_timing(times, threads) for times in found]
+
+
+def _timing(times: list[float], threads: int) -> Timing:
+    milliseconds = np.array(times) * 1e3
     low, median, high = np.percentile(milliseconds, (25, 50, 75))
     return Timing(
         median_ms=float(median),

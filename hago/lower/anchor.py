@@ -18,6 +18,7 @@ from hago.lower.expression import Expression, Source, Value
 from hago.lower.view import View
 from hago.scheme import Array
 
+CODES = ("uint8", "int8")
 # Steps that the anchor itself needs before any epilogue (a mean's divisor).
 Prologue = Callable[[Expression, Value], Value]
 Row = Callable[[View, Node], "Anchor | None"]
@@ -112,7 +113,11 @@ def _batch_matmul(view: View, node: Node) -> Anchor | None:
 
 
 def _max_pool(view: View, node: Node) -> Anchor | None:
-    return _pool(view, node, "max")
+    anchor = _pool(view, node, "max")
+    if anchor is None or node.dtype != "bfloat16":
+        return anchor
+    # The largest is one of the elements: it is a bfloat16 already.
+    return _finished(anchor, lambda expression, value: expression.step("bfloat16", value))
 
 
 def _average_pool(view: View, node: Node) -> Anchor | None:
@@ -155,19 +160,28 @@ def _window_sizes(workload: Pool2d) -> Array:
 
 def _mean(view: View, node: Node) -> Anchor | None:
     """The mean over an image: one window of its size."""
-    anchor = _image_sum(view, node, node.inputs[0])
+    data = _before_widening(view, node.inputs[0])
+    anchor = _image_sum(view, node, data)
     if anchor is None or node.dtype != "float32":
         return None
-    _, h, w, _ = view.type_of(node.inputs[0])[0]
+    _, h, w, _ = view.type_of(data)[0]
     return _scaled(anchor, 1.0 / (h * w))
+
+
+def _before_widening(view: View, name: str) -> str:
+    """``name``, or the bfloat16 tensor whose float32 values it is: kernels widen what they load."""
+    cast = view.node(name)
+    if cast is None or cast.op != "astype" or cast.dtype != "float32":
+        return name
+    return cast.inputs[0] if view.type_of(cast.inputs[0])[1] == "bfloat16" else name
 
 
 def _sum(view: View, node: Node) -> Anchor | None:
     """The sum over an image; of codes through their cast to int32."""
     cast = view.node(node.inputs[0])
-    is_cast = cast is not None and cast.op == "astype" and node.dtype == "int32"
-    if is_cast and view.type_of(cast.inputs[0])[1] in ("uint8", "int8"):
-        return _image_sum(view, node, cast.inputs[0])
+    if cast is not None and cast.op == "astype" and node.dtype == "int32":
+        codes = cast.inputs[0]
+        return _image_sum(view, node, codes) if view.type_of(codes)[1] in CODES else None
     return _image_sum(view, node, node.inputs[0]) if node.dtype == "float32" else None
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.workload import Elementwise, Workload
 from hago.dataflow import Node
-from hago.lower.anchor import Anchor, find_anchor
+from hago.lower.anchor import CODES, Anchor, find_anchor
 from hago.lower.elementwise import is_elementwise, translate
 from hago.lower.expression import Expression, Source, Term, Value
 from hago.lower.fit import fitted_shape
@@ -64,10 +64,10 @@ def find_groups(view: View, supports: Supports = lambda workload: True) -> tuple
 
 
 def is_inlined(view: View, node: Node) -> bool:
-    """True for what each reader computes for itself: 8-bit codes as real values or wider."""
+    """True for what each reader computes for itself: codes and bfloat16 as float32 or wider."""
     if node.op not in ("dequantize", "astype") or not is_elementwise(node):
         return False
-    return view.type_of(node.inputs[0])[1] in ("uint8", "int8")
+    return view.type_of(node.inputs[0])[1] in (*CODES, "bfloat16")
 
 
 def _is_inlined_name(view: View, name: str) -> bool:
