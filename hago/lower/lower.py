@@ -18,6 +18,7 @@ from hago.codegen.epilogue import Epilogue
 from hago.codegen.workload import Kernel, Machine, Workload
 from hago.dataflow import tensor_type
 from hago.hardware.spec import HardwareSpec
+from hago.lower.cost import with_cost
 from hago.lower.expression import Source
 from hago.lower.fold import fold_dequantized_weights
 from hago.lower.group import Group, find_groups
@@ -121,7 +122,7 @@ class _Calls:
         key = (group.workload, group.epilogue)
         kernel = self.kernels[key]
         if key not in self.functions:
-            function = kernel.func.without_attr("global_symbol")
+            function = with_cost(kernel.func, group.workload).without_attr("global_symbol")
             self.functions[key] = builder.add_func(function, kernel.name)
         shapes = [tuple(int(extent) for extent in p.ty.shape) for p in kernel.func.params]
         sources = [*group.data, *group.operands]

@@ -1,0 +1,100 @@
+"""What a kernel has to do at least: operations and bytes, kept as attributes of its PrimFunc."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tvm import tirx as tir
+
+from hago.codegen.workload import (
+    BatchMatmul,
+    Conv2d,
+    Elementwise,
+    Matmul,
+    Pool2d,
+    RowReduce,
+    Workload,
+)
+
+_WORKLOAD, _OPERATIONS, _DTYPE = "hago.workload", "hago.operations", "hago.dtype"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """``workload`` in words, ``operations`` (a multiply-add is two), ``bytes`` of all arguments,
+    each counted once, and the ``dtype`` of the data. Functions of TVM's own have no operations.
+    """
+
+    workload: str
+    operations: int
+    bytes: int
+    dtype: str
+
+
+def with_cost(function: tir.PrimFunc, workload: Workload) -> tir.PrimFunc:
+    """``function`` with what :func:`read_cost` needs to know of ``workload``."""
+    dtype = workload.data if not isinstance(workload, RowReduce) else "float32"
+    attributes = {
+        _WORKLOAD: describe(workload),
+        _OPERATIONS: str(operations(workload)),  # an integer attribute has 32 bits
+        _DTYPE: dtype,
+    }
+    return function.with_attrs(attributes)
+
+
+def read_cost(function: tir.PrimFunc) -> Cost:
+    """The cost of a kernel; of any other PrimFunc its bytes alone."""
+    attributes = function.attrs
+    known = attributes is not None and _WORKLOAD in attributes
+    return Cost(
+        str(attributes[_WORKLOAD]) if known else "",
+        int(attributes[_OPERATIONS]) if known else 0,
+        sum(_size(param.ty) for param in function.params if hasattr(param.ty, "shape")),
+        str(attributes[_DTYPE]) if known else "float32",
+    )
+
+
+def _size(tensor: Any) -> int:
+    """Bytes of a parameter's type (its class has no stubs)."""
+    return math.prod(int(extent) for extent in tensor.shape) * np.dtype(str(tensor.dtype)).itemsize
+
+
+def operations(workload: Workload) -> int:
+    """Arithmetic operations of the loops, epilogue aside."""
+    match workload:
+        case Conv2d():
+            window = workload.kh * workload.kw * workload.ci // workload.groups
+            return 2 * math.prod(workload.output_shape) * window
+        case Matmul():
+            return 2 * workload.m * workload.n * workload.k
+        case BatchMatmul():
+            return 2 * workload.batch * workload.m * workload.n * workload.k
+        case Pool2d():
+            return math.prod(workload.output_shape) * math.prod(workload.window)
+        case RowReduce():
+            return workload.rows * workload.length
+        case Elementwise():
+            return math.prod(workload.shape)
+
+
+def describe(workload: Workload) -> str:
+    """``workload`` in a line, for tables."""
+    match workload:
+        case Conv2d(ci=ci, co=co, kh=kh, kw=kw, groups=groups):
+            grouped = f", {groups} groups" if groups > 1 else ""
+            stride = f" /{workload.strides[0]}" if max(workload.strides) > 1 else ""
+            image = f"{workload.h}x{workload.w}x{ci} -> {co}"
+            return f"{workload.data} {image}, {kh}x{kw}{stride}{grouped}"
+        case Matmul(m=m, n=n, k=k):
+            return f"{workload.data} {m}x{n}x{k}"
+        case BatchMatmul(batch=batch, m=m, n=n, k=k):
+            return f"{workload.data} {batch} of {m}x{n}x{k}"
+        case Pool2d(h=h, w=w, c=c, window=window):
+            return f"{workload.data} {h}x{w}x{c}, {window[0]}x{window[1]}"
+        case RowReduce(rows=rows, length=length):
+            return f"{rows} rows of {length}"
+        case Elementwise(shape=shape):
+            return f"{workload.data} {'x'.join(map(str, shape))}"

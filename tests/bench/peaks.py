@@ -1,0 +1,126 @@
+"""What this machine can do at most, measured now: arithmetic, and reading memory by working set."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tvm
+from tvm import tirx as tir
+from tvm.script.ir_builder import tirx as T
+
+from hago.codegen.access import flat, store, vector
+from hago.codegen.intrin.dot import DOTS, Dot
+from hago.codegen.kernels.product import arguments, kernel
+from hago.codegen.workload import Machine
+from hago.hardware.spec import HardwareSpec
+from hago.lower.select import machine_of
+
+# Accumulators in flight: two units of four cycles need eight; more hides nothing.
+_IN_FLIGHT = 12
+_STEPS = 100_000
+# Working sets: inside the first and second level, around the third, far beyond.
+_SETS = (16 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20, 128 << 20)
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """``gops`` by dtype of the data (a multiply-add is two operations); ``bandwidth`` is
+    (working set in bytes, GB/s) in rising order."""
+
+    gops: dict[str, float]
+    bandwidth: tuple[tuple[int, float], ...]
+
+    def bandwidth_for(self, size: int) -> float:
+        """GB/s of the smallest measured working set that holds ``size`` bytes."""
+        fitting = (speed for limit, speed in self.bandwidth if size <= limit)
+        return next(fitting, self.bandwidth[-1][1])
+
+    def bound_seconds(self, operations: int, size: int, dtype: str) -> float:
+        """The roofline: no kernel with ``operations`` on ``size`` bytes can be faster."""
+        arithmetic = operations / (self.gops.get(dtype, max(self.gops.values())) * 1e9)
+        return max(arithmetic, size / (self.bandwidth_for(size) * 1e9))
+
+
+def measure_peaks(spec: HardwareSpec) -> Peaks:
+    """One core's peaks with the vectors and instructions of ``spec``."""
+    machine = machine_of(spec)
+    gops = {}
+    for dot in DOTS:
+        if dot.name in machine.instructions and dot.data not in gops:
+            gops[dot.data] = _arithmetic(dot, machine, spec)
+    gops.setdefault("uint8", gops.get("int16", gops["float32"]))
+    return Peaks(gops, tuple((size, _reading(size, machine, spec)) for size in _SETS))
+
+
+def _arithmetic(dot: Dot, machine: Machine, spec: HardwareSpec) -> float:
+    """Gop/s of independent dot instructions on registers."""
+    lanes = machine.lanes
+    width = lanes * dot.depth
+    shape = (_IN_FLIGHT * lanes,)
+    with kernel("peak") as builder:
+        a, b, out = (
+            flat(buffer)
+            for buffer in arguments(
+                "a b out", [((dot.depth,), dot.data), ((width,), dot.weight), (shape, dot.accum)]
+            )
+        )
+        registers = [T.alloc_buffer((lanes,), dot.accum) for _ in range(_IN_FLIGHT)]
+        for register in registers:
+            store(register, tir.Broadcast(tir.const(0, dot.accum), lanes), 0, lanes)
+        left, right = T.Bind(vector(a, 0, dot.depth)), T.Bind(vector(b, 0, width))
+        with T.serial(0, _STEPS):
+            for register in registers:
+                total = dot.emit(vector(register, 0, lanes), left, right, lanes)
+                store(register, total, 0, lanes)
+        for number, register in enumerate(registers):
+            store(out, vector(register, 0, lanes), number * lanes, lanes)
+    arrays = (
+        np.ones(dot.depth, dot.data), np.ones(width, dot.weight), np.zeros(shape, dot.accum),
+    )  # fmt: skip
+    seconds = _fastest(_compiled(builder.get(), spec), arrays)
+    return 2 * _STEPS * _IN_FLIGHT * width / seconds / 1e9
+
+
+def _reading(size: int, machine: Machine, spec: HardwareSpec) -> float:
+    """GB/s of reading ``size`` bytes again and again, in order."""
+    lanes, vectors = machine.lanes, 8
+    step = lanes * vectors
+    count = size // 4 // step
+    again = max(1, (64 << 20) // size)
+    with kernel("read") as builder:
+        data, out = (
+            flat(b)
+            for b in arguments("data out", [((count * step,), "float32"), ((step,), "float32")])
+        )
+        totals = [T.alloc_buffer((lanes,), "float32") for _ in range(vectors)]
+        for total in totals:
+            store(total, tir.Broadcast(tir.const(0.0, "float32"), lanes), 0, lanes)
+        with T.serial(0, again), T.serial(0, count) as i:
+            for number, total in enumerate(totals):
+                loaded = vector(data, i * step + number * lanes, lanes)
+                store(total, vector(total, 0, lanes) + loaded, 0, lanes)
+        for number, total in enumerate(totals):
+            store(out, vector(total, 0, lanes), number * lanes, lanes)
+    arrays = np.ones(count * step, np.float32), np.zeros(step, np.float32)
+    seconds = _fastest(_compiled(builder.get(), spec), arrays)
+    return again * count * step * 4 / seconds / 1e9
+
+
+def _compiled(function: tir.PrimFunc, spec: HardwareSpec) -> Callable[..., object]:
+    name = str(function.attrs["global_symbol"])
+    library = tvm.compile(tvm.IRModule({name: function}), tvm.target.Target(spec.target))
+    called: Callable[..., object] = library[name]
+    return called
+
+
+def _fastest(call: Callable[..., object], arrays: Sequence[np.ndarray]) -> float:
+    tensors = [tvm.runtime.tensor(array) for array in arrays]
+    times = []
+    for _ in range(6):
+        start = time.perf_counter()
+        call(*tensors)
+        times.append(time.perf_counter() - start)
+    return min(times)

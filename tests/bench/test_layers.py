@@ -1,0 +1,39 @@
+"""Kernels on the roofline."""
+
+from __future__ import annotations
+
+import pytest
+
+from hago.lower.cost import Cost
+from hago.lower.profile import KernelTime
+from tests.bench.inputs import draw_sample
+from tests.bench.layers import to_layers
+from tests.bench.peaks import Peaks
+
+PEAKS = Peaks({"float32": 100.0, "uint8": 400.0}, ((1_000, 200.0), (1_000_000, 10.0)))
+
+
+def test_a_kernel_that_computes_much_is_bound_by_arithmetic() -> None:
+    assert PEAKS.bound_seconds(10**9, 1000, "float32") == pytest.approx(0.01)
+    assert PEAKS.bound_seconds(10**9, 1000, "uint8") == pytest.approx(0.0025)
+
+
+def test_a_kernel_that_reads_much_is_bound_by_the_memory_that_holds_it() -> None:
+    assert PEAKS.bound_seconds(0, 1_000, "float32") == pytest.approx(1_000 / 200e9)
+    assert PEAKS.bound_seconds(0, 100_000, "float32") == pytest.approx(100_000 / 10e9)
+    assert PEAKS.bound_seconds(0, 10**9, "float32") == pytest.approx(0.1)
+
+
+def test_a_layer_has_its_share_and_its_fraction_of_the_roofline() -> None:
+    times = [KernelTime("conv2d1", 0.03, 2), KernelTime("vm.builtin.reshape", 0.01, 4)]
+    known = {"conv2d1": Cost("float32 56x56x64 -> 64, 3x3", 10**9, 1000, "float32")}
+    conv, reshape = to_layers(times, known, PEAKS)
+    assert (conv.share, conv.gops, conv.roofline) == pytest.approx((0.75, 1 / 0.015, 10 / 15))
+    assert (reshape.calls, reshape.workload, reshape.roofline) == (4, "", 0)
+
+
+def test_tokens_are_in_the_vocabulary_and_every_token_takes_part() -> None:
+    sample = draw_sample({"input_ids": (1, 8), "attention_mask": (1, 8), "pixels": (1, 3)}, 0)
+    assert sample["input_ids"].max() < 30522
+    assert sample["attention_mask"].tolist() == [[1] * 8]
+    assert sample["pixels"].dtype == "float32"

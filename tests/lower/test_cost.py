@@ -1,0 +1,41 @@
+"""What a kernel has to do, read back from its PrimFunc."""
+
+from __future__ import annotations
+
+import pytest
+
+from hago.codegen.epilogue import Epilogue
+from hago.codegen.kernels.matmul import build_matmul
+from hago.codegen.workload import Conv2d, Machine, Matmul, RowReduce, Workload
+from hago.lower.cost import describe, operations, read_cost, with_cost
+
+MACHINE = Machine(64, frozenset({"vfmadd"}))
+
+
+def test_a_kernel_says_what_it_computes_and_how_many_bytes_it_touches() -> None:
+    work = Matmul(4, 32, 8)
+    function = build_matmul(work, Epilogue("float32", "float32"), MACHINE).func
+    cost = read_cost(with_cost(function, work))
+    assert (cost.workload, cost.dtype, cost.operations) == ("float32 4x32x8", "float32", 2048)
+    assert cost.bytes == 4 * (4 * 8 + 32 * 8 + 4 * 32)
+
+
+def test_a_function_of_unknown_origin_has_bytes_only() -> None:
+    function = build_matmul(Matmul(4, 32, 8), Epilogue("float32", "float32"), MACHINE).func
+    assert read_cost(function).operations == 0
+    assert read_cost(function).bytes == 1664
+
+
+@pytest.mark.parametrize(
+    ("work", "count", "words"),
+    [
+        (Conv2d(1, 8, 8, 4, 6, 3, 3, padding=(1, 1, 1, 1)), 2 * 8 * 8 * 6 * 9 * 4,
+         "float32 8x8x4 -> 6, 3x3"),
+        (Conv2d(1, 8, 8, 4, 4, 3, 3, strides=(2, 2), groups=4), 2 * 3 * 3 * 4 * 9,
+         "float32 8x8x4 -> 4, 3x3 /2, 4 groups"),
+        (RowReduce("softmax", 3, 5), 15, "3 rows of 5"),
+    ],
+)  # fmt: skip
+def test_operations_count_a_multiply_add_as_two(work: Workload, count: int, words: str) -> None:
+    assert operations(work) == count
+    assert describe(work) == words
