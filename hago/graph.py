@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from hago.hardware.spec import HardwareSpec
 from hago.scheme import Array, QuantScheme, TensorQuant
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class QuantGraph:
 
     ``choices[edge]`` is ordered, the preferred scheme first; empty means float32 and nothing
     else. ``tied`` groups edges that must share scheme and numbers. ``requantize`` is how the
-    machine leaves the accumulator.
+    machine leaves the accumulator, ``spec`` the machine itself.
     """
 
     module: IRModule
@@ -69,6 +70,7 @@ class QuantGraph:
     reasons: Mapping[Edge, Reason]
     tied: tuple[frozenset[Edge], ...] = ()
     requantize: str = "float32"
+    spec: HardwareSpec | None = None
 
     @property
     def edges(self) -> tuple[Edge, ...]:

@@ -247,7 +247,7 @@ def fill_scheme(scheme: QuantScheme, low: Array, high: Array) -> TensorQuant:
 
 def plain_float(scheme: QuantScheme) -> TensorQuant:
     """The numbers of a scheme without codes (bfloat16, float16): scale 1."""
-    return TensorQuant(scheme, np.float32(1), np.int32(0))
+    return TensorQuant(scheme, np.asarray(1, np.float32), np.asarray(0, np.int32))
 
 
 def _positive(scale: npt.NDArray[np.float64]) -> Floats:

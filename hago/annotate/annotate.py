@@ -12,8 +12,9 @@ from hago.annotate.operators import passes_codes
 from hago.dataflow import Dataflow, read_dataflow
 from hago.errors import StrategyError
 from hago.graph import Edge, QuantGraph, default_strategy
-from hago.hardware.spec import HardwareSpec
-from hago.scheme import QuantScheme
+from hago.hardware.load import list_specs, load_spec
+from hago.hardware.spec import HardwareSpec, multiplies
+from hago.scheme import BFLOAT16, QuantScheme
 
 
 def annotate(module: IRModule, spec: HardwareSpec) -> QuantGraph:
@@ -24,7 +25,8 @@ def annotate(module: IRModule, spec: HardwareSpec) -> QuantGraph:
     reasons = {edge: wish.reason for edge, wish in wishes.items()}
     fixed = any(row.requantize != "float32" for row in spec.ops if row.intrinsic)
     requantize = "fixed_point" if fixed else "float32"
-    return QuantGraph(module, choices, reasons, tied_edges(dataflow, choices), requantize)
+    tied = tied_edges(dataflow, choices)
+    return QuantGraph(module, choices, reasons, tied, requantize, spec)
 
 
 def tied_edges(
@@ -72,9 +74,23 @@ def choose_strategy(graph: QuantGraph, precision: str) -> dict[Edge, QuantScheme
     else:
         chosen = {e: s for e, s in default_strategy(graph).items() if s.is_quantized}
     if not chosen:
-        raise StrategyError(
-            f"nothing in this model can be computed in {precision} on this machine",
-            fact=next((str(r.text) for r in graph.reasons.values()), "the model has no edges"),
-            way_out="Use --precision float32, or look at 'hago inspect' for each edge's reason.",
-        )
+        raise _no_choice(graph, precision)
     return chosen
+
+
+def _no_choice(graph: QuantGraph, precision: str) -> StrategyError:
+    """Why nothing is left to choose: the machine has no such products, or the model none."""
+    spec = graph.spec
+    if precision == "bfloat16" and spec is not None and not multiplies(spec, BFLOAT16):
+        able = [name for name in list_specs() if multiplies(load_spec(name), BFLOAT16)]
+        return StrategyError(
+            f"{spec.name} cannot compute in bfloat16",
+            fact="no row of its specification multiplies bfloat16",
+            source=spec.ops[0].origin.file,
+            way_out=f"Compile for {', '.join(able)}, or with --precision int8.",
+        )
+    return StrategyError(
+        f"nothing in this model can be computed in {precision} on this machine",
+        fact=next((str(r.text) for r in graph.reasons.values()), "the model has no edges"),
+        way_out="Use --precision float32, or look at 'hago inspect' for each edge's reason.",
+    )

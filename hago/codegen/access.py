@@ -10,15 +10,16 @@ from tvm import tirx as tir
 from tvm.script.ir_builder import tirx as T
 
 from hago.codegen.epilogue import Operand
+from hago.codegen.vector import storage
 
 Expr: TypeAlias = tir.Expr
 Buffer: TypeAlias = Any  # tirx.Buffer: has no stubs
 
 
 def flat(buffer: Buffer) -> Buffer:
-    """The same memory as one dimension."""
+    """The same memory as one dimension; of bfloat16, its bits."""
     shape = [int(extent) for extent in buffer.shape]
-    return T.decl_buffer((math.prod(shape),), str(buffer.dtype), data=buffer.data)
+    return T.decl_buffer((math.prod(shape),), storage(str(buffer.dtype)), data=buffer.data)
 
 
 def vector(buffer: Buffer, index: Expr, lanes: int) -> Expr:

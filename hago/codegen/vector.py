@@ -17,6 +17,8 @@ import numpy.typing as npt
 from scipy import special
 from tvm import tirx as tir
 
+from hago.scheme import BFLOAT16_ARRAY
+
 Expr: TypeAlias = tir.Expr
 Array = npt.NDArray[Any]
 
@@ -48,6 +50,35 @@ def cast(value: Expr, dtype: str) -> Expr:
     if was == dtype:
         return value
     return tir.Cast(f"{dtype}x{lanes}" if lanes > 1 else dtype, value)
+
+
+def storage(dtype: str) -> str:
+    """The dtype that kernels load and store: LLVM's bfloat16 is read and written as its bits."""
+    return "uint16" if dtype == "bfloat16" else dtype
+
+
+def loaded(value: Expr, dtype: str, wanted: str) -> Expr:
+    """Lanes loaded from memory of ``dtype``, converted to the scalar dtype ``wanted``."""
+    return from_bfloat16(value) if dtype == "bfloat16" else cast(value, wanted)
+
+
+def from_bfloat16(bits: Expr) -> Expr:
+    """float32 of bfloat16 ``bits`` (uint16): they are its upper half."""
+    wide = cast(bits, "uint32")
+    return _bits(wide << splat(16, wide, "uint32"), "float32")
+
+
+def to_bfloat16(x: Expr) -> Expr:
+    """The bits (uint16) of the nearest bfloat16, ties to even; NaN stays NaN.
+
+    Half a unit in the last place is added, less one bit where the result would be even by cutting
+    alone. In integers because VCVTNEPS2BF16 flushes denormals and takes two cycles.
+    """
+    bits = _bits(x, "uint32")
+    last = tir.bitwise_and(bits >> splat(16, bits, "uint32"), splat(1, bits, "uint32"))
+    rounded = (bits + splat(0x7FFF, bits, "uint32") + last) >> splat(16, bits, "uint32")
+    is_number = x == x
+    return cast(tir.Select(is_number, rounded, splat(0x7FC0, bits, "uint32")), "uint16")
 
 
 def _bits(value: Expr, dtype: str) -> Expr:
@@ -170,6 +201,8 @@ OPERATIONS: dict[str, Operation] = {
     "int8": Operation(
         lambda x: cast(cast(x, "int32"), "int8"), lambda x: x.astype(np.int32).astype(np.int8)
     ),
+    "bfloat16": Operation(to_bfloat16, lambda x: x.astype(BFLOAT16_ARRAY)),
+    "from_bfloat16": Operation(from_bfloat16, lambda x: x.astype(np.float32)),
     "add_int32": Operation(lambda a, b: a + b, np.add),
     "subtract_int32": Operation(lambda a, b: a - b, np.subtract),
     "multiply_int32": Operation(lambda a, b: a * b, np.multiply),

@@ -18,7 +18,8 @@ class Conv2d:
     """Convolution, NHWC data ``[n, h, w, ci]`` with OHWI weights ``[co, kh, kw, ci / groups]``.
 
     ``padding`` is (top, left, bottom, right) and is filled with ``pad_code`` (the zero point of
-    quantized data, 0 otherwise). ``accum`` is int32 for 8-bit operands, float32 otherwise.
+    quantized data, 0 otherwise). ``accum`` is int32 for 8-bit operands, float32 otherwise:
+    products of bfloat16 are exact in it.
     """
 
     n: int
@@ -113,8 +114,10 @@ class Pool2d:
 
     @property
     def accum(self) -> str:
-        """A maximum keeps the dtype of the data, a sum of 8-bit codes is int32."""
-        return self.data if self.kind == "max" or self.data == "float32" else "int32"
+        """A maximum keeps the dtype of codes, their sum is int32; floats become float32."""
+        if self.data not in ("uint8", "int8"):
+            return "float32"
+        return self.data if self.kind == "max" else "int32"
 
     @property
     def output_shape(self) -> tuple[int, int, int, int]:

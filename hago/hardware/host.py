@@ -32,7 +32,7 @@ def missing_features(spec: HardwareSpec) -> tuple[str, ...]:
 
 
 # From the most to the least capable: the first that runs here is the host's.
-_HOSTS = ("x86-amx", "x86-vnni", "x86-avx512", "x86-avx2")
+_HOSTS = ("x86-amx", "x86-bf16", "x86-vnni", "x86-avx512", "x86-avx2")
 
 
 @cache

@@ -136,3 +136,9 @@ class HardwareSpec:
     def rows(self, op: str) -> tuple[OpSupport, ...]:
         """The rows for ``op``, in the file's order: the first is preferred."""
         return tuple(row for row in self.ops if row.op == op)
+
+
+def multiplies(spec: HardwareSpec, dtype: DType) -> bool:
+    """Whether ``spec`` has products of ``dtype``."""
+    products = ("conv2d", "matmul", "batch_matmul")
+    return any(row.inputs[0].dtype == dtype for op in products for row in spec.rows(op))

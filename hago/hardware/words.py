@@ -258,7 +258,7 @@ def _check_width(row: OpSupport) -> None:
 def _no_duplicates(name: str, rows: Sequence[OpSupport]) -> None:
     seen: dict[object, OpSupport] = {}
     for row in rows:
-        key = (row.op, row.inputs, row.accum)
+        key = (row.op, row.inputs, row.accum, row.intrinsic)
         if key in seen:
             first = f"the first is at {seen[key].origin}"
             raise _error(f"machine '{name}': two rows for {row}", first, "Remove one.", row.origin)

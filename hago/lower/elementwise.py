@@ -20,7 +20,7 @@ from hago.scheme import Array
 Row = Callable[[Expression, Node, Sequence[Term]], Value]
 
 # What lies in memory and in registers; everything else is left to TVM.
-DTYPES = frozenset({"float32", "int32", "uint8", "int8"})
+DTYPES = frozenset({"float32", "bfloat16", "int32", "uint8", "int8"})
 
 
 def is_elementwise(node: Node) -> bool:
@@ -128,8 +128,11 @@ def _gelu_tanh(expression: Expression, node: Node, args: Sequence[Term]) -> Valu
 
 
 def _cast(expression: Expression, node: Node, args: Sequence[Term]) -> Value:
+    value = value_of(expression, args[0])
     op = "float" if node.dtype == "float32" else node.dtype
-    return expression.step(op, value_of(expression, args[0]), dtype=node.dtype)
+    if value.dtype == "bfloat16":
+        op = "from_bfloat16"
+    return expression.step(op, value, dtype=node.dtype)
 
 
 def _dequantize(expression: Expression, node: Node, args: Sequence[Term]) -> Value:

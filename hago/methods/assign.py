@@ -57,7 +57,9 @@ def refill(model: QuantModel, range_of: RangeOf) -> QuantModel:
 def _joined(
     edges: list[Edge], scheme: QuantScheme, range_of: RangeOf
 ) -> tuple[Array, Array]:
-    """The range that covers all tensors of a group."""
+    """The range that covers all tensors of a group; of plain floats none is asked for."""
+    if not scheme.is_quantized:
+        return np.zeros((), np.float64), np.zeros((), np.float64)
     ranges = [range_of(src, scheme) for src in sorted({edge.src for edge in edges})]
     low, high = min(r[0] for r in ranges), max(r[1] for r in ranges)
     return np.asarray(low, np.float64), np.asarray(high, np.float64)

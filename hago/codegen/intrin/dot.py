@@ -5,7 +5,7 @@ by packed B (``[lane][depth]``) and adds the products of a lane to its accumulat
 
     acc[l] += sum_d a[d] * b[l, d]
 
-Intel 64 and IA-32 SDM vol. 2: VFMADD231PS, VPDPBUSD, VPMADDUBSW, VPMADDWD.
+Intel 64 and IA-32 SDM vol. 2: VFMADD231PS, VPDPBUSD, VPMADDUBSW, VPMADDWD, VDPBF16PS.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ Expr: TypeAlias = tir.Expr
 class Dot:
     """One instruction (or fixed sequence).
 
-    ``data`` is the dtype of A as the kernel reads it, ``weight`` of packed B, ``accum`` of the
-    lanes; ``multiply(acc, words, b, lanes)`` takes A as one 32-bit word a lane (of ``depth``
-    elements, as int32; float32 where ``depth`` is 1).
+    ``data`` is the dtype of A as the kernel reads it (uint16 for the bits of bfloat16),
+    ``weight`` of packed B, ``accum`` of the lanes; ``multiply(acc, words, b, lanes)`` takes A as
+    one 32-bit word a lane (of ``depth`` elements, as int32; float32 where ``depth`` is 1).
+    ``llvm`` defines functions that ``multiply`` calls.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Dot:
     accum: str
     depth: int
     multiply: Callable[[Expr, Expr, Expr, int], Expr]
+    llvm: str = ""
 
     def emit(self, acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
         """``acc`` plus the products of A's ``depth`` elements, the same in every lane, and B."""
@@ -79,10 +81,32 @@ def _pair_sums(left: Expr, right: Expr, lanes: int) -> Expr:
     return _call(name, f"int32x{lanes}", left, right)
 
 
+def _vdpbf16ps(acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
+    """Two fused multiply-adds to nearest even, the odd element's first; denormals count as zero
+    and results below 2^-126 become zero, whatever MXCSR says."""
+    words = tir.reinterpret(f"int32x{lanes}", b)
+    return tir.call_extern(f"float32x{lanes}", "hago_vdpbf16ps", acc, a, words)
+
+
+# TVM makes float32 of every bfloat16 in TIR, and LLVM's intrinsic takes nothing else: the
+# conversion from integers happens in LLVM. The definition is inlined before code generation.
+_VDPBF16PS = """
+declare <16 x float> @llvm.x86.avx512bf16.dpbf16ps.512(<16 x float>, <32 x bfloat>, <32 x bfloat>)
+define linkonce_odr <16 x float> @hago_vdpbf16ps(
+    <16 x float> %acc, <16 x i32> %a, <16 x i32> %b) alwaysinline nounwind {
+  %x = bitcast <16 x i32> %a to <32 x bfloat>
+  %y = bitcast <16 x i32> %b to <32 x bfloat>
+  %sum = call <16 x float> @llvm.x86.avx512bf16.dpbf16ps.512(
+      <16 x float> %acc, <32 x bfloat> %x, <32 x bfloat> %y)
+  ret <16 x float> %sum
+}
+"""
+
 # In order of preference where a machine has several.
 DOTS: tuple[Dot, ...] = (
     Dot("vpdpbusd", "uint8", "int8", "int32", 4, _vpdpbusd),
     Dot("vpmaddwd", "int16", "int16", "int32", 2, _vpmaddwd),
+    Dot("vdpbf16ps", "uint16", "uint16", "float32", 2, _vdpbf16ps, _VDPBF16PS),
     Dot("vfmadd", "float32", "float32", "float32", 1, _fma),
 )
 # Chosen only where the weights of a kernel are proven to be narrow.

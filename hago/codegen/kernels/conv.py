@@ -29,6 +29,7 @@ from hago.codegen.kernels.product import (
     packed_weight,
 )
 from hago.codegen.select import choose_dot
+from hago.codegen.vector import storage
 from hago.codegen.workload import Array, Conv2d, Kernel, Machine
 
 Expr: TypeAlias = tir.Expr
@@ -39,7 +40,7 @@ def build_conv(workload: Conv2d, epilogue: Epilogue, machine: Machine) -> Kernel
     """``func(data [n,h,w,ci], packed weights, *operands, output [n,oh,ow,co])``."""
     dot, lanes = choose_dot(workload, machine), machine.lanes
     image = _image(workload, dot)
-    product = _product(workload, image)
+    product = convolution_product(workload, image)
     types = [
         ((workload.n, workload.h, workload.w, workload.ci), workload.data),
         (packed_shape(product, dot, lanes), dot.weight),
@@ -57,7 +58,7 @@ def build_conv(workload: Conv2d, epilogue: Epilogue, machine: Machine) -> Kernel
         )  # fmt: skip
 
     def pack_weight(weight: Array) -> Array:
-        return pack(_runs(workload, product, weight), dot, lanes)
+        return pack(runs(workload, product, weight), dot, lanes)
 
     return Kernel(builder.get(), pack_weight, "conv2d")
 
@@ -78,31 +79,31 @@ class Image:
 def _image(workload: Conv2d, dot: Dot) -> Image:
     top, left, bottom, right = workload.padding
     per_group = workload.ci // workload.groups
-    run = per_group * (workload.kw if _row_taps(workload) else 1)
+    run = per_group * (workload.kw if has_row_taps(workload) else 1)
     slack = -run % dot.depth
     overreads = slack > 0
-    copied = any(workload.padding) or dot.data != workload.data or overreads
+    copied = any(workload.padding) or dot.data != storage(workload.data) or overreads
     return Image(workload.h + top + bottom, workload.w + left + right, slack, copied)
 
 
-def _row_taps(workload: Conv2d) -> bool:
+def has_row_taps(workload: Conv2d) -> bool:
     return workload.groups == 1 and workload.dilation[1] == 1
 
 
-def _product(workload: Conv2d, image: Image) -> Product:
+def convolution_product(workload: Conv2d, image: Image) -> Product:
     n, oh, ow, co = workload.output_shape
     stride_h, stride_w = workload.strides
     pitch = image.w * workload.ci
     per_group = workload.ci // workload.groups
     taps, run = workload.kh, workload.kw * per_group
-    if not _row_taps(workload):
+    if not has_row_taps(workload):
         taps, run = workload.kh * workload.kw, per_group
     flat_rows = workload.kh == workload.kw == stride_h == stride_w == 1 and not image.is_copy
     if flat_rows:
         n, oh, ow = 1, 1, n * oh * ow
 
     def tap(t: Expr) -> Expr:
-        if _row_taps(workload):
+        if has_row_taps(workload):
             return t * (workload.dilation[0] * pitch)
         ky, kx = tir.floordiv(t, workload.kw), tir.floormod(t, workload.kw)
         return ky * (workload.dilation[0] * pitch) + kx * (workload.dilation[1] * workload.ci)
@@ -117,7 +118,7 @@ def _product(workload: Conv2d, image: Image) -> Product:
     )  # fmt: skip
 
 
-def _runs(workload: Conv2d, product: Product, weight: Array) -> Array:
+def runs(workload: Conv2d, product: Product, weight: Array) -> Array:
     """OHWI weights as ``[groups, channels, taps, run]``."""
     return weight.reshape(product.groups, product.channels, product.taps, product.run)
 

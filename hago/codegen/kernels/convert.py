@@ -26,7 +26,7 @@ def as_dot_data(
     The same buffer where it is that already; otherwise a copy in scratch memory.
     """
     rows, length = shape
-    if dtype == dot.data and pitch == length:
+    if v.storage(dtype) == dot.data and pitch == length:
         return data
     copy = T.alloc_buffer((rows * pitch,), dot.data)
     with T.parallel(0, rows) as row:

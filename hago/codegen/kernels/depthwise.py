@@ -44,7 +44,7 @@ def build_depthwise(workload: Conv2d, epilogue: Epilogue, machine: Machine) -> K
         data, weight, *operands, output = arguments("data weight", types)
         source = flat(data)
         if image.is_copy:
-            source = copy_image(workload, image, source, workload.data)
+            source = copy_image(workload, image, source, v.storage(workload.data))
         emitter = _Emitter(
             workload, image, epilogue, machine.lanes, source, flat(weight),
             [flat(operand) for operand in operands], flat(output),
@@ -121,7 +121,7 @@ class _Emitter:
                 if not uses:
                     continue
                 loaded = vector(self.data, line + x * workload.ci, count)
-                value = T.Bind(v.cast(loaded, accum))
+                value = T.Bind(v.loaded(loaded, workload.data, accum))
                 for p, kx in uses:
                     total = vector(registers[p], 0, count) + value * weights[kx]
                     store(registers[p], total, 0, count)

@@ -75,7 +75,7 @@ def _reduce(
 
         def take() -> None:
             index = ((image + y) * workload.w + x) * workload.c + channel
-            value = v.cast(vector(data, index, count), accum)
+            value = v.loaded(vector(data, index, count), workload.data, accum)
             so_far = vector(total, 0, count)
             joined = tir.max(so_far, value) if workload.kind == "max" else so_far + value
             store(total, joined, 0, count)

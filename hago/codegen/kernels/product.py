@@ -25,6 +25,7 @@ from hago.codegen.epilogue import Epilogue
 from hago.codegen.intrin.dot import Dot
 from hago.codegen.tile import Source, Target, accumulate, leave
 from hago.codegen.workload import Array
+from hago.scheme import BFLOAT16_ARRAY
 
 Expr: TypeAlias = tir.Expr
 Buffer: TypeAlias = Any  # tirx.Buffer: has no stubs
@@ -63,8 +64,10 @@ class Product:
 def pack(weights: Array, dot: Dot, lanes: int) -> Array:
     """``[groups, channels, taps, run]`` -> ``[groups, vectors, taps * steps, lanes, depth]``.
 
-    Channels and runs are padded with zeros.
+    Channels and runs are padded with zeros; bfloat16 is packed as its bits.
     """
+    if weights.dtype == BFLOAT16_ARRAY:
+        weights = weights.view(np.uint16)
     groups, channels, taps, run = weights.shape
     vectors, steps = -(-channels // lanes), -(-run // dot.depth)
     padded = np.zeros((groups, vectors * lanes, taps, steps * dot.depth), dot.weight)
@@ -125,7 +128,18 @@ def emit_product(
     emitter = _Emitter(
         product, dot, lanes, epilogue, data, weight, operands, output, shape, blocking
     )
-    emitter.emit()
+    with _defined(dot):
+        emitter.emit()
+
+
+@contextmanager
+def _defined(dot: Dot) -> Iterator[None]:
+    """Where the LLVM functions that ``dot`` calls are known."""
+    if not dot.llvm:
+        yield
+        return
+    with T.attr(tir.const(0, "int32"), "pragma_import_llvm", dot.llvm):
+        yield
 
 
 @dataclass(frozen=True, eq=False)
