@@ -16,10 +16,16 @@ Run = Callable[[Sample], Mapping[str, Array]]
 
 @dataclass(frozen=True, eq=False)
 class Stats(Mapping[str, TensorStats]):
-    """Statistics by tensor name, over ``samples`` samples."""
+    """Statistics by tensor name, over ``samples`` samples.
+
+    ``data`` are the samples themselves, for methods that run the model on them (it can be iterated
+    again and again), ``progress`` is where these tell what they are doing.
+    """
 
     tensors: Mapping[str, TensorStats]
     samples: int
+    data: Iterable[Sample] = ()
+    progress: Progress = SILENT
 
     def __getitem__(self, name: str) -> TensorStats:
         return self.tensors[name]
@@ -50,4 +56,5 @@ def calibrate(
         samples += 1
     if not samples:
         raise DataError("calibration data: no samples", way_out="Give at least one sample.")
-    return Stats({name: observer.stats() for name, observer in observers.items()}, samples)
+    tensors = {name: observer.stats() for name, observer in observers.items()}
+    return Stats(tensors, samples, data, progress)

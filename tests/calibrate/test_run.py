@@ -45,3 +45,8 @@ def test_an_activation_that_overflows_is_named_with_its_sample():
 def test_data_without_samples_is_an_error():
     with pytest.raises(DataError, match="no samples"):
         calibrate(double, [], ["x"])
+
+
+def test_methods_may_read_the_samples_again():
+    given = samples(1, 2)
+    assert list(calibrate(double, given, ["x"]).data) == given
