@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+TUTORIALS = sorted((ROOT / "tutorials").glob("*.py"))
 
 
-@pytest.mark.parametrize("tutorial", sorted((ROOT / "tutorials").glob("*.py")), ids=lambda p: p.name)
+@pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda path: path.name)
 def test_a_tutorial_runs(tutorial):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
