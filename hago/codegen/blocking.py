@@ -10,11 +10,13 @@ from hago.codegen.intrin.dot import Dot
 _TEMPORARIES = {"vpmaddubsw": 2, "vpmaddwd": 1}
 _MOST_ROWS, _MOST_COLUMNS = 14, 4
 _L2 = 1 << 20  # bytes; both operands larger than this are streamed, the smaller is kept
+_IN_L2 = _L2 // 4  # bytes of A that are read again from the cache at no cost
 
 
 @dataclass(frozen=True)
 class Blocking:
-    """``rows`` x ``columns`` vectors a tile; ``columns_outer`` keeps a block of B in cache."""
+    """``rows`` x ``columns`` vectors a tile; ``columns_outer`` keeps a block of B in cache while
+    the next comes from memory."""
 
     rows: int
     columns: int
@@ -33,7 +35,8 @@ def choose_blocking(
         if rows * columns + columns + 1 <= registers
     ]
     rows, columns = min(tiles, key=lambda tile: _cycles(tile[0], tile[1], width, vectors, steps))
-    return Blocking(rows, columns, columns_outer=weight_bytes > min(data_bytes, _L2))
+    columns_outer = data_bytes <= _IN_L2 or weight_bytes > min(data_bytes, _L2)
+    return Blocking(rows, columns, columns_outer)
 
 
 def _cycles(rows: int, columns: int, width: int, vectors: int, steps: int) -> float:

@@ -6,7 +6,8 @@ A at an address plus a constant pitch; columns are vectors of packed B.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -16,6 +17,7 @@ from tvm.script.ir_builder import tirx as T
 from hago.codegen.access import store, vector
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.intrin.dot import Dot
+from hago.codegen.stream import Stream
 
 Expr: TypeAlias = tir.Expr
 Buffer: TypeAlias = Any  # tirx.Buffer: has no stubs
@@ -27,7 +29,8 @@ class Source:
 
     Row ``r``, tap ``t`` and run element ``k`` of A lie at ``base + r*row_pitch + tap(t) + k``;
     ``taps`` is how many separate runs a row has, ``run`` their length in A's elements.
-    ``weight(column, step)`` is the packed vector of ``depth`` reduction elements from ``step``.
+    ``weight(column, step)`` is the packed vector of ``depth`` reduction elements from ``step``;
+    ``stream`` is what is fetched meanwhile.
     """
 
     data: Buffer
@@ -37,6 +40,7 @@ class Source:
     tap: Callable[[Expr], Expr]
     run: int
     weight: Callable[[int, Expr], Expr]
+    stream: Stream | None = None
 
 
 def accumulate(source: Source, dot: Dot, rows: int, columns: int, lanes: int) -> list[Buffer]:
@@ -46,7 +50,7 @@ def accumulate(source: Source, dot: Dot, rows: int, columns: int, lanes: int) ->
     for register in registers:
         store(register, zero, 0, lanes)
     steps = -(-source.run // dot.depth)
-    with T.serial(0, source.taps) as t, T.serial(0, steps) as k:
+    with _each_step(source, steps) as (t, k):
         vectors = [source.weight(column, t * steps + k) for column in range(columns)]
         loaded = [T.Bind(vector) for vector in vectors]
         for row in range(rows):
@@ -57,6 +61,22 @@ def accumulate(source: Source, dot: Dot, rows: int, columns: int, lanes: int) ->
                 total = dot.emit(vector(register, 0, lanes), a, loaded[column], lanes)
                 store(register, total, 0, lanes)
     return registers
+
+
+@contextmanager
+def _each_step(source: Source, steps: int) -> Iterator[tuple[Expr, Expr]]:
+    """The loops over taps and steps, with the stream's fetches between them."""
+    stream = source.stream
+    if stream is None:
+        with T.serial(0, source.taps) as t, T.serial(0, steps) as k:
+            yield t, k
+        return
+    parts = steps // stream.every
+    with T.serial(0, source.taps) as t, T.serial(0, parts) as part:
+        for i in range(stream.count):
+            stream.fetch(t * parts + part, i)
+        with T.serial(0, stream.every) as step:
+            yield t, part * stream.every + step
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from hago.codegen.access import flat, store, vector
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.intrin.dot import Dot
 from hago.codegen.kernels.convert import as_dot_data
-from hago.codegen.kernels.product import Product, arguments, emit_product, kernel
+from hago.codegen.kernels.product import Product, Weights, arguments, emit_product, kernel
 from hago.codegen.select import choose_dot
 from hago.codegen.tile import pieces
 from hago.codegen.workload import BatchMatmul, Kernel, Machine
@@ -56,7 +56,7 @@ def build_batch_matmul(workload: BatchMatmul, epilogue: Epilogue, machine: Machi
             return vector(packed, ((outer * vectors + column) * steps + step) * size, size)
 
         emit_product(
-            product, dot, lanes, epilogue, data, weight,
+            product, dot, lanes, epilogue, data, Weights(weight),
             [flat(operand) for operand in operands], flat(output), workload.output_shape,
         )  # fmt: skip
     return Kernel(builder.get(), None, "batch_matmul")
@@ -73,11 +73,11 @@ def _pack(workload: BatchMatmul, dot: Dot, lanes: int, right: Buffer) -> Buffer:
         with T.serial(0, steps) as step:
             target = T.Bind((index * steps + step) * size)
             start = T.Bind((batch * workload.k + step * dot.depth) * workload.n + column * lanes)
-            _pack_step(workload, dot, lanes, right, packed, step, start, target, column)
+            pack_step(workload, dot, lanes, right, packed, step, start, target, column)
     return packed
 
 
-def _pack_step(
+def pack_step(
     workload: BatchMatmul,
     dot: Dot,
     lanes: int,

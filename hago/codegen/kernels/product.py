@@ -23,14 +23,13 @@ from hago.codegen.access import flat, load_operand, store, vector
 from hago.codegen.blocking import Blocking, choose_blocking
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.intrin.dot import Dot
+from hago.codegen.stream import Stream, fetch, plan_stream
 from hago.codegen.tile import Source, Target, accumulate, leave
 from hago.codegen.workload import Array
 from hago.scheme import BFLOAT16_ARRAY
 
 Expr: TypeAlias = tir.Expr
 Buffer: TypeAlias = Any  # tirx.Buffer: has no stubs
-# (outer row, group, column vector, step) -> a packed vector of B
-WeightReader = Callable[[Expr, Expr, Expr, Expr], Expr]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +58,18 @@ class Product:
     def vectors(self, lanes: int) -> int:
         """Columns of B in registers of ``lanes``."""
         return -(-self.channels // lanes)
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """Packed B: ``read(outer row, group, column vector, step)`` is one vector of it.
+
+    ``address(number)`` is where vector ``number`` lies, counted over all of B; None where B was
+    packed just before and is in the cache.
+    """
+
+    read: Callable[[Expr, Expr, Expr, Expr], Expr]
+    address: Callable[[Expr], Expr] | None = None
 
 
 def pack(weights: Array, dot: Dot, lanes: int) -> Array:
@@ -105,15 +116,15 @@ def emit_product(
     lanes: int,
     epilogue: Epilogue,
     data: Buffer,
-    weight: WeightReader,
+    weight: Weights,
     operands: Sequence[Buffer],
     output: Buffer,
     shape: Sequence[int],
 ) -> None:
     """The loops over all tiles of ``product`` (inside an open PrimFunc).
 
-    ``data`` is flat, ``weight`` gives a packed vector, ``operands`` and
-    ``output`` are flat with logical ``shape`` [.., channels of all groups].
+    ``data`` is flat, ``operands`` and ``output`` are flat with logical ``shape``
+    [.., channels of all groups].
     """
     blocking = choose_blocking(
         product.width,
@@ -149,7 +160,7 @@ class _Emitter:
     lanes: int
     epilogue: Epilogue
     data: Buffer
-    weight: WeightReader
+    weight: Weights
     operands: Sequence[Buffer]
     output: Buffer
     shape: Sequence[int]
@@ -157,7 +168,7 @@ class _Emitter:
 
     def emit(self) -> None:
         product, blocking = self.product, self.blocking
-        row_tiles = -(-product.width // blocking.rows)
+        row_tiles = self._row_tiles
         column_tiles = -(-product.vectors(self.lanes) // blocking.columns)
         rows = product.outer * row_tiles
         columns = product.groups * column_tiles
@@ -173,6 +184,28 @@ class _Emitter:
                 T.Bind(tir.floordiv(column, column_tiles)),
                 T.Bind(tir.floormod(column, column_tiles)),
             )
+
+    @property
+    def _row_tiles(self) -> int:
+        return -(-self.product.width // self.blocking.rows)
+
+    def _stream(self, row: Expr, group: Expr, column: Expr) -> Stream | None:
+        """What row tile ``row`` of all fetches of the block of B behind this one."""
+        address = self.weight.address
+        if address is None or not self.blocking.columns_outer:
+            return None
+        product, columns = self.product, self.blocking.columns
+        steps, rows = product.steps(self.dot), product.outer * self._row_tiles
+        every, count = plan_stream(columns, rows, steps // product.taps)
+        vectors = product.vectors(self.lanes)
+        last = product.groups * vectors * steps - 1
+        block = T.Bind((group * vectors + (column + 1) * columns) * steps)
+        first = T.Bind(block + row * (steps // every * count))
+
+        def fetch_one(number: Expr, i: int) -> None:
+            fetch(address(tir.min(first + number * count + i, last)))
+
+        return Stream(every, count, fetch_one)
 
     def _rows(self, outer: Expr, row: Expr, group: Expr, column: Expr) -> None:
         size, width = self.blocking.rows, self.product.width
@@ -198,7 +231,8 @@ class _Emitter:
         )
         source = Source(
             self.data, base, product.row_pitch, product.taps, product.tap, product.run,
-            lambda c, step: self.weight(outer, group, first_vector + c, step),
+            lambda c, step: self.weight.read(outer, group, first_vector + c, step),
+            self._stream(outer * self._row_tiles + row, group, column),
         )  # fmt: skip
         registers = accumulate(source, self.dot, rows, columns, lanes)
         start = T.Bind(outer * product.width + first_row)
@@ -257,9 +291,7 @@ def _cut(index: Expr, total: int, size: int, body: Callable[[int], None]) -> Non
             body(rest)
 
 
-def packed_weight(
-    buffer: Buffer, product: Product, dot: Dot, lanes: int
-) -> WeightReader:
+def packed_weight(buffer: Buffer, product: Product, dot: Dot, lanes: int) -> Weights:
     """How to read constant packed weights."""
     size = lanes * dot.depth
     steps, vectors = product.steps(dot), product.vectors(lanes)
@@ -268,4 +300,4 @@ def packed_weight(
     def read(_: Expr, group: Expr, column: Expr, step: Expr) -> Expr:
         return vector(memory, ((group * vectors + column) * steps + step) * size, size)
 
-    return read
+    return Weights(read, lambda number: tir.address_of(memory[number * size]))
