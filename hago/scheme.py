@@ -189,7 +189,7 @@ class TensorQuant:
         """
         if not self.scheme.is_quantized:
             return real.astype(self.scheme.dtype.storage)
-        scale, zero_point = self._spread(real.shape)
+        scale, zero_point = self.spread(real.shape)
         if not self.scheme.dtype.is_integer:
             return encode_float8(real / scale, self.scheme.dtype.kind)
         low, high = self.scheme.dtype.code_range
@@ -200,12 +200,12 @@ class TensorQuant:
         """The float32 values that ``codes`` stand for."""
         if not self.scheme.is_quantized:
             return codes.astype(np.float32)
-        scale, zero_point = self._spread(codes.shape)
+        scale, zero_point = self.spread(codes.shape)
         if not self.scheme.dtype.is_integer:
             return (decode_float8(codes, self.scheme.dtype.kind) * scale).astype(np.float32)
         return ((codes.astype(np.int32) - zero_point).astype(np.float32) * scale).astype(np.float32)
 
-    def _spread(self, shape: tuple[int, ...]) -> tuple[Floats, npt.NDArray[np.int32]]:
+    def spread(self, shape: tuple[int, ...]) -> tuple[Floats, npt.NDArray[np.int32]]:
         """Scale and zero point, broadcastable to a tensor of ``shape``."""
         granularity = self.scheme.granularity
         if isinstance(granularity, PerTensor):

@@ -20,6 +20,7 @@ ORDER = (
     ("frontend", "codegen", "calibrate", "demo", "accuracy"),
     ("prepare",),
     ("annotate",),
+    ("gradient",),
     ("methods", "realize"),
     ("simulate",),
     ("lower",),

@@ -1,0 +1,92 @@
+"""Fake quantization in PyTorch: the numbers of a TensorQuant, with straight-through gradients.
+
+    y = (clip(round(x / s) + z, low, high) - z) * s
+
+The gradient with respect to x is 1 inside the range of codes and 0 outside (Bengio et al.,
+arXiv 1308.3432); with respect to s it is that of LSQ (Esser et al., arXiv 1902.08153, equation 3),
+``round(x / s) - x / s`` inside and the bound itself outside.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hago.float8 import FORMATS
+from hago.gradient import torch
+from hago.gradient.operators import round_straight
+from hago.gradient.program import Hook, Hooks, as_tensor
+from hago.graph import QuantModel
+from hago.scheme import Array, DType, TensorQuant
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_FLOAT8 = {"float8_e4m3": "float8_e4m3fn", "float8_e5m2": "float8_e5m2"}
+
+
+def fake_quantize(real: Tensor, quant: TensorQuant) -> Tensor:
+    """``real`` rounded as ``quant`` says: equal to ``quant.decode(quant.encode(real))``."""
+    scale, zero_point = numbers_of(quant, tuple(real.shape))
+    if quant.scheme.dtype.is_integer:
+        return round_integer(real, scale, zero_point, quant.scheme.dtype)
+    return round_float(real / scale, quant.scheme.dtype) * scale
+
+
+def round_integer(real: Tensor, scale: Tensor, zero_point: Tensor, dtype: DType) -> Tensor:
+    """The formula above; ``scale`` may be learned."""
+    low, high = dtype.code_range
+    codes = (round_straight(real / scale) + zero_point).clamp(low, high)
+    return (codes - zero_point) * scale
+
+
+def round_float(real: Tensor, dtype: DType) -> Tensor:
+    """The nearest value of a float format; 8-bit formats saturate."""
+    if dtype.kind in FORMATS:
+        largest = FORMATS[dtype.kind].largest
+        real = real.clamp(-largest, largest)
+        narrow = real.to(getattr(torch, _FLOAT8[dtype.kind]))
+    else:
+        narrow = real.to(getattr(torch, dtype.storage))
+    return real + (narrow.to(torch.float32) - real).detach()
+
+
+def numbers_of(quant: TensorQuant, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Scale and zero point as float32, broadcastable to a tensor of ``shape``."""
+    scale, zero_point = quant.spread(shape)
+    return torch.tensor(scale), torch.tensor(zero_point).to(torch.float32)
+
+
+def rounds(quant: TensorQuant) -> Hook:
+    """The hook that fake-quantizes by ``quant``."""
+    return lambda real: fake_quantize(real, quant)
+
+
+def holds(value: Array) -> Hook:
+    """The hook that gives ``value``, whatever stood there."""
+    tensor = as_tensor(value)
+    return lambda _: tensor
+
+
+def activation_hooks(model: QuantModel) -> Hooks:
+    """The fake quantization of every activation edge of ``model``'s strategy."""
+    return {
+        (edge.dst, edge.arg): rounds(model.quants[edge])
+        for edge in model.strategy
+        if not edge.is_constant
+    }
+
+
+def weight_hooks(model: QuantModel) -> Hooks:
+    """The quantized weights of ``model``: chosen codes, or the float weights rounded here."""
+    return {
+        (edge.dst, edge.arg): holds(model.quants[edge].decode(model.weights[edge]))
+        if edge in model.weights
+        else rounds(model.quants[edge])
+        for edge in model.strategy
+        if edge.is_constant
+    }
+
+
+def model_hooks(model: QuantModel) -> Hooks:
+    """With these the float program behaves as ``model``."""
+    return {**activation_hooks(model), **weight_hooks(model)}
