@@ -37,8 +37,11 @@ def output_specs(module: ir.IRModule) -> tuple[TensorSpec, ...]:
 
 
 def came_quantized(module: ir.IRModule) -> bool:
-    """True for models that were imported with quantize operations."""
-    return any(node.op == "quantize" for node in read_dataflow(module).nodes)
+    """True for models that compute on codes: they quantize, or their inputs are codes."""
+    return any(
+        node.op == "quantize" or (node.op == "dequantize" and 0 not in node.constants)
+        for node in read_dataflow(module).nodes
+    )
 
 
 def run_on(module: ir.IRModule, spec: HardwareSpec) -> RunModel:

@@ -22,8 +22,7 @@ from hago.methods.assign import assign_numbers
 from hago.methods.method import Method
 from hago.model import came_quantized, run_on
 from hago.progress import SILENT, Progress
-from hago.realize import realize, realize_qdq
-from hago.realize.unsign import unsign_activations
+from hago.realize import realize, realize_imported
 from hago.report import EdgeReport
 from hago.simulate.observe import observe
 
@@ -109,11 +108,7 @@ class Quantizer:
 
     def _given(self) -> Plan:
         """The integer form of a model that came with quantize and dequantize."""
-        rows = [row for row in self.spec.rows("conv2d") if row.inputs[0].dtype.is_integer]
-        module = self.module
-        if rows and rows[0].inputs[0].dtype.kind == "uint":
-            module = unsign_activations(module)
-        realized = realize_qdq(module, rows[0].requantize if rows else "float32")
+        realized = realize_imported(self.module, self.spec)
         return Plan("int8", dump(realized, "realized-int8"), qdq_edge_reports(self.module))
 
 

@@ -77,6 +77,8 @@ def build_kernel(workload: Workload, epilogue: Epilogue, machine: Machine) -> Ke
 
 
 def _has_dot(workload: Conv2d | Matmul | BatchMatmul, machine: Machine) -> bool:
+    if not _are_operands(workload):
+        return False
     try:
         choose_dot(workload, machine)
     except BuildError:
@@ -85,7 +87,14 @@ def _has_dot(workload: Conv2d | Matmul | BatchMatmul, machine: Machine) -> bool:
 
 
 def _is_depthwise(workload: Conv2d, machine: Machine) -> bool:
-    return workload.is_depthwise
+    return workload.is_depthwise and _are_operands(workload)
+
+
+def _are_operands(workload: Conv2d | Matmul | BatchMatmul) -> bool:
+    """Integer products are of unsigned by signed bytes in every kernel."""
+    is_integer = workload.accum == "int32"
+    is_byte_pair = workload.data == "uint8" and workload.weight in ("int8", "int7")
+    return not is_integer or is_byte_pair
 
 
 def _always(workload: Workload, machine: Machine) -> bool:

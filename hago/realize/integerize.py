@@ -13,7 +13,8 @@ import numpy as np
 from tvm import ir, relax
 
 from hago.dataflow import constant_value, flat_args, is_constant, op_name, tensor_type
-from hago.realize.rules import RULES, Codes
+from hago.realize.codes import Codes
+from hago.realize.rules import RULES
 from hago.rebuild import Values, emit, rebuild, substitute
 
 
@@ -94,7 +95,7 @@ class _Codes:
         known = self.known.get(str(getattr(data, "name", "")))
         if (source, target) == ("bfloat16", "float32"):
             codes = data if is_constant(data) else values[str(data.name)]
-            self.known[name] = Codes(codes, np.float32(1), np.int32(0))
+            self.known[name] = Codes(codes, np.asarray(1, np.float32), np.asarray(0, np.int32))
             return codes
         if known is not None and known.dtype == target == "bfloat16":
             return known.expr
