@@ -17,6 +17,7 @@ from hago.deploy.manifest import Manifest, read_manifest
 from hago.deploy.runtime import load_runtime, set_threads
 from hago.errors import BuildError, DataError
 from hago.hardware.host import cpu_features
+from hago.hardware.permission import request_permissions
 from hago.sample import Sample, TensorSpec, check_names, fit_array
 from hago.scheme import Array
 
@@ -77,11 +78,12 @@ def load(folder: str | Path, threads: int = 1) -> Model:
     """The model of the artifact in ``folder``, whose kernels use ``threads`` threads.
 
     Raises BuildError where the folder is no artifact, is damaged, or was built for a CPU with
-    features that this one lacks.
+    features that this one lacks or does not grant.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
     check_cpu(manifest.machine, str(folder), cpu_features())
+    request_permissions(manifest.machine.features, str(folder))
     library = folder / LIBRARY
     _check_library(library, manifest)
     set_threads(threads)

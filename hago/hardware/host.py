@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hago.errors import SpecError
 from hago.hardware.load import load_spec
+from hago.hardware.permission import refused_features
 from hago.hardware.spec import HardwareSpec
 
 _FIELDS = ("flags", "Features")  # x86 and Arm spell it differently
@@ -27,8 +28,9 @@ def cpu_features() -> frozenset[str]:
 
 
 def missing_features(spec: HardwareSpec) -> tuple[str, ...]:
-    """Features that ``spec`` needs and this CPU lacks."""
-    return tuple(sorted(set(spec.features) - cpu_features()))
+    """Features that ``spec`` needs and this CPU lacks, or Linux does not grant."""
+    missing = set(spec.features) - cpu_features()
+    return tuple(sorted(missing)) or refused_features(spec.features)
 
 
 # From the most to the least capable: the first that runs here is the host's.

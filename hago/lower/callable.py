@@ -10,6 +10,7 @@ from tvm import ir, relax
 
 from hago.dataflow import read_dataflow, tensor_type
 from hago.errors import DataError
+from hago.hardware.permission import request_permissions
 from hago.hardware.spec import HardwareSpec
 from hago.lower.build import build
 from hago.lower.lower import Packer, lower_with_weights
@@ -25,8 +26,9 @@ def compile_callable(module: ir.IRModule, spec: HardwareSpec) -> Run:
     (else by binding). Parameters beyond "hago.input_names" that weights are read from are packed
     when they are given; the packed form is kept for as long as the same array is given, so
     arrays must not be changed in place. Raises DataError for an input that is missing or of
-    another shape or dtype.
+    another shape or dtype, BuildError where this computer refuses the machine's instructions.
     """
+    request_permissions(spec.features, spec.name)
     main = module["main"]
     names = [str(param.name) for param in main.params]
     inputs = _attribute(main, "hago.input_names") or names

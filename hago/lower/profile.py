@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import tvm
 from tvm import ir, relax
 
+from hago.hardware.permission import request_permissions
 from hago.hardware.spec import HardwareSpec
 from hago.lower.build import build
 from hago.scheme import Array
@@ -32,6 +33,7 @@ def profile_kernels(
     ``inputs`` are in the order of ``main``'s parameters. Each time includes about a microsecond
     of the measurement itself.
     """
+    request_permissions(spec.features, spec.name)
     machine = relax.VirtualMachine(build(module, spec, exec_mode="bytecode"), tvm.cpu())
     watch = _Watch()
     machine.set_instrument(watch)

@@ -9,10 +9,13 @@ from typing import Any
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.fold import fold
 from hago.codegen.kernels.batch_matmul import build_batch_matmul
+from hago.codegen.kernels.batch_matmul_amx import batch_matmul_fills_tiles, build_batch_matmul_amx
 from hago.codegen.kernels.conv import build_conv
+from hago.codegen.kernels.conv_amx import build_conv_amx, conv_fills_tiles
 from hago.codegen.kernels.depthwise import build_depthwise
 from hago.codegen.kernels.elementwise import build_elementwise
 from hago.codegen.kernels.matmul import build_matmul
+from hago.codegen.kernels.matmul_amx import build_matmul_amx, matmul_fills_tiles
 from hago.codegen.kernels.pool import build_pool
 from hago.codegen.kernels.reduce import build_row_reduce
 from hago.codegen.select import choose_dot
@@ -103,6 +106,11 @@ def _always(workload: Workload, machine: Machine) -> bool:
 
 TEMPLATES: tuple[Template, ...] = (
     Template(Conv2d, _is_depthwise, build_depthwise),
+    # AMX where the machine's rows name it, and where tiles take fewer cycles than vectors do:
+    # not for a few rows, nor for reductions of a few words (hago/codegen/kernels/cut_amx.py).
+    Template(Conv2d, conv_fills_tiles, build_conv_amx),
+    Template(Matmul, matmul_fills_tiles, build_matmul_amx),
+    Template(BatchMatmul, batch_matmul_fills_tiles, build_batch_matmul_amx),
     Template(Conv2d, _has_dot, build_conv),
     Template(Matmul, _has_dot, build_matmul),
     Template(BatchMatmul, _has_dot, build_batch_matmul),
