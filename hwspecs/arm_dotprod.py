@@ -1,7 +1,8 @@
 """Armv8.2-A with the dot-product extension: Cortex-A76 and its relatives.
 
-Sources: [ARM] Arm Architecture Reference Manual for A-profile, C7.2 (SDOT, SMMLA, SQRDMULH, SRSHL);
-[SOG] Arm Cortex-A76 Software Optimization Guide, 3.14.
+Sources: [ARM] Arm Architecture Reference Manual for A-profile, C7.2 (SDOT, SMLAL, SQRDMULH, SRSHL,
+TBL); [SOG] Arm Cortex-A76 Software Optimization Guide, the tables of Advanced SIMD instructions.
+Memory sizes are of the Raspberry Pi 5, bandwidth is an estimate of what one core draws.
 """
 
 from hago.hardware import f32, machine, memory, op, s8, s32
@@ -16,25 +17,28 @@ MACHINE = machine(
     needs=("asimddp",),
     memory=memory(l1="64K", l2="512K", bandwidth=4.0),
     ops=[
-        # [ARM] SDOT adds four s8 x s8 products to each of four int32 lanes; two pipes [SOG].
+        # [ARM] SDOT adds four s8 x s8 products to each of four int32 lanes; two pipes [SOG], so
+        # 2 x 16 multiply-adds a cycle. The sum wraps, it does not saturate.
         # Requantization is SQRDMULH and a rounding shift: there is no need for float pipes.
         op(DENSE, s8.asymmetric, s8.per_channel, sums_in=s32, gives=(s8, f32), by="sdot",
            requantize="fixed_point", align={"k": 4, "n": 4}, throughput=64),
         op("batch_matmul", s8.asymmetric, s8, sums_in=s32, gives=(s8, f32), by="sdot",
            requantize="fixed_point", align={"k": 4, "n": 4}, throughput=64),
-        # One channel a lane, widened (SMULL, SADALP).
+        # One channel a lane. [ARM] SMLAL adds four products of 16-bit numbers to int32; differences
+        # of an 8-bit code and a zero point have nine bits. [SOG] one a cycle on each of two pipes.
         op("depthwise_conv2d", s8.asymmetric, s8.per_channel, sums_in=s32, gives=(s8, f32),
-           by="sdot", requantize="fixed_point", throughput=16),
+           by="smlal", requantize="fixed_point", throughput=16),
+        # Both operands are rescaled to a common scale first (SQRDMULH, four lanes).
         op(("add", "multiply"), s8.asymmetric, s8.asymmetric, sums_in=s32, gives=(s8, f32),
-           by="sdot", requantize="fixed_point", throughput=8),
-        op("avg_pool2d", s8.asymmetric, sums_in=s32, gives=(s8, f32), by="sdot",
+           by="sqrdmulh", requantize="fixed_point", throughput=8),
+        op("avg_pool2d", s8.asymmetric, sums_in=s32, gives=(s8, f32), by="sqrdmulh",
            requantize="fixed_point", throughput=8),
-        # [ARM] TBL looks 64 bytes up at once.
-        op("table", s8.asymmetric, sums_in=s32, gives=(s8,), by="sdot", requantize="fixed_point",
+        # [ARM] TBL and TBX look 64 bytes up at once: 256 entries take four of them for 16 codes.
+        op("table", s8.asymmetric, sums_in=s32, gives=(s8,), by="tbl", requantize="fixed_point",
            throughput=4),
-        op(MOVES, s8.asymmetric, sums_in=s32, gives=(s8,), by="sdot", requantize="fixed_point",
+        op(MOVES, s8.asymmetric, sums_in=s32, gives=(s8,), by="tbl", requantize="fixed_point",
            throughput=32),
-        # [SOG] two 128-bit FMLA pipes.
+        # [SOG] FMLA on two pipes of four lanes. The core has no bfloat16 (FEAT_BF16).
         op((*DENSE, "depthwise_conv2d", "batch_matmul"), f32, f32, sums_in=f32, gives=(f32,),
            by="fmla", throughput=16),
     ],

@@ -1,7 +1,9 @@
 """NVIDIA Hopper, compute capability 9.0: H100, H200.
 
-Sources: [PTX] NVIDIA PTX ISA, 9.7.13 (dp4a) and 9.7.14 (mma);
-[TUNE] NVIDIA Hopper Tuning Guide, 1.4.
+Sources: [PTX] NVIDIA PTX ISA, "dp4a" and "mma"; [GH] NVIDIA H100 Tensor Core GPU Architecture white
+paper (SXM): 1,979 Top/s int8 and fp8, 989 bfloat16 and 67 float32 without sparsity, on 132
+multiprocessors; 228 KB of shared memory for each. The tensor cores reach these with wgmma only:
+mma gets about two thirds of them (Luo et al., arXiv 2402.13499).
 """
 
 from hago.hardware import bf16, e4m3, f32, machine, memory, op, s8, s32
@@ -14,30 +16,37 @@ MACHINE = machine(
     description="NVIDIA Hopper tensor cores, int8 and fp8 (H100)",
     target={"kind": "cuda", "arch": "sm_90"},
     needs=("sm_90",),
-    # Of one streaming multiprocessor: shared memory and its share of L2.
+    # A core is a multiprocessor: its shared memory, the L2 of all, its share of 3.35 TB/s.
     memory=memory(l1="228K", l2="50M", bandwidth=13.0),
     ops=[
         # [PTX] mma.m16n8k32 with s8 operands; both operands signed.
         op(DENSE, s8, s8.per_channel, sums_in=s32, gives=(s8, f32), by="mma.m16n8k32.s8",
-           align={"k": 32, "n": 8, "m": 8}, throughput=8192),
+           align={"k": 32, "n": 8, "m": 16}, throughput=8192),
         op("batch_matmul", s8, s8, sums_in=s32, gives=(s8, f32), by="mma.m16n8k32.s8",
-           align={"k": 32, "n": 8, "m": 8}, throughput=8192),
-        # [PTX] mma.m16n8k32 with e4m3 operands, sm_89 and later, float32 accumulation.
+           align={"k": 32, "n": 8, "m": 16}, throughput=8192),
+        # [PTX] mma.m16n8k32 with e4m3 operands, sm_89 and later. Sums are float32 in
+        # memory but keep about 14 bits inside of the core (DeepSeek-V3, arXiv 2412.19437, 3.3.2).
         op(DENSE, e4m3, e4m3.per_channel, sums_in=f32, gives=(e4m3, bf16, f32),
-           by="mma.m16n8k32.e4m3", align={"k": 32, "n": 8, "m": 8}, throughput=8192),
-        op("batch_matmul", e4m3, e4m3, sums_in=f32, gives=(e4m3, bf16, f32), by="mma.m16n8k32.e4m3",
-           align={"k": 32, "n": 8, "m": 8}, throughput=8192),
+           by="mma.m16n8k32.e4m3", align={"k": 32, "n": 8, "m": 16}, throughput=8192),
+        op("batch_matmul", e4m3, e4m3, sums_in=f32, gives=(e4m3, bf16, f32),
+           by="mma.m16n8k32.e4m3", align={"k": 32, "n": 8, "m": 16}, throughput=8192),
         # [PTX] mma.m16n8k16 with bf16 operands.
         op((*DENSE, "batch_matmul"), bf16, bf16, sums_in=f32, gives=(bf16, f32),
-           by="mma.m16n8k16.bf16", align={"k": 16, "n": 8, "m": 8}, throughput=4096),
+           by="mma.m16n8k16.bf16", align={"k": 16, "n": 8, "m": 16}, throughput=4096),
         # [PTX] dp4a: what is no matrix product.
         op("depthwise_conv2d", s8, s8.per_channel, sums_in=s32, gives=(s8, f32), by="dp4a",
-           align={"k": 4, "n": 8, "m": 8}, throughput=512),
-        op(("add", "multiply"), s8, s8, sums_in=s32, gives=(s8, f32), by="dp4a", throughput=64),
-        op("avg_pool2d", s8, sums_in=s32, gives=(s8, f32), by="dp4a", throughput=64),
-        op("table", s8, sums_in=s32, gives=(s8,), by="dp4a", throughput=32),
-        op(MOVES, s8, sums_in=s32, gives=(s8,), by="dp4a", throughput=128),
+           align={"k": 4}, throughput=512),
+        op(("add", "multiply"), bf16, bf16, sums_in=f32, gives=(bf16, f32), by="fma.f32",
+           throughput=64),
+        op(("avg_pool2d", *MOVES), bf16, sums_in=f32, gives=(bf16, f32), by="fma.f32",
+           throughput=64),
+        # Everything else in float32 registers; codes are widened on the way in.
+        op(("add", "multiply"), s8, s8, sums_in=s32, gives=(s8, f32), by="fma.f32", throughput=64),
+        op("avg_pool2d", s8, sums_in=s32, gives=(s8, f32), by="fma.f32", throughput=64),
+        op("table", s8, sums_in=s32, gives=(s8,), by="fma.f32", throughput=32),
+        op(MOVES, e4m3, sums_in=f32, gives=(e4m3,), by="fma.f32", throughput=128),
+        op(MOVES, s8, sums_in=s32, gives=(s8,), by="fma.f32", throughput=128),
         op((*DENSE, "depthwise_conv2d", "batch_matmul"), f32, f32, sums_in=f32, gives=(f32,),
-           by="fma.f32", throughput=128),
+           by="fma.f32", throughput=256),
     ],
 )

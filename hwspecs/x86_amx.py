@@ -1,7 +1,8 @@
 """x86-64 with AMX: Sapphire Rapids, Emerald Rapids, Granite Rapids.
 
 Sources: [SDM] Intel 64 and IA-32 Architectures Software Developer's Manual, vol. 2;
-[OPT] Intel 64 and IA-32 Architectures Optimization Reference Manual.
+[OPT] Intel 64 and IA-32 Architectures Optimization Reference Manual, the chapters on Sapphire
+Rapids and on Intel AMX. Bandwidth is an estimate of what one core draws, L3 is the socket's.
 """
 
 from hago.hardware import bf16, f32, machine, memory, op, s8, s32, u8
@@ -15,20 +16,22 @@ MACHINE = machine(
     target={"kind": "llvm", "mcpu": "sapphirerapids"},
     needs=("avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16",
            "amx_tile", "amx_int8", "amx_bf16"),
-    # [OPT] 2.2: 48 KiB L1D, 2 MiB L2 a core; one core draws about 4 bytes a cycle from memory.
+    # [OPT] 48 KiB L1D, 2 MiB L2 a core.
     memory=memory(l1="48K", l2="2M", l3="32M", bandwidth=4.0),
     ops=[
         # [SDM] TDPBUSD multiplies a 16x64 tile of unsigned bytes by a 16x16x4 tile of signed
-        # bytes into 16x16 int32, without saturation; a tile product takes 16 cycles [OPT 20.5].
+        # bytes into 16x16 int32, without saturation; a tile product takes 16 cycles [OPT].
         op(DENSE, u8.asymmetric, s8.per_channel, sums_in=s32, gives=(u8, s8, f32), by="tdpbusd",
            align={"k": 64, "n": 16, "m": 16}, throughput=2048),
         # The right-hand side is computed, so it has one scale and no zero point.
         op("batch_matmul", u8.asymmetric, s8, sums_in=s32, gives=(u8, s8, f32), by="tdpbusd",
            align={"k": 64, "n": 16, "m": 16}, throughput=2048),
-        # The same instruction set's VNNI, for what does not fill a tile.
-        op("conv2d", u8.asymmetric, s8, sums_in=s32, gives=(u8, s8, f32), by="vpdpbusd",
+        # [SDM] VPDPBUSD, for what does not fill a tile: 64 products, two a cycle [OPT].
+        op(DENSE, u8.asymmetric, s8.per_channel, sums_in=s32, gives=(u8, s8, f32), by="vpdpbusd",
            align={"k": 4, "n": 16}, throughput=256),
-        # One channel a lane: products are widened to 32 bits (VPMULLD).
+        op("batch_matmul", u8.asymmetric, s8, sums_in=s32, gives=(u8, s8, f32), by="vpdpbusd",
+           align={"k": 4, "n": 16}, throughput=256),
+        # One channel a lane. Loads and conversions bound it, and what follows: estimates.
         op("depthwise_conv2d", u8.asymmetric, s8.per_channel, sums_in=s32, gives=(u8, s8, f32),
            by="vpmaddwd", throughput=16),
         op("add", u8.asymmetric, u8.asymmetric, sums_in=s32, gives=(u8, s8, f32), by="vfmadd",
@@ -39,7 +42,8 @@ MACHINE = machine(
            throughput=16),
         op("table", u8.asymmetric, sums_in=s32, gives=(u8, s8), by="vfmadd", throughput=1),
         op(MOVES, u8.asymmetric, sums_in=s32, gives=(u8,), by="vfmadd", throughput=64),
-        # [SDM] TDPBF16PS: 16x32 by 32x16 bfloat16 into float32, 16 cycles.
+        # [SDM] TDPBF16PS: 16x32 by 32x16 bfloat16 into float32, 16 cycles [OPT]; denormals
+        # are zero, sums are rounded to nearest even, even and odd products apart until the end.
         op((*DENSE, "batch_matmul"), bf16, bf16, sums_in=f32, gives=(bf16, f32), by="tdpbf16ps",
            align={"k": 32, "n": 16, "m": 16}, throughput=1024),
         # For what does not fill a tile. [SDM] VDPBF16PS adds two products of bfloat16 to each

@@ -1,7 +1,9 @@
 """x86-64 with AVX-512 VNNI: Cascade Lake, Ice Lake and later Xeons without AMX.
 
 Sources: [SDM] Intel 64 and IA-32 Architectures Software Developer's Manual, vol. 2;
-[OPT] Intel 64 and IA-32 Architectures Optimization Reference Manual.
+[OPT] Intel 64 and IA-32 Architectures Optimization Reference Manual, the chapters on Skylake Server
+(whose core Cascade Lake has) and on AVX-512 VNNI. Bandwidth is an estimate of what one core draws,
+L3 is the socket's.
 """
 
 from hago.hardware import f32, machine, memory, op, s8, s32, u8
@@ -14,17 +16,17 @@ MACHINE = machine(
     description="x86-64 with AVX-512 VNNI (Cascade Lake and later)",
     target={"kind": "llvm", "mcpu": "cascadelake"},
     needs=("avx512f", "avx512bw", "avx512vl", "avx512_vnni"),
-    # [OPT] 2.5: 32 KiB L1D, 1 MiB L2 a core; one core draws about 4 bytes a cycle from memory.
+    # [OPT] 32 KiB L1D, 1 MiB L2 a core.
     memory=memory(l1="32K", l2="1M", l3="32M", bandwidth=4.0),
     ops=[
         # [SDM] VPDPBUSD multiplies unsigned by signed bytes and adds four products to an int32
-        # without saturation; 64 products an instruction, two instructions a cycle [OPT 8.5].
+        # without saturation; 64 products an instruction, two instructions a cycle [OPT].
         op(DENSE, u8.asymmetric, s8.per_channel, sums_in=s32, gives=(u8, s8, f32), by="vpdpbusd",
            align={"k": 4, "n": 16}, throughput=256),
         # The right-hand side is computed, so it has one scale and no zero point.
         op("batch_matmul", u8.asymmetric, s8, sums_in=s32, gives=(u8, s8, f32), by="vpdpbusd",
            align={"k": 4, "n": 16}, throughput=256),
-        # One channel a lane: products are widened to 32 bits (VPMULLD).
+        # One channel a lane. Loads and conversions bound it, and what follows: estimates.
         op("depthwise_conv2d", u8.asymmetric, s8.per_channel, sums_in=s32, gives=(u8, s8, f32),
            by="vpmaddwd", throughput=16),
         op("add", u8.asymmetric, u8.asymmetric, sums_in=s32, gives=(u8, s8, f32), by="vfmadd",

@@ -77,7 +77,8 @@ def to_bfloat16(x: Expr) -> Expr:
     bits = _bits(x, "uint32")
     last = tir.bitwise_and(bits >> splat(16, bits, "uint32"), splat(1, bits, "uint32"))
     rounded = (bits + splat(0x7FFF, bits, "uint32") + last) >> splat(16, bits, "uint32")
-    is_number = x == x
+    magnitude = tir.bitwise_and(bits, splat(0x7FFFFFFF, bits, "uint32"))
+    is_number = magnitude <= splat(0x7F800000, bits, "uint32")  # TVM takes x == x for true
     return cast(tir.Select(is_number, rounded, splat(0x7FC0, bits, "uint32")), "uint16")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,8 @@ def _convolution(view: View, node: Node) -> Anchor | None:
         strides=_pair(attrs.strides), padding=padding, dilation=_pair(attrs.dilation),
         groups=int(attrs.groups), data=dtype, weight=weight_dtype, pad_code=pad_code,
     )  # fmt: skip
+    if not workload.is_depthwise:
+        workload = replace(workload, weight=_proven(weight, weight_dtype))
     return Anchor(workload, (data,), workload.output_shape, workload.accum, weight)
 
 
@@ -96,8 +98,17 @@ def _matmul(view: View, node: Node) -> Anchor | None:
     if len(shape) != 2 or len(lhs) < 1:
         return None
     m = math.prod(lhs[:-1])
-    workload = Matmul(m, shape[1], shape[0], data=dtype, weight=weight_dtype)
+    proven = _proven(weight, weight_dtype)
+    workload = Matmul(m, shape[1], shape[0], data=dtype, weight=proven)
     return Anchor(workload, (node.inputs[0],), workload.output_shape, workload.accum, weight)
+
+
+def _proven(weight: Source, dtype: str) -> str:
+    """``dtype``, or int7 where the constant int8 weights are so small: their products with
+    unsigned bytes fit the pairs of VPMADDUBSW, which saturate (2 * 255 * 64 < 2^15)."""
+    if isinstance(weight, str) or dtype != "int8":
+        return dtype
+    return "int7" if weight.min() >= -64 and weight.max() <= 63 else dtype
 
 
 def _batch_matmul(view: View, node: Node) -> Anchor | None:
