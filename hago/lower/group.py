@@ -216,25 +216,33 @@ def _group(view: View, node: Node, anchor: Anchor, members: list[str], output: s
 
 
 def _translated(
-    view: View, node: Node, anchor: Anchor, expression: Expression, values: dict[str, Value]
+    view: View,
+    node: Node,
+    anchor: Anchor,
+    expression: Expression,
+    values: dict[str, Value],
+    reader: tuple[int, ...] | None = None,
 ) -> Value:
+    """The value of ``node``; ``reader`` is the shape that it is broadcast to, if inlined."""
+    target = node.shape if reader is None else reader
+
     def term(arg: int, name: str) -> Term:
         if arg in node.constants:
-            return _constant(node, arg, anchor.shape)
+            return _constant(node, arg, target, anchor.shape)
         if name in values:
             return values[name]
         if _is_inlined_name(view, name):
-            return _translated(view, view.nodes[name], anchor, expression, values)
+            return _translated(view, view.nodes[name], anchor, expression, values, target)
         shape, dtype = view.type_of(name)
-        fitted = fitted_shape(shape, node.shape, anchor.shape)
+        fitted = fitted_shape(shape, target, anchor.shape)
         assert fitted is not None, f"{name} does not fit {node.name}"
         return expression.operand(name, fitted, dtype)
 
     return translate(expression, node, [term(arg, name) for arg, name in enumerate(node.inputs)])
 
 
-def _constant(node: Node, arg: int, kernel: tuple[int, ...]) -> Array:
+def _constant(node: Node, arg: int, target: tuple[int, ...], kernel: tuple[int, ...]) -> Array:
     """A constant argument, shaped to broadcast against the kernel's output."""
-    fitted = fitted_shape(_constant_shape(node, arg), node.shape, kernel)
+    fitted = fitted_shape(_constant_shape(node, arg), target, kernel)
     assert fitted is not None, f"a constant does not fit {node.name}"
     return node.constants[arg].reshape(fitted)

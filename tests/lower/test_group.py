@@ -190,3 +190,20 @@ def evaluated(group, values):
 def test_products_of_activations_are_batched():
     (scores,) = [g for g in groups_of(attention()) if g.anchor == "scores"]
     assert scores.workload == BatchMatmul(1, 16, 16, 8)
+
+
+def test_codes_that_are_broadcast_are_read_in_their_own_shape():
+    rows = relax.Var("x", relax.TensorType((1, 6, 8), "float32"))
+    mask = relax.Var("mask", relax.TensorType((1, 6, 1), "uint8"))
+    builder = relax.BlockBuilder()
+    with builder.function("main", [rows, mask]):
+        with builder.dataflow():
+            numbers = (relax.const(np.float32(0.5)), relax.const(np.uint8(0)))
+            factor = builder.emit(relax.op.dequantize(mask, *numbers, -1, "float32"))
+            gamma, beta = (relax.const(np.full(8, v, np.float32)) for v in (1, 0))
+            normal = builder.emit(relax.op.nn.layer_norm(rows, gamma, beta, axes=[-1]))
+            result = builder.emit_output(relax.op.multiply(normal, factor))
+        builder.emit_func_output(result)
+    (group,) = groups_of(builder.get())
+    assert (group.shape, group.operands) == ((6, 8), ("mask",))
+    assert [operand.shape for operand in group.epilogue.operands] == [(6, 1)]
