@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import json
 import runpy
 import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
 from hago.errors import SpecError
+from hago.hardware.mistakes import hint_for, line_in
 from hago.hardware.spec import HardwareSpec, Operand, OpSupport
 
 _PACKAGED = Path(__file__).resolve().parent.parent / "hwspecs"
 _CHECKOUT = Path(__file__).resolve().parents[2] / "hwspecs"
+_MOST_BYTES = 1 << 20  # the built-in ones have 4,000
 
 
 def spec_folder() -> Path:
@@ -49,37 +51,54 @@ def load_spec(name: str | Path) -> HardwareSpec:
 
 
 def _run(path: Path) -> HardwareSpec:
-    if not path.is_file():
-        raise SpecError(f"{path}: no such file", way_out="Give the path of a specification file.")
+    """The machine that the file binds."""
+    source = _read(path)
     try:
-        values = runpy.run_path(str(path))
+        # A specification that prints must not mix with what hago prints for programs.
+        with contextlib.redirect_stdout(sys.stderr):
+            values = runpy.run_path(str(path))
     except SpecError:
         raise
     except (Exception, SystemExit) as error:  # a specification is a user's program
-        line = _line_in(path, error)
+        line = line_in(path, error)
         raise SpecError(
             f"{path}: the specification raised {type(error).__name__}",
             fact=str(error),
-            source=f"{path}:{line}",
-            way_out="Run 'hago spec check FILE' after mending it.",
+            source=f"{path}:{line}" if line else str(path),
+            way_out=f"{hint_for(error)}'hago spec check FILE' shows the next mistake.",
         ) from error
-    machines = [value for value in values.values() if isinstance(value, HardwareSpec)]
+    machines = {id(value): value for value in values.values() if isinstance(value, HardwareSpec)}
     if len(machines) != 1:
+        names = ", ".join(spec.name for spec in machines.values())
         raise SpecError(
-            f"{path}: {len(machines)} machines",
+            f"{path}: {len(machines)} machines{f' ({names})' if names else ''}",
             fact="a specification binds exactly one machine(...)",
+            source=f"{path}:{source.count(chr(10)) + 1}",
             way_out="Write MACHINE = machine(...) once.",
         )
-    return machines[0]
+    return next(iter(machines.values()))
 
 
-def _line_in(path: Path, error: BaseException) -> int:
-    """The last line of ``path`` that the error went through."""
-    if isinstance(error, SyntaxError):
-        return error.lineno or 0
-    frames = traceback.extract_tb(sys.exc_info()[2])
-    lines = [frame.lineno or 0 for frame in frames if Path(frame.filename) == path]
-    return lines[-1] if lines else 0
+def _read(path: Path) -> str:
+    """The text of a specification file."""
+    if not path.is_file():
+        fact = "it is a folder" if path.is_dir() else "no such file"
+        raise SpecError(f"{path}: {fact}", way_out="Give the path of a specification file.")
+    size = path.stat().st_size
+    if size > _MOST_BYTES:
+        raise SpecError(
+            f"{path}: too large for a specification",
+            fact=f"it has {size} bytes, more than {_MOST_BYTES}",
+            way_out="Give the path of a specification file.",
+        )
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(
+            f"{path}: the file cannot be read as text",
+            fact=str(error),
+            way_out="Give the path of a specification file.",
+        ) from error
 
 
 def spec_to_json(spec: HardwareSpec) -> dict[str, Any]:

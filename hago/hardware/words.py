@@ -9,7 +9,8 @@ A specification is a Python file that imports only ``hago.hardware`` and binds o
         target={"kind": "llvm", "mcpu": "cascadelake"},
         memory=memory(l1="32K", l2="1M"),
         ops=[
-            op("conv2d", u8.asymmetric, s8.per_channel, sums_in=s32, gives=(u8,), by="vpdpbusd"),
+            op("conv2d", u8.asymmetric, s8.per_channel, sums_in=s32, gives=(u8, f32),
+               by="vpdpbusd"),
         ],
     )
 
@@ -18,60 +19,25 @@ Every word checks itself where it is written: an error names the file and the li
 
 from __future__ import annotations
 
-import difflib
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import cast, get_args
 
-from hago.errors import SpecError
+from hago.hardware import checks
+from hago.hardware.intrinsics import INTRINSICS
 from hago.hardware.spec import (
     OPERATORS,
     Accumulator,
-    Alignment,
     GranularityName,
     HardwareSpec,
     Memory,
     Operand,
     OpSupport,
-    Origin,
     Requantize,
 )
 from hago.scheme import DType
 
-# Instructions that hago has kernels or a numpy meaning for, by the manuals' mnemonics.
-INTRINSICS: dict[str, str] = {
-    "vpmaddubsw": "AVX2/AVX-512BW: pairs of u8 x s8 products, saturating int16",
-    "vpmaddwd": "AVX2/AVX-512BW: pairs of s16 products, exact int32",
-    "vpdpbusd": "AVX512_VNNI: four u8 x s8 products into int32",
-    "tdpbusd": "AMX-INT8: 16x64 by 64x16 tiles of u8 x s8 into int32",
-    "tdpbf16ps": "AMX-BF16: 16x32 by 32x16 tiles of bfloat16 into float32",
-    "vdpbf16ps": "AVX512_BF16: pairs of bfloat16 products into float32",
-    "vfmadd": "fused multiply-add of float32",
-    "sdot": "Arm FEAT_DotProd: four s8 x s8 products into int32",
-    "udot": "Arm FEAT_DotProd: four u8 x u8 products into uint32",
-    "smmla": "Arm FEAT_I8MM: 2x8 by 8x2 s8 products into int32",
-    "usmmla": "Arm FEAT_I8MM: 2x8 by 8x2 u8 x s8 products into int32",
-    "bfmmla": "Arm FEAT_BF16: 2x4 by 4x2 bfloat16 products into float32",
-    "smlal": "Arm Advanced SIMD: products of s16 added to int32",
-    "sqrdmulh": "Arm Advanced SIMD: the upper half of a doubled s32 product, rounded",
-    "tbl": "Arm Advanced SIMD: bytes looked up in a table of up to 64",
-    "fmla": "Arm Advanced SIMD: fused multiply-add of float32",
-    "dp4a": "PTX dp4a: four 8-bit products into int32",
-    "mma.m8n8k16.s8": "PTX mma, sm_75: s8 tensor cores",
-    "mma.m8n8k32.s4": "PTX mma, sm_75: s4 tensor cores",
-    "mma.m16n8k32.s8": "PTX mma, sm_80: s8 tensor cores",
-    "mma.m16n8k64.s4": "PTX mma, sm_80: s4 tensor cores",
-    "mma.m16n8k16.bf16": "PTX mma, sm_80: bfloat16 tensor cores",
-    "mma.m16n8k32.e4m3": "PTX mma, sm_89: fp8 tensor cores",
-    "mme.e4m3": "Gaudi matrix multiplication engine in fp8",
-    "mme.bf16": "Gaudi matrix multiplication engine in bfloat16",
-    "fma.f32": "scalar or vector float32 multiply-add of an accelerator",
-}
-
-_ARITY = {"conv2d": 2, "depthwise_conv2d": 2, "matmul": 2, "batch_matmul": 2, "add": 2,
-          "multiply": 2}  # fmt: skip
-_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
+_OPERAND = "an element type such as u8 or s8.per_channel"
 
 
 @dataclass(frozen=True)
@@ -87,28 +53,36 @@ class Element:
     def asymmetric(self) -> Element:
         """With a zero point."""
         if not self.dtype.is_integer:
-            raise _error("asymmetric", f"{self.dtype} has no zero point", "Drop '.asymmetric'.")
+            fact = f"{self.dtype} has no zero point"
+            raise checks.error("asymmetric", fact, "Drop '.asymmetric'.")
         return replace(self, zero_point=True)
 
     @property
     def per_channel(self) -> Element:
         """With a scale for each output channel (a scale for the whole tensor is allowed too)."""
-        return replace(self, granularity=("channel", "tensor"))
+        return replace(self._scaled("per_channel"), granularity=("channel", "tensor"))
 
     @property
     def per_group(self) -> Element:
         """With a scale for each group of reduction elements (and whatever is coarser)."""
-        return replace(self, granularity=("group", "channel", "tensor"))
+        return replace(self._scaled("per_group"), granularity=("group", "channel", "tensor"))
 
     def stored_as(self, other: Element) -> Element:
         """Kept in memory as a narrower type than it is computed in."""
+        other = checks.expect(other, Element, "stored_as", "stored_as(s4)")
         if other.dtype.bits >= self.dtype.bits:
-            raise _error("stored_as", f"{other.dtype} is not narrower than {self.dtype}",
-                         "Store in fewer bits, or drop '.stored_as'.")  # fmt: skip
+            raise checks.error("stored_as", f"{other.dtype} is not narrower than {self.dtype}",
+                               "Store in fewer bits, or drop '.stored_as'.")  # fmt: skip
         return replace(self, storage=other.dtype)
 
     def operand(self) -> Operand:
         return Operand(self.dtype, self.granularity, self.zero_point, self.storage)
+
+    def _scaled(self, word: str) -> Element:
+        """Itself, if it has a scale at all."""
+        if not self.dtype.is_quantized:
+            raise checks.error(word, f"{self.dtype} has no scale", f"Drop '.{word}'.")
+        return self
 
 
 u8, u4 = Element(DType("uint", 8)), Element(DType("uint", 4))
@@ -129,8 +103,9 @@ class Saturating:
 
 def saturating(element: Element, *, terms: int) -> Saturating:
     """``sums_in=saturating(s16, terms=2)``: vpmaddubsw's pairs."""
-    if terms < 2:
-        raise _error("saturating", f"{terms} products cannot meet", "Say terms=2 or more.")
+    checks.expect(element, Element, "saturating", "saturating(s16, terms=2)")
+    if checks.expect(terms, int, "saturating: terms", "terms=2") < 2:
+        raise checks.error("saturating", f"{terms} products cannot meet", "Say terms=2 or more.")
     return Saturating(element, terms)
 
 
@@ -150,27 +125,37 @@ def op(
     ("float32", "fixed_point", "shift"), ``align`` multiples of the reduction ``k``, output
     channels ``n`` and rows ``m``, ``throughput`` operations a cycle and core. Raises SpecError.
     """
-    origin = _caller()
-    listed = (names,) if isinstance(names, str) else tuple(names)
+    listed = (names,) if isinstance(names, str) else names
+    listed = checks.expect_all(listed, str, "the operators", '("conv2d", "matmul")')
     for name in listed:
-        _known(name, OPERATORS, "operator", origin)
-    _known(by, INTRINSICS, "instruction", origin)
-    _known(requantize, get_args(Requantize), "way to requantize", origin)
-    outputs = tuple(element.dtype for element in gives)
-    accum = _accumulator(sums_in)
+        checks.known(name, OPERATORS, "operator")
+    checks.known(by, INTRINSICS, "instruction")
+    checks.known(requantize, get_args(Requantize), "way to requantize")
+    operands = checks.expect_all(inputs, Element, "an operand", _OPERAND)
+    outputs = checks.expect_all(gives, Element, "gives", "gives=(u8, f32)")
     row = OpSupport(
-        listed[0], tuple(i.operand() for i in inputs), outputs, accum,
-        cast(Requantize, requantize), _alignment(align or {}, origin), by, throughput, origin,
-    )  # fmt: skip
+        op="",
+        inputs=tuple(element.operand() for element in operands),
+        output=tuple(element.dtype for element in outputs),
+        accum=_accumulator(sums_in),
+        requantize=cast(Requantize, requantize),
+        alignment=checks.alignment({} if align is None else align),
+        intrinsic=by,
+        throughput=checks.quantity(throughput, "throughput"),
+        origin=checks.caller(),
+    )
     rows = tuple(replace(row, op=name) for name in listed)
     for each in rows:
-        _check_row(each)
+        checks.check_row(each)
     return rows
 
 
 def memory(*, l1: str, l2: str, l3: str = "0K", bandwidth: float = 0.0) -> Memory:
     """Cache sizes a core ("48K", "2M") and bytes a cycle and core from memory."""
-    return Memory(_size(l1), _size(l2), _size(l3), bandwidth)
+    l1_bytes, l2_bytes, l3_bytes = (
+        checks.size(value, what) for value, what in ((l1, "l1"), (l2, "l2"), (l3, "l3"))
+    )
+    return Memory(l1_bytes, l2_bytes, l3_bytes, checks.quantity(bandwidth, "bandwidth"))
 
 
 def machine(
@@ -183,94 +168,28 @@ def machine(
     description: str = "",
 ) -> HardwareSpec:
     """The machine: TVM's ``target``, its rows in order of preference, the CPU features it needs."""
-    origin = _caller()
-    if "kind" not in target:
-        raise _error(f"machine '{name}'", "its target has no 'kind'",
-                     'Write target={"kind": "llvm", ...}.', origin)  # fmt: skip
-    rows = tuple(row for group in ops for row in group)
+    if not checks.expect(name, str, "machine", 'machine("my-chip", ...)').strip():
+        raise checks.error("machine", "its name is empty", 'Write machine("my-chip", ...).')
+    groups = checks.expect_all(ops, tuple, f"machine '{name}': ops", "ops=[op(...), ...]")
+    rows = tuple(
+        row
+        for group in groups
+        for row in checks.expect_all(group, OpSupport, f"machine '{name}': ops", "ops=[op(...)]")
+    )
     if not rows:
-        raise _error(f"machine '{name}'", "it has no rows", "Add ops=[op(...), ...].", origin)
-    _no_duplicates(name, rows)
-    return HardwareSpec(name, target, rows, memory, tuple(needs), description)
-
-
-def _caller() -> Origin:
-    """File and line of the first frame outside of this module."""
-    frame = sys._getframe(1)
-    while frame.f_code.co_filename == __file__ and frame.f_back is not None:
-        frame = frame.f_back
-    return Origin(frame.f_code.co_filename, frame.f_lineno)
-
-
-def _error(what: str, fact: str, way_out: str, origin: Origin | None = None) -> SpecError:
-    return SpecError(what, fact=fact, source=str(origin or _caller()), way_out=way_out)
-
-
-def _known(name: str, among: Iterable[str], kind: str, origin: Origin) -> None:
-    known = list(among)
-    if name in known:
-        return
-    close = difflib.get_close_matches(str(name), known, n=1)
-    hint = f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(known)}."
-    raise _error(f"'{name}'", f"no such {kind}", hint, origin)
+        raise checks.error(f"machine '{name}'", "it has no rows", "Add ops=[op(...), ...].")
+    checks.no_duplicates(name, rows)
+    return HardwareSpec(
+        name=name,
+        target=checks.target(target, name),
+        ops=rows,
+        memory=checks.expect(memory, Memory, f"machine '{name}': memory", "memory=memory(...)"),
+        features=checks.expect_all(needs, str, f"machine '{name}': needs", 'needs=("avx2",)'),
+        description=checks.expect(description, str, f"machine '{name}': description", "text"),
+    )
 
 
 def _accumulator(sums_in: Element | Saturating) -> Accumulator:
     if isinstance(sums_in, Saturating):
         return Accumulator(sums_in.element.dtype, saturates=True, terms=sums_in.terms)
-    return Accumulator(sums_in.dtype)
-
-
-def _alignment(align: dict[str, int], origin: Origin) -> Alignment:
-    for key, value in align.items():
-        _known(key, ("k", "n", "m"), "axis to align", origin)
-        if value < 1:
-            raise _error(f"align {key}={value}", "an alignment is at least 1",
-                         "Write a positive multiple.", origin)  # fmt: skip
-    return Alignment(**align)
-
-
-def _check_row(row: OpSupport) -> None:
-    """What a row says about itself must hold together."""
-    arity = _ARITY.get(row.op, 1)
-    if row.op not in ("concat",) and len(row.inputs) != arity:
-        raise _error(f"row '{row.op}'", f"it has {len(row.inputs)} operands, not {arity}",
-                     "Give one element type an operand.", row.origin)  # fmt: skip
-    if not row.output:
-        raise _error(f"row '{row.op}'", "its result leaves in no type",
-                     "Say gives=(f32,) at least.", row.origin)  # fmt: skip
-    integers = [operand.dtype.is_integer for operand in row.inputs]
-    if any(integers) != row.accum.dtype.is_integer:
-        raise _error(f"row '{row.op}'", f"{row.inputs[0].dtype} is summed in {row.accum.dtype}",
-                     "Sum integers in integers and floats in floats.", row.origin)  # fmt: skip
-    if row.requantize != "float32" and not row.accum.dtype.is_integer:
-        raise _error(f"row '{row.op}'", f"{row.requantize} requantization of {row.accum.dtype}",
-                     "Fixed point starts from an integer accumulator.", row.origin)  # fmt: skip
-    if len(row.inputs) == 2 and all(integers):
-        _check_width(row)
-
-
-def _check_width(row: OpSupport) -> None:
-    """One product must fit the accumulator, or the row must say that it saturates."""
-    needed = sum(operand.dtype.bits for operand in row.inputs)
-    if needed > row.accum.dtype.bits and not row.accum.saturates:
-        raise _error(f"row '{row.op}'",
-                     f"a product of {needed} bits does not fit {row.accum.dtype}",
-                     "Widen sums_in, or say saturating(..., terms=N).", row.origin)  # fmt: skip
-
-
-def _no_duplicates(name: str, rows: Sequence[OpSupport]) -> None:
-    seen: dict[object, OpSupport] = {}
-    for row in rows:
-        key = (row.op, row.inputs, row.accum, row.intrinsic)
-        if key in seen:
-            first = f"the first is at {seen[key].origin}"
-            raise _error(f"machine '{name}': two rows for {row}", first, "Remove one.", row.origin)
-        seen[key] = row
-
-
-def _size(text: str) -> int:
-    digits, unit = text[:-1], text[-1:]
-    if unit not in _UNITS or not digits.isdigit():
-        raise _error(f"size '{text}'", "it is not a number and K, M or G", "Write '48K' or '2M'.")
-    return int(digits) * _UNITS[unit]
+    return Accumulator(checks.expect(sums_in, Element, "sums_in", "sums_in=s32").dtype)

@@ -1,0 +1,33 @@
+"""The instructions that a specification may name."""
+
+from __future__ import annotations
+
+# Instructions that hago has kernels or a numpy meaning for, by the manuals' mnemonics.
+INTRINSICS: dict[str, str] = {
+    "vpmaddubsw": "AVX2/AVX-512BW: pairs of u8 x s8 products, saturating int16",
+    "vpmaddwd": "AVX2/AVX-512BW: pairs of s16 products, exact int32",
+    "vpdpbusd": "AVX512_VNNI: four u8 x s8 products into int32",
+    "tdpbusd": "AMX-INT8: 16x64 by 64x16 tiles of u8 x s8 into int32",
+    "tdpbf16ps": "AMX-BF16: 16x32 by 32x16 tiles of bfloat16 into float32",
+    "vdpbf16ps": "AVX512_BF16: pairs of bfloat16 products into float32",
+    "vfmadd": "fused multiply-add of float32",
+    "sdot": "Arm FEAT_DotProd: four s8 x s8 products into int32",
+    "udot": "Arm FEAT_DotProd: four u8 x u8 products into uint32",
+    "smmla": "Arm FEAT_I8MM: 2x8 by 8x2 s8 products into int32",
+    "usmmla": "Arm FEAT_I8MM: 2x8 by 8x2 u8 x s8 products into int32",
+    "bfmmla": "Arm FEAT_BF16: 2x4 by 4x2 bfloat16 products into float32",
+    "smlal": "Arm Advanced SIMD: products of s16 added to int32",
+    "sqrdmulh": "Arm Advanced SIMD: the upper half of a doubled s32 product, rounded",
+    "tbl": "Arm Advanced SIMD: bytes looked up in a table of up to 64",
+    "fmla": "Arm Advanced SIMD: fused multiply-add of float32",
+    "dp4a": "PTX dp4a: four 8-bit products into int32",
+    "mma.m8n8k16.s8": "PTX mma, sm_75: s8 tensor cores",
+    "mma.m8n8k32.s4": "PTX mma, sm_75: s4 tensor cores",
+    "mma.m16n8k32.s8": "PTX mma, sm_80: s8 tensor cores",
+    "mma.m16n8k64.s4": "PTX mma, sm_80: s4 tensor cores",
+    "mma.m16n8k16.bf16": "PTX mma, sm_80: bfloat16 tensor cores",
+    "mma.m16n8k32.e4m3": "PTX mma, sm_89: fp8 tensor cores",
+    "mme.e4m3": "Gaudi matrix multiplication engine in fp8",
+    "mme.bf16": "Gaudi matrix multiplication engine in bfloat16",
+    "fma.f32": "scalar or vector float32 multiply-add of an accelerator",
+}
