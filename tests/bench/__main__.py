@@ -44,6 +44,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--cores", type=_cores, help="CPUs to be pinned to; default: the first")
     parser.add_argument("--hw", help="hardware specification; default: the best that runs here")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each contestant's calls")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall",
+                        help="cpu: the process's CPU time, for a busy machine")  # fmt: skip
     parser.add_argument("--samples", type=int, default=8, help="for quantization")
     parser.add_argument("--layers", action="store_true", help="hago's kernels on the roofline")
     parser.add_argument("--precision", default="float32", help="of --layers: float32 or int8")
@@ -52,6 +54,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "hago" / "bench",
                         help="where quantized models of peers are kept")  # fmt: skip
     arguments = parser.parse_args()
+    if arguments.clock == "cpu" and arguments.threads > 1:
+        parser.error("CPU time is the latency of one thread only")
     arguments.cores = arguments.cores or sorted(os.sched_getaffinity(0))[: arguments.threads]
     return arguments
 

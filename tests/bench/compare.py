@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -56,11 +56,16 @@ def ratios(comparison: Comparison) -> dict[str, float]:
     return found
 
 
-def compare(task: Task, entries: Sequence[Entry], seconds: float) -> Comparison:
+def compare(
+    task: Task,
+    entries: Sequence[Entry],
+    seconds: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Comparison:
     """Prepares and loads every entry, then lets those that work take turns."""
     found = [_enter(entry, task) for entry in entries]
     present = [one for one in found if isinstance(one, Contestant)]
-    spreads = take_turns([one.run for one in present], seconds)
+    spreads = take_turns([one.run for one in present], seconds, clock)
     rows = [
         Row(one.name, measured, one.load_seconds * 1e3)
         for one, measured in zip(present, spreads, strict=True)

@@ -17,12 +17,14 @@ _PACKAGES = ("apache-tvm", "numpy", "onnxruntime", "openvino", "nncf")
 
 @dataclass(frozen=True)
 class Setting:
-    """Under what conditions a run was made; ``machine`` is the hardware specification's name."""
+    """Under what conditions a run was made; ``machine`` is the hardware specification's name,
+    ``clock`` "wall" or "cpu" (the process's CPU time)."""
 
     machine: str
     threads: int
     cores: tuple[int, ...]
     cpu: str
+    clock: str = "wall"
 
 
 def cpu_name() -> str:
@@ -61,6 +63,7 @@ def to_document(setting: Setting, comparisons: Sequence[Comparison]) -> dict[str
         "cpu": setting.cpu,
         "cores": list(setting.cores),
         "threads": setting.threads,
+        "clock": setting.clock,
         "load_average": os.getloadavg()[0],
         "versions": versions(),
         "models": [_model(comparison) for comparison in comparisons],

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from rich import box
@@ -46,11 +47,13 @@ def bench_layers(arguments: Namespace, console: Console) -> dict[str, Json]:
     from tests.bench.run import make_task
 
     spec = load_spec(arguments.hw) if arguments.hw else host_spec()
+    clock = time.thread_time if arguments.clock == "cpu" else time.perf_counter
     peaks = measure_peaks(spec)
     _show_peaks(console, peaks)
     models: dict[str, Json] = {}
     for name in arguments.models:
-        layers = profile_layers(make_task(name, arguments), spec, arguments.precision, peaks)
+        task = make_task(name, arguments)
+        layers = profile_layers(task, spec, arguments.precision, peaks, clock)
         console.print(layer_table(f"{name}, {arguments.precision}", layers))
         models[name] = [asdict(layer) for layer in layers]
     bandwidth: Json = [list(pair) for pair in peaks.bandwidth]
@@ -58,11 +61,11 @@ def bench_layers(arguments: Namespace, console: Console) -> dict[str, Json]:
 
 
 def profile_layers(
-    task: Task, spec: HardwareSpec, precision: str, peaks: Peaks
+    task: Task, spec: HardwareSpec, precision: str, peaks: Peaks, clock: Callable[[], float]
 ) -> tuple[Layer, ...]:
     """The kernels of ``task``'s model, the slowest first."""
     lowered = lower(realized_module(task, spec, precision), spec)
-    times = profile_kernels(lowered, spec, list(task.sample.values()))
+    times = profile_kernels(lowered, spec, list(task.sample.values()), clock=clock)
     return to_layers(times, costs(lowered), peaks)
 
 

@@ -11,6 +11,7 @@ from tests.bench.contestant import Entry, Name, Task
 # What makes oneDNN, which OpenVINO computes with, the machine of a specification.
 ISA = {
     "x86-amx": "AVX512_CORE_AMX",
+    "x86-bf16": "AVX512_CORE_BF16",
     "x86-vnni": "AVX512_CORE_VNNI",
     "x86-avx512": "AVX512_CORE",
     "x86-avx2": "AVX2",

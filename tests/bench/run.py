@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ ENTRIES: tuple[Entry, ...] = (
     *onnxruntime_entries.ENTRIES,
     *openvino_entries.ENTRIES,
 )
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def bench_models(arguments: Namespace, console: Console) -> dict[str, Json]:
@@ -35,7 +37,8 @@ def bench_models(arguments: Namespace, console: Console) -> dict[str, Json]:
         arguments.plot.parent.mkdir(parents=True, exist_ok=True)
         plot(comparisons, arguments.plot)
     machine = arguments.hw or host_spec().name
-    setting = Setting(machine, arguments.threads, tuple(arguments.cores), cpu_name())
+    cores = tuple(arguments.cores)
+    setting = Setting(machine, arguments.threads, cores, cpu_name(), arguments.clock)
     return to_document(setting, comparisons)
 
 
@@ -49,7 +52,7 @@ def _comparisons(arguments: Namespace, console: Console) -> Iterator[Comparison]
             console.print(f"[bold red]ABSENT[/]  {name}: {error}", highlight=False)
             continue
         console.print(f"{name}: preparing {len(entries)} contestants", style="dim")
-        yield compare(task, entries, arguments.seconds)
+        yield compare(task, entries, arguments.seconds, CLOCKS[arguments.clock])
 
 
 def make_task(name: str, arguments: Namespace) -> Task:

@@ -139,12 +139,12 @@ def emit_product(
     emitter = _Emitter(
         product, dot, lanes, epilogue, data, weight, operands, output, shape, blocking
     )
-    with _defined(dot):
+    with defined(dot):
         emitter.emit()
 
 
 @contextmanager
-def _defined(dot: Dot) -> Iterator[None]:
+def defined(dot: Dot) -> Iterator[None]:
     """Where the LLVM functions that ``dot`` calls are known."""
     if not dot.llvm:
         yield
