@@ -121,7 +121,8 @@ class _Filler:
         """The columns left and right of the image."""
         left, width = self.workload.padding[1], self.band.width
         right = min(left + self.workload.w, width)
-        word = sum(self.workload.pad_code << (32 // self.dot.depth * i) for i in range(self.dot.depth))
+        bits = 32 // self.dot.depth
+        word = sum(self.workload.pad_code << (bits * i) for i in range(self.dot.depth))
         signed = word - (1 << 32) if word >= 1 << 31 else word
         filler = tir.Broadcast(tir.const(signed, "int32"), self.lanes)
         if left == 0 and right == width:
@@ -139,8 +140,9 @@ class _Filler:
         for group in range(self.band.groups):
             numbers = range(group * depth, min((group + 1) * depth, self.band.rows))
             rows = [self._row(first + number * self.band.pitch, is_inside) for number in numbers]
+            block = block_size(depth, self.lanes, len(rows))
             with T.serial(0, columns) as x:
-                for offset, size in _parts(count, block_size(depth, self.lanes, len(rows)), self.lanes):
+                for offset, size in _parts(count, block, self.lanes):
                     loaded = [self._load(row, x, offset, size) for row in rows]
                     for i, word in enumerate(interleave(loaded, depth, self.lanes)):
                         number, place = divmod(offset + i * self.lanes, self.lanes)

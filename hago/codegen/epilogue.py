@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from tvm import tirx as tir
+from tvm.script.ir_builder import tirx as T
 
 from hago.codegen import vector
 
@@ -67,11 +68,13 @@ class Epilogue:
 
         ``acc`` holds the accumulator's lanes, ``load(i)`` those of operand ``i``, both of the
         same number of lanes (a broadcast where the operand is constant along the lanes).
+        Needs an open TIR builder: each value is bound.
         """
-        values = [acc, *(load(i) for i in range(len(self.operands)))]
+        values = [T.Bind(acc), *(T.Bind(load(i)) for i in range(len(self.operands)))]
         for step in self.steps:
             operation = vector.OPERATIONS[step.op]
-            values.append(operation.emit(*(values[a] for a in step.args), *step.consts))
+            value = operation.emit(*(values[a] for a in step.args), *step.consts)
+            values.append(T.Bind(value))
         return values[-1] if self.steps else acc
 
     def evaluate(self, acc: Array, operands: Sequence[Array]) -> Array:

@@ -2,7 +2,8 @@
 
 A table, because epilogues, plain elementwise kernels, the numpy judge and lowering all speak of
 the same operations. Every ``emit`` works on any number of lanes. Transcendental functions are
-polynomials: LLVM turns a vector ``exp`` into one library call a lane.
+polynomials: LLVM turns a vector ``exp`` into one library call a lane. A value that is read more
+than once is bound: an expression is a tree, and LLVM would get every copy of it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 from tvm import tirx as tir
+from tvm.script.ir_builder import tirx as T
 
 from hago.scheme import BFLOAT16_ARRAY
 
@@ -74,7 +76,7 @@ def to_bfloat16(x: Expr) -> Expr:
     Half a unit in the last place is added, less one bit where the result would be even by cutting
     alone. In integers because VCVTNEPS2BF16 flushes denormals and takes two cycles.
     """
-    bits = _bits(x, "uint32")
+    bits = T.Bind(_bits(x, "uint32"))
     last = tir.bitwise_and(bits >> splat(16, bits, "uint32"), splat(1, bits, "uint32"))
     rounded = (bits + splat(0x7FFF, bits, "uint32") + last) >> splat(16, bits, "uint32")
     magnitude = tir.bitwise_and(bits, splat(0x7FFFFFFF, bits, "uint32"))
@@ -98,9 +100,9 @@ def _horner(x: Expr, coefficients: tuple[float, ...]) -> Expr:
 
 def _exp(x: Expr) -> Expr:
     """exp by 2^k * e^r, |r| <= ln2/2, degree 6 (Cephes expf); relative error below 2e-7."""
-    x = tir.max(tir.min(x, splat(88.0, x)), splat(-87.0, x))
-    k = tir.nearbyint(x * splat(math.log2(math.e), x))
-    r = x - k * splat(0.693359375, x) - k * splat(-2.12194440e-4, x)
+    x = T.Bind(tir.max(tir.min(x, splat(88.0, x)), splat(-87.0, x)))
+    k = T.Bind(tir.nearbyint(x * splat(math.log2(math.e), x)))
+    r = T.Bind(x - k * splat(0.693359375, x) - k * splat(-2.12194440e-4, x))
     series = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2,
               1.6666665459e-1, 5.0000001201e-1)  # fmt: skip
     e_r = _horner(r, series) * r * r + r + splat(1.0, x)
@@ -119,14 +121,15 @@ def _tanh(x: Expr) -> Expr:
 def _erf(x: Expr) -> Expr:
     """erf by Abramowitz & Stegun 7.1.26; absolute error below 5e-7 in float32."""
     magnitude = tir.max(x, splat(0.0, x) - x)
-    t = splat(1.0, x) / (splat(1.0, x) + splat(0.3275911, x) * magnitude)
+    t = T.Bind(splat(1.0, x) / (splat(1.0, x) + splat(0.3275911, x) * magnitude))
     series = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
-    value = splat(1.0, x) - _horner(t, series) * t * _exp(splat(0.0, x) - x * x)
+    power = _exp(splat(0.0, x) - x * x)
+    value = T.Bind(splat(1.0, x) - _horner(t, series) * t * power)
     return tir.Select(x < splat(0.0, x), splat(0.0, x) - value, value)
 
 
 def _gelu(x: Expr) -> Expr:
-    return splat(0.5, x) * x * (splat(1.0, x) + _erf(x * splat(math.sqrt(0.5), x)))
+    return splat(0.5, x) * x * (splat(1.0, x) + _erf(T.Bind(x * splat(math.sqrt(0.5), x))))
 
 
 def _clip(x: Expr, low: float, high: float) -> Expr:

@@ -13,6 +13,7 @@ from hago.codegen.kernels.batch_matmul_amx import batch_matmul_fills_tiles, buil
 from hago.codegen.kernels.conv import build_conv
 from hago.codegen.kernels.conv_amx import build_conv_amx, conv_fills_tiles
 from hago.codegen.kernels.depthwise import build_depthwise
+from hago.codegen.kernels.depthwise_int8 import build_depthwise_int8
 from hago.codegen.kernels.elementwise import build_elementwise
 from hago.codegen.kernels.matmul import build_matmul
 from hago.codegen.kernels.matmul_amx import build_matmul_amx, matmul_fills_tiles
@@ -100,11 +101,17 @@ def _are_operands(workload: Conv2d | Matmul | BatchMatmul) -> bool:
     return not is_integer or is_byte_pair
 
 
+def _is_depthwise_on_codes(workload: Conv2d, machine: Machine) -> bool:
+    return workload.is_depthwise and workload.data == "uint8" and _has_dot(workload, machine)
+
+
 def _always(workload: Workload, machine: Machine) -> bool:
     return True
 
 
 TEMPLATES: tuple[Template, ...] = (
+    # 1.9 to 3.8 times as fast as the widening template on VNNI, 1.0 to 2.2 times elsewhere.
+    Template(Conv2d, _is_depthwise_on_codes, build_depthwise_int8),
     Template(Conv2d, _is_depthwise, build_depthwise),
     # AMX where the machine's rows name it, and where tiles take fewer cycles than vectors do:
     # not for a few rows, nor for reductions of a few words (hago/codegen/kernels/cut_amx.py).

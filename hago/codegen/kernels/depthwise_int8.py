@@ -133,7 +133,14 @@ class _Emitter:
             self._row(words, image, row, channel, last, count % lanes, rows)
 
     def _row(
-        self, words: Buffer, image: Expr, row: Expr, first: Expr, number: Expr, width: int, rows: int
+        self,
+        words: Buffer,
+        image: Expr,
+        row: Expr,
+        first: Expr,
+        number: Expr,
+        width: int,
+        rows: int,
     ) -> None:
         """All columns of one vector of channels, of which ``width`` are valid."""
         _, oh, ow, _ = self.workload.output_shape
