@@ -167,6 +167,8 @@ class TensorQuant:
             raise ValueError("a scale is finite and positive")
         if isinstance(self.scheme.granularity, PerTensor) and scale.shape != ():
             raise ValueError(f"a per-tensor scale has shape (), not {scale.shape}")
+        if isinstance(self.scheme.granularity, PerAxis) and scale.ndim != 1:
+            raise ValueError(f"a per-axis scale has one dimension, not {scale.shape}")
         zero_point = np.broadcast_to(zero_point, scale.shape).copy()
         self._check_zero_point(zero_point)
         for name, value in (("scale", scale), ("zero_point", zero_point)):
@@ -203,7 +205,8 @@ class TensorQuant:
         scale, zero_point = self.spread(codes.shape)
         if not self.scheme.dtype.is_integer:
             return (decode_float8(codes, self.scheme.dtype.kind) * scale).astype(np.float32)
-        return ((codes.astype(np.int32) - zero_point).astype(np.float32) * scale).astype(np.float32)
+        difference = codes.astype(np.int64) - zero_point  # of int32 codes it needs 33 bits
+        return (difference.astype(np.float32) * scale).astype(np.float32)
 
     def spread(self, shape: tuple[int, ...]) -> tuple[Floats, npt.NDArray[np.int32]]:
         """Scale and zero point, broadcastable to a tensor of ``shape``."""
