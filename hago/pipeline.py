@@ -19,6 +19,7 @@ from hago.deploy.manifest import Machine, Manifest, read_manifest
 from hago.dump import dump
 from hago.edges import edge_reports, find_edge, qdq_edge_reports
 from hago.errors import SpecError, StrategyError
+from hago.export.onnx import check_file, export_onnx
 from hago.frontend.onnx import import_onnx
 from hago.hardware.load import load_spec, spec_digest
 from hago.hardware.spec import HardwareSpec
@@ -26,7 +27,7 @@ from hago.lower.lower import lower
 from hago.measure import Built, agreement, fastest, race
 from hago.methods.method import find_methods
 from hago.model import came_quantized, input_specs, output_specs
-from hago.plan import PRECISIONS, Plan, Quantizer
+from hago.plan import PRECISIONS, Plan, Quantizer, float_plan
 from hago.prepare import prepare
 from hago.progress import SILENT, Progress
 from hago.report import CompileReport, EdgeReport, InspectReport
@@ -41,13 +42,15 @@ class Options:
 
     ``precision`` "auto" builds every precision that the machine has and keeps the fastest.
     ``recipe`` names methods of ``hago.methods``, applied in order; ``shapes`` fixes dynamic
-    dimensions by input name. Raises StrategyError for a precision that does not exist.
+    dimensions by input name. ``export_qdq`` is an ONNX file to write the result to as well, in QDQ
+    form. Raises StrategyError for a precision that does not exist.
     """
 
     precision: str = "auto"
     recipe: tuple[str, ...] = DEFAULT_RECIPE
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     threads: int = 1
+    export_qdq: Path | None = None
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -74,6 +77,8 @@ def compile_model(
     options = options or Options()
     clock = Clock(progress)
     check_output(output)
+    if options.export_qdq is not None:
+        check_file(options.export_qdq)
     spec = _buildable(load_spec(hardware))
     methods = find_methods(options.recipe)
     with clock.stage("import model"):
@@ -81,7 +86,7 @@ def compile_model(
     samples = None if data is None else load_data(data, input_specs(module))
     plans = list(Quantizer(module, spec, samples, methods, clock).plans(options.precision))
     if not came_quantized(module) and options.precision != "float32":
-        plans.append(Plan("float32", module, edge_reports(annotate(module, spec))))
+        plans.append(float_plan(annotate(module, spec)))
     manifest = Manifest(
         model=model.name,
         precision=options.precision,
@@ -158,6 +163,9 @@ def _choose(
         accuracy=accuracy,
         latency_ms={} if latency is None else {"median": latency},
     )
+    if options.export_qdq is not None:
+        with clock.stage("export"):
+            export_onnx(winner.plan.exchange(), options.export_qdq)
     write_artifact(output, lambda path: _copy(winner.folder / LIBRARY, path), manifest)
     return CompileReport(
         output=output,

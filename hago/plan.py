@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -15,14 +15,14 @@ from hago.clock import Clock
 from hago.dump import dump
 from hago.edges import edge_reports, qdq_edge_reports
 from hago.errors import DataError, StrategyError
-from hago.graph import QuantGraph, QuantModel, Strategy
+from hago.graph import QuantGraph, Strategy
 from hago.hardware.host import host_spec
 from hago.hardware.spec import HardwareSpec
 from hago.methods.assign import assign_numbers
 from hago.methods.method import Method
 from hago.model import came_quantized, run_on
 from hago.progress import SILENT, Progress
-from hago.realize import realize, realize_imported
+from hago.realize import insert_qdq, realize, realize_imported
 from hago.report import EdgeReport
 from hago.simulate.observe import observe
 
@@ -32,11 +32,15 @@ LOW = ("int8", "bfloat16")  # the fewest bits first
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """``module`` is what lower takes: realized, or the prepared float module itself."""
+    """``module`` is what lower takes: realized, or the prepared float module itself.
+
+    ``exchange`` makes its QDQ form, which other runtimes understand.
+    """
 
     precision: str
     module: ir.IRModule
     edges: tuple[EdgeReport, ...]
+    exchange: Callable[[], ir.IRModule]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +65,7 @@ class Quantizer:
             return
         graph = annotate(self.module, self.spec)
         if precision == "float32":
-            yield _as_it_is(graph)
+            yield float_plan(graph)
             return
         strategies = self._strategies(graph, precision)
         stats = self._statistics(graph, strategies)
@@ -104,12 +108,22 @@ class Quantizer:
                 model = method.apply(model, stats)
         with self.clock.stage(f"realize ({precision})"):
             realized = realize(model)
-        return Plan(precision, dump(realized, f"realized-{precision}"), _reports(model))
+        return Plan(
+            precision,
+            dump(realized, f"realized-{precision}"),
+            edge_reports(graph, model),
+            lambda: insert_qdq(model),
+        )
 
     def _given(self) -> Plan:
         """The integer form of a model that came with quantize and dequantize."""
         realized = realize_imported(self.module, self.spec)
-        return Plan("int8", dump(realized, "realized-int8"), qdq_edge_reports(self.module))
+        return Plan(
+            "int8",
+            dump(realized, "realized-int8"),
+            qdq_edge_reports(self.module),
+            lambda: self.module,
+        )
 
 
 def observe_ranges(
@@ -130,9 +144,6 @@ def _is_quantized(strategy: Strategy) -> bool:
     return any(scheme.is_quantized for scheme in strategy.values())
 
 
-def _as_it_is(graph: QuantGraph) -> Plan:
-    return Plan("float32", graph.module, edge_reports(graph))
-
-
-def _reports(model: QuantModel) -> tuple[EdgeReport, ...]:
-    return edge_reports(model.graph, model)
+def float_plan(graph: QuantGraph) -> Plan:
+    """The model as it is."""
+    return Plan("float32", graph.module, edge_reports(graph), lambda: graph.module)
