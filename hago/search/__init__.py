@@ -1,0 +1,1 @@
+"""search: which precision each group of edges gets, decided by what was measured."""

@@ -1,0 +1,68 @@
+"""Measurements that outlive a session: one small file each, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from hago.errors import DataError
+
+Key = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Numbers in ``folder`` by key; several processes may use one folder.
+
+    ``scope`` is a part of every key.
+    """
+
+    folder: Path
+    scope: Key = field(default_factory=dict)
+
+    def scoped(self, scope: Key) -> Cache:
+        """The same cache, ``scope`` added to its keys."""
+        return replace(self, scope={**self.scope, **scope})
+
+    def get(self, key: Key) -> float | None:
+        """The number of ``key``; None where there is none, or its file is damaged."""
+        try:
+            found = json.loads(self._path(key).read_text(encoding="utf-8"))
+            return float(found["value"]) if found["key"] == self._whole(key) else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def put(self, key: Key, value: float) -> None:
+        """Keeps ``value``. Raises DataError where the folder cannot be written."""
+        path = self._path(key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, scratch = tempfile.mkstemp(dir=path.parent)
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                json.dump({"key": self._whole(key), "value": value}, stream)
+            Path(scratch).replace(path)
+        except OSError as error:
+            raise DataError(
+                f"{self.folder}: cannot be written",
+                fact=str(error),
+                way_out="Give another folder with --cache.",
+            ) from error
+
+    def _whole(self, key: Key) -> dict[str, str]:
+        return {**self.scope, **key}
+
+    def _path(self, key: Key) -> Path:
+        text = json.dumps(self._whole(key), sort_keys=True)
+        name = hashlib.sha256(text.encode()).hexdigest()
+        return self.folder / name[:2] / f"{name[2:]}.json"
+
+
+def default_cache() -> Path:
+    """Where latencies are kept for all sessions of a user."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "hago" / "latency"

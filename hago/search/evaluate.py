@@ -1,0 +1,108 @@
+"""The noise and the drop of any strategy, from one build of the simulated module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from hago.graph import QuantModel
+from hago.hardware.host import host_spec
+from hago.lower.callable import compile_callable
+from hago.progress import SILENT, Progress
+from hago.sample import Sample
+from hago.scheme import Array
+from hago.search.cache import Cache
+from hago.search.goal import Figures
+from hago.search.metrics import Outputs, Reference, Score, noise_share
+from hago.search.numbers import Numbers
+from hago.search.space import Assignment, Space
+from hago.simulate import Simulation, simulate
+
+Simulate = Callable[[Assignment, Sequence[Sample]], Outputs]
+
+
+def build_simulation(numbers: Numbers) -> Simulate:
+    """``run(assignment, samples) -> outputs``, compiled once, here, for all strategies."""
+    simulation = simulate(numbers.graph)
+    run = compile_callable(simulation.module, host_spec())
+    names = [str(name) for name in numbers.graph.module["main"].attrs["hago.input_names"]]
+    params = [str(param.name) for param in numbers.graph.module["main"].params]
+    arguments = _Arguments(simulation)
+
+    def outputs(assignment: Assignment, samples: Sequence[Sample]) -> Outputs:
+        scalars = arguments.of(numbers.model(assignment), assignment, numbers.space)
+        return [
+            run({**scalars, **{p: sample[n] for p, n in zip(params, names, strict=True)}})
+            for sample in samples
+        ]
+
+    return outputs
+
+
+class _Arguments:
+    """Run-time arguments, with one array for each weight and option: kernels keep them packed."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+        self._weights: dict[tuple[str, int], Array] = {}
+
+    def of(self, model: QuantModel, assignment: Assignment, space: Space) -> dict[str, Array]:
+        found = self._simulation.arguments(model)
+        options = {
+            edge: option
+            for group, option in zip(space.groups, assignment, strict=True)
+            for edge in group.edges
+        }
+        for edge, name in self._simulation.weights.items():
+            found[name] = self._weights.setdefault((name, options.get(edge, 0)), found[name])
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """Scores outputs against ``reference``; ``exact`` is the score of the float model itself."""
+
+    reference: Reference
+    score: Score
+    exact: float
+
+    def figures(self, outputs: Outputs) -> Figures:
+        """Noise and drop. Raises DataError for outputs that are not finite."""
+        noise = noise_share(outputs, self.reference.outputs)
+        return Figures(noise=noise, drop=self.exact - self.score(outputs, self.reference))
+
+
+def judge_of(
+    outputs: Outputs, samples: Sequence[Sample], labels: Array | None, score: Score
+) -> Judge:
+    """The judge for float ``outputs``. Raises DataError where the metric cannot be had."""
+    reference = Reference(outputs, samples, labels)
+    return Judge(reference, score, score(outputs, reference))
+
+
+def measure_noise(
+    space: Space,
+    run: Callable[[Assignment], Outputs],
+    exact: Outputs,
+    cache: Cache,
+    progress: Progress = SILENT,
+) -> tuple[tuple[float, ...], ...]:
+    """For each group and option the noise share of the outputs with that one group lowered.
+
+    ``exact`` are the float outputs; what was found before comes from ``cache``.
+    """
+    pairs = [(g, o) for g, group in enumerate(space.groups) for o in range(len(group.options))]
+    found: dict[tuple[int, int], float] = {}
+    for group, option in progress.track(pairs, "sensitivity", len(pairs)):
+        names = space.groups[group].name, space.groups[group].options[option].name
+        key = dict(zip(("group", "option"), names, strict=True))
+        noise = cache.get(key) if option else 0.0
+        if noise is None:
+            alone = tuple(option if g == group else 0 for g in range(len(space.groups)))
+            noise = noise_share(run(alone), exact)
+            cache.put(key, noise)
+        found[group, option] = noise
+    return tuple(
+        tuple(found[number, option] for option in range(len(group.options)))
+        for number, group in enumerate(space.groups)
+    )

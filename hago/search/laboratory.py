@@ -1,0 +1,169 @@
+"""One trial: predict, simulate, and where it may be the best so far, build and measure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hago.deploy.artifact import replace_manifest
+from hago.edges import edge_reports
+from hago.errors import DataError
+from hago.graph import QuantModel
+from hago.realize import realize
+from hago.report import EdgeReport
+from hago.search.goal import Figures
+from hago.search.latency import Latencies
+from hago.search.problem import Problem, drop_curve, latency_factor
+from hago.search.records import Record
+from hago.search.runner import Runner, TrialError
+from hago.search.space import Assignment
+from hago.search.subject import Subject
+from hago.search.work import Verified, verify
+
+FIRST = "float32"  # who proposes the first trial
+LEVEL = "level"  # and those in which all groups go down together
+# An artifact further from float than this is wrong, not rounded in another order: it may differ
+# from its simulation by one code in a thousand.
+_NOISE_FACTOR, _NOISE_FLOOR = 10.0, 1e-4
+_MARGIN = 1.02  # a prediction this much above the best is worth a measurement
+
+
+@dataclass(frozen=True, eq=False)
+class Laboratory:
+    """Tries assignments. ``latencies`` learns on the way; it is None where none are needed."""
+
+    subject: Subject
+    runner: Runner
+    noise: tuple[tuple[float, ...], ...]
+    latencies: Latencies | None
+
+    def problem(self, records: Sequence[Record]) -> Problem:
+        """What proposers are given after ``records``."""
+        tables = self.latencies.tables if self.latencies is not None else ()
+        problem = Problem(self.subject.space, self.subject.request.goal, self.noise, tables)
+        floats = next((r.measured for r in records if r.proposer == FIRST and r.measured), None)
+        return replace(
+            problem,
+            latency_factor=latency_factor(problem, records),
+            float_bytes=floats.size_bytes if floats else None,
+        )
+
+    def attempt(
+        self, proposer: str, assignment: Assignment, records: Sequence[Record], folder: Path
+    ) -> Record:
+        """The record of trying ``assignment``; its artifact is in ``folder`` if it was measured."""
+        names = tuple(self.subject.space.names(assignment))
+        record = Record(len(records), proposer, names, self._predicted(assignment, records))
+        try:
+            outputs = self.subject.simulate(assignment, self.subject.samples)
+            record = replace(record, simulated=self.subject.judge.figures(outputs))
+            if self._promises(record, records) and self.latencies is not None:
+                self.latencies.measure([assignment])
+                record = replace(record, predicted=self._predicted(assignment, records))
+            if self._promises(record, records):
+                record = replace(record, measured=self._measured(assignment, record, folder))
+        except (TrialError, DataError) as error:
+            record = replace(record, error=str(error))
+        return record
+
+    def rebuild(self, record: Record, folder: Path) -> None:
+        """Builds the artifact of a trial once more, with what was measured then."""
+        assert record.measured is not None, record.trial
+        assignment = self.subject.space.parse(record.precisions)
+        self._built(assignment, folder)
+        self._describe(assignment, record.measured, folder)
+
+    def _predicted(self, assignment: Assignment, records: Sequence[Record]) -> Figures:
+        problem = self.problem(records)
+        return problem.predict(assignment, drop_curve(problem, records))
+
+    def _promises(self, record: Record, records: Sequence[Record]) -> bool:
+        """Whether it may be better than the best that was measured."""
+        goal, known = self.subject.request.goal, record.known
+        best = best_record(records, self.subject)
+        if best is None or best.measured is None:
+            return True
+        if record.proposer == LEVEL:
+            return goal.max_drop is None or (known.drop or 0.0) <= goal.max_drop
+        latency = None if known.latency_ms is None else known.latency_ms / _MARGIN
+        return goal.rank(replace(known, latency_ms=latency)) < goal.rank(best.measured)
+
+    def _measured(self, assignment: Assignment, record: Record, folder: Path) -> Figures:
+        found = self._built(assignment, folder)
+        judged = self.subject.judge.figures(found.outputs)
+        assert record.simulated is not None
+        assert record.simulated.noise is not None
+        assert judged.noise is not None
+        limit = _NOISE_FACTOR * record.simulated.noise + _NOISE_FLOOR
+        if judged.noise > limit:
+            raise TrialError(
+                "wrong results: the artifact does not compute what was simulated",
+                fact=f"noise share {judged.noise:.3g}, simulated {record.simulated.noise:.3g}",
+            )
+        figures = Figures(judged.noise, judged.drop, found.latency_ms, found.size_bytes)
+        self._describe(assignment, figures, folder)
+        return figures
+
+    def _built(self, assignment: Assignment, folder: Path) -> Verified:
+        subject = self.subject
+        module = realize(subject.numbers.model(assignment))
+        future = self.runner.submit(
+            verify,
+            module,
+            subject.spec,
+            subject.manifest,
+            folder,
+            subject.samples,
+            subject.request.threads,
+        )
+        return future.result()
+
+    def _describe(self, assignment: Assignment, figures: Figures, folder: Path) -> None:
+        """Writes what was measured, and why each edge is what it is, into the artifact."""
+        subject = self.subject
+        metric = subject.request.metric
+        accuracy = {f"drop of {metric}": figures.drop, "noise share": figures.noise}
+        manifest = replace(
+            subject.manifest,
+            precision=precision_name(subject.space.names(assignment)),
+            edges=self._reports(subject.numbers.model(assignment), assignment),
+            accuracy={name: value for name, value in accuracy.items() if value is not None},
+            latency_ms={} if figures.latency_ms is None else {"median": figures.latency_ms},
+        )
+        replace_manifest(folder, manifest)
+
+    def _reports(self, model: QuantModel, assignment: Assignment) -> tuple[EdgeReport, ...]:
+        """The edges with what the search knew of their groups as part of the reason."""
+        why = {
+            str(edge): _why(self.noise[number], option, [o.name for o in group.options])
+            for number, (group, option) in enumerate(
+                zip(self.subject.space.groups, assignment, strict=True)
+            )
+            for edge in group.edges
+        }
+        reports = edge_reports(model.graph, model)
+        return tuple(
+            replace(each, reason=f"{each.reason}; {why[each.edge]}") if each.edge in why else each
+            for each in reports
+        )
+
+
+def _why(noises: Sequence[float], option: int, names: Sequence[str]) -> str:
+    """The search's own reason for an option of a group."""
+    known = [f"{name} {noise:.2g}" for name, noise in zip(names, noises, strict=False) if noise]
+    shown = f" (noise share of each alone: {', '.join(known)})" if known else ""
+    return f"search took {names[option]}{shown}"
+
+
+def precision_name(names: Sequence[str]) -> str:
+    """The name of the one precision, or "mixed"."""
+    return names[0] if len(set(names)) == 1 else "mixed"
+
+
+def best_record(records: Sequence[Record], subject: Subject) -> Record | None:
+    """The best of what was measured, by the goal; None before there is anything."""
+    goal = subject.request.goal
+    measured = [r for r in records if r.measured is not None and not r.error]
+    ranked = [(goal.rank(r.measured), r.trial, r) for r in measured if r.measured is not None]
+    return min(ranked, key=lambda each: each[:2])[2] if ranked else None

@@ -1,0 +1,176 @@
+"""Latencies of sub-graphs: measured through a runner, kept on disk, guessed where missing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from itertools import product
+
+import numpy as np
+
+from hago.progress import SILENT, Progress
+from hago.search.cache import Cache
+from hago.search.cost_model import (
+    CostModel,
+    Matrix,
+    ModelError,
+    fit_cost_model,
+    held_out_error,
+)
+from hago.search.extract import digest, extract
+from hago.search.features import chosen_options, features, works_of
+from hago.search.numbers import Numbers
+from hago.search.problem import IMPOSSIBLE_MS, Table
+from hago.search.runner import Runner, TrialError
+from hago.search.segments import Segment
+from hago.search.space import Assignment, Option
+from hago.search.work import time_segment
+
+Place = tuple[str, Assignment]  # a class of equal segments, and a configuration of it
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where latencies are measured, and kept: ``cache`` is scoped to the machine and versions."""
+
+    runner: Runner
+    cache: Cache
+    threads: int = 1
+
+
+@dataclass(eq=False)
+class Latencies:
+    """What is known of the latencies of ``segments``; grows with what is asked for.
+
+    ``failures`` says by segment why a configuration could not be measured.
+    """
+
+    numbers: Numbers
+    segments: tuple[Segment, ...]
+    bench: Bench
+    failures: dict[str, str] = field(default_factory=dict)
+    _known: dict[Place, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._classes = [_class_of(self.numbers, segment) for segment in self.segments]
+        self._configurations = [_configurations(self.numbers, s) for s in self.segments]
+        self._features = list(map(self._rows, self.segments, self._configurations))
+        self._tables: tuple[Table, ...] = ()
+
+    def measure(
+        self,
+        assignments: Iterable[Assignment],
+        progress: Progress = SILENT,
+        is_over: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Measures every sub-graph of every assignment that is not known yet, until
+        ``is_over()``."""
+        wanted: dict[Place, tuple[Segment, Assignment]] = {}
+        for assignment in assignments:
+            for name, segment in zip(self._classes, self.segments, strict=True):
+                place = name, tuple(assignment[group] for group in segment.groups)
+                if place not in self._known:
+                    wanted.setdefault(place, (segment, assignment))
+        for place in progress.track(list(wanted), "latencies", len(wanted)):
+            if is_over():
+                break
+            self._known[place] = self._measured(*wanted[place])
+            self._tables = ()
+
+    def _measured(self, segment: Segment, assignment: Assignment) -> float:
+        model = self.numbers.model(assignment)
+        key = {"segment": digest(model, segment.operations)}
+        found = self.bench.cache.get(key)
+        if found is not None:
+            return found
+        spec = model.graph.spec
+        assert spec is not None, "annotate gives every graph its machine"
+        module = extract(model, segment.operations)
+        future: Future[float] = self.bench.runner.submit(
+            time_segment, module, spec, self.bench.threads
+        )
+        try:
+            latency = future.result()
+        except TrialError as error:
+            names = [o.name for o in self._chosen(segment, assignment)]
+            self.failures[f"{segment.operations[0]}: {', '.join(names)}"] = str(error)
+            return IMPOSSIBLE_MS
+        self.bench.cache.put(key, latency)
+        return latency
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """Every configuration of every segment, guessed where it was not measured."""
+        if not self._tables:
+            rows, latencies = self._measurements()
+            model = fit_cost_model(rows, latencies) if len(rows) else None
+            self._tables = tuple(self._table(number, model) for number in range(len(self.segments)))
+        return self._tables
+
+    def error(self) -> ModelError | None:
+        """How well the cost model guesses what it has not seen."""
+        return held_out_error(*self._measurements())
+
+    def _table(self, number: int, model: CostModel | None) -> Table:
+        """The guesses are scaled to agree with what was measured of this very segment."""
+        name, configs = self._classes[number], self._configurations[number]
+        known = {config: self._known.get((name, config)) for config in configs}
+        guessed = np.ones(len(configs)) if model is None else model.predict(self._features[number])
+        ratios = [
+            np.log(known[config] / guess)
+            for config, guess in zip(configs, guessed, strict=True)
+            if (value := known[config]) is not None and value < IMPOSSIBLE_MS
+        ]
+        factor = float(np.exp(np.mean(ratios))) if ratios else 1.0
+        found = {
+            config: factor * float(guess) if (value := known[config]) is None else value
+            for config, guess in zip(configs, guessed, strict=True)
+        }
+        measured = frozenset(config for config, value in known.items() if value is not None)
+        return Table(self.segments[number].groups, found, measured)
+
+    def _measurements(self) -> tuple[Matrix, list[float]]:
+        """Features and latency of what was measured, each class of segments once."""
+        rows, latencies = [], []
+        seen: set[str] = set()
+        for number, name in enumerate(self._classes):
+            if name in seen:
+                continue
+            seen.add(name)
+            for config, row in zip(
+                self._configurations[number], self._features[number], strict=True
+            ):
+                value = self._known.get((name, config))
+                if value is not None and value < IMPOSSIBLE_MS:
+                    rows.append(row)
+                    latencies.append(value)
+        return np.asarray(rows), latencies
+
+    def _rows(self, segment: Segment, configurations: Sequence[Assignment]) -> Matrix:
+        spec = self.numbers.graph.spec
+        assert spec is not None, "annotate gives every graph its machine"
+        works = works_of(self.numbers.graph, segment)
+        space = self.numbers.space
+        return np.asarray(
+            [
+                features(works, chosen_options(space, segment.groups, config), spec)
+                for config in configurations
+            ]
+        )
+
+    def _chosen(self, segment: Segment, assignment: Assignment) -> Sequence[Option]:
+        config = [assignment[group] for group in segment.groups]
+        return chosen_options(self.numbers.space, segment.groups, config)
+
+
+def _configurations(numbers: Numbers, segment: Segment) -> list[Assignment]:
+    counts = [len(numbers.space.groups[group].options) for group in segment.groups]
+    return list(product(*map(range, counts)))
+
+
+def _class_of(numbers: Numbers, segment: Segment) -> str:
+    """Segments that are the same at every level of the space are the same in between."""
+    levels = [digest(model, segment.operations) for model in numbers.levels]
+    return hashlib.sha256("".join(levels).encode()).hexdigest()

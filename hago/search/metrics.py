@@ -1,0 +1,172 @@
+"""How good outputs are: measures with one sign, more is better, and a loss that a bound limits."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from hago.errors import DataError
+from hago.sample import Sample, did_you_mean
+from hago.scheme import Array
+
+Outputs = Sequence[Mapping[str, Array]]
+Floats64 = Array
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What outputs are judged by: the float model's, the samples, and labels where there are
+    any (int64 ``[samples]``)."""
+
+    outputs: Outputs
+    samples: Sequence[Sample]
+    labels: Array | None = None
+
+
+Score = Callable[[Outputs, Reference], float]
+
+# What the code of a user raises when it is wrong.
+_FAULTS = (
+    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, OSError,
+    RuntimeError, TypeError, ValueError,
+)  # fmt: skip
+
+
+def noise_share(outputs: Outputs, exact: Outputs) -> float:
+    """Noise over signal power, each sample and output having the same say: 1e-3 is 30 dB.
+
+    Capped at 1e6, so that one wrong sample is bad but finite. Raises DataError for outputs that
+    are not finite.
+    """
+    shares = []
+    for found, wanted in zip(outputs, exact, strict=True):
+        for name, value in wanted.items():
+            left, right = found[name].astype(np.float64), value.astype(np.float64)
+            if not np.isfinite(left).all():
+                raise DataError(f"output '{name}' is not finite")
+            signal, noise = np.square(right).sum(), np.square(left - right).sum()
+            shares.append(min(noise / max(signal, 1e-30), 1e6))
+    return float(np.mean(shares))
+
+
+def _top1(outputs: Outputs, reference: Reference) -> float:
+    """The share of largest elements (last axis of the first output) where float has its own."""
+    return _same(_tops(outputs), _tops(reference.outputs))
+
+
+def _accuracy(outputs: Outputs, reference: Reference) -> float:
+    """The share of samples whose largest element is their label."""
+    if reference.labels is None:
+        raise DataError("the metric 'accuracy' needs labels", way_out="Give them with --labels.")
+    return _same(_tops(outputs), np.ravel(reference.labels))
+
+
+def _sqnr(outputs: Outputs, reference: Reference) -> float:
+    """One less noise over signal power: a drop of 0.001 is an SQNR of 30 dB."""
+    return 1.0 - noise_share(outputs, reference.outputs)
+
+
+def _cosine(outputs: Outputs, reference: Reference) -> float:
+    """The mean cosine between the first outputs."""
+    pairs = zip(_firsts(outputs), _firsts(reference.outputs), strict=True)
+    return float(np.mean([_cosine_of(np.ravel(a), np.ravel(b)) for a, b in pairs]))
+
+
+def _kl(outputs: Outputs, reference: Reference) -> float:
+    """Less the mean Kullback-Leibler divergence (nats) of softmaxed first outputs from float's."""
+    pairs = zip(_firsts(outputs), _firsts(reference.outputs), strict=True)
+    return -float(np.mean([_divergence(_logs(b), _logs(a)) for a, b in pairs]))
+
+
+METRICS: Mapping[str, Score] = {
+    "top1": _top1,
+    "accuracy": _accuracy,
+    "sqnr": _sqnr,
+    "cosine": _cosine,
+    "kl": _kl,
+}
+
+
+def find_metric(name: str) -> Score:
+    """A metric of :data:`METRICS`, or a user's own: ``file.py:function``, ``module:function``.
+
+    The user's is called with (outputs, samples), two lists of dicts of arrays by name, and gives
+    a number of which more is better. Raises DataError where there is none.
+    """
+    if name in METRICS:
+        return METRICS[name]
+    place, colon, function = name.rpartition(":")
+    if not colon:
+        raise DataError(
+            f"no metric '{name}'{did_you_mean(name, METRICS)}",
+            fact=f"hago knows {', '.join(METRICS)}",
+            way_out="Give one of these, or your own as file.py:function.",
+        )
+    found = getattr(_module(place), function, None)
+    if not callable(found):
+        raise DataError(f"metric '{name}': {place} has no function '{function}'")
+    return _users(name, found)
+
+
+def _users(name: str, function: Callable[..., object]) -> Score:
+    def score(outputs: Outputs, reference: Reference) -> float:
+        try:
+            value = function(list(outputs), list(reference.samples))
+            number = float(value)  # type: ignore[arg-type]  # anything: it is the user's
+        except _FAULTS as error:
+            raise DataError(f"metric '{name}' failed: {type(error).__name__}: {error}") from error
+        if not np.isfinite(number):
+            raise DataError(f"metric '{name}' gave {number}", way_out="It must be a finite number.")
+        return number
+
+    return score
+
+
+def _module(place: str) -> ModuleType:
+    try:
+        if not place.endswith(".py"):
+            return importlib.import_module(place)
+        spec = importlib.util.spec_from_file_location(Path(place).stem, place)
+        if spec is None or spec.loader is None:
+            raise ImportError(place)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    except (OSError, ImportError, SyntaxError) as error:
+        raise DataError(f"{place}: cannot be imported", fact=str(error)) from error
+    return module
+
+
+def _firsts(outputs: Outputs) -> list[Floats64]:
+    return [next(iter(each.values())).astype(np.float64) for each in outputs]
+
+
+def _tops(outputs: Outputs) -> Array:
+    tops = [np.atleast_1d(each.argmax(axis=-1)).ravel() for each in _firsts(outputs)]
+    return np.concatenate(tops)
+
+
+def _same(found: Array, wanted: Array) -> float:
+    if found.shape != wanted.shape:
+        raise DataError(f"{wanted.size} labels for {found.size} results")
+    return float(np.mean(found == wanted))
+
+
+def _cosine_of(left: Floats64, right: Floats64) -> float:
+    norm = np.linalg.norm(left) * np.linalg.norm(right)
+    return float(left @ right / norm) if norm else float(np.array_equal(left, right))
+
+
+def _logs(scores: Floats64) -> Floats64:
+    """Logarithms of the softmax over the last axis."""
+    shifted = scores - scores.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def _divergence(exact: Floats64, actual: Floats64) -> float:
+    return float((np.exp(exact) * (exact - actual)).sum(axis=-1).mean())

@@ -1,0 +1,57 @@
+"""Scales, zero points and codes for every option of every group, found once.
+
+Groups hold all of their ties, so the numbers of one do not depend on the precision of another;
+a strategy takes for each group those of its option.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hago.annotate.constants import constant_edges
+from hago.calibrate import Stats
+from hago.graph import QuantGraph, QuantModel
+from hago.methods.assign import assign_numbers
+from hago.methods.method import Method
+from hago.search.space import Assignment, Space
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """``levels[n]`` is the model in which every group has its option ``n``, or its last."""
+
+    space: Space
+    graph: QuantGraph
+    levels: tuple[QuantModel, ...]
+
+    def model(self, assignment: Assignment) -> QuantModel:
+        """``assignment`` with its numbers."""
+        strategy = self.space.strategy(assignment)
+        source = {
+            edge: self.levels[option]
+            for group, option in zip(self.space.groups, assignment, strict=True)
+            for edge in group.edges
+            if option
+        }
+        quants = {edge: source[edge].quants[edge] for edge in strategy}
+        weights = {e: source[e].weights[e] for e in strategy if e in source[e].weights}
+        return QuantModel(self.graph, strategy, quants, weights)
+
+
+def find_numbers(
+    space: Space, graph: QuantGraph, stats: Stats, methods: Sequence[Method]
+) -> Numbers:
+    """Ranges of min and max, then ``methods`` in order, for each level of ``space``."""
+    constants = constant_edges(graph)
+    levels = []
+    for assignment in space.levels():
+        strategy = space.strategy(assignment)
+        model = assign_numbers(
+            graph, strategy, lambda src, _: (stats[src].low, stats[src].high), constants
+        )
+        if any(scheme.is_quantized for scheme in strategy.values()):
+            for method in methods:
+                model = method.apply(model, stats)
+        levels.append(model)
+    return Numbers(space, graph, tuple(levels))

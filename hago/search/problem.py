@@ -1,0 +1,109 @@
+"""What a proposer knows: the space, what each choice costs, and what is wanted. Data only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hago.search.goal import Figures, Goal
+from hago.search.records import Record
+from hago.search.space import Assignment, Space
+
+IMPOSSIBLE_MS = 1e6  # the latency of what does not build or run
+
+
+@dataclass(frozen=True)
+class Table:
+    """The latency in ms of one sub-graph for every choice of the ``groups`` that it depends on.
+
+    ``measured`` are the configurations that were; the others are predictions.
+    """
+
+    groups: tuple[int, ...]
+    latency_ms: Mapping[Assignment, float]
+    measured: frozenset[Assignment] = frozenset()
+
+    def of(self, assignment: Sequence[int]) -> float:
+        return self.latency_ms[self.configuration(assignment)]
+
+    def configuration(self, assignment: Sequence[int]) -> Assignment:
+        """The part of ``assignment`` that counts here."""
+        return tuple(assignment[group] for group in self.groups)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """``noise[group][option]`` is the noise share with that group alone lowered; noises add.
+
+    ``tables`` add up to the latency, times ``latency_factor``, which is what whole artifacts
+    showed. ``float_bytes`` is the size of the artifact in float32 (None: not known).
+    """
+
+    space: Space
+    goal: Goal
+    noise: tuple[tuple[float, ...], ...]
+    tables: tuple[Table, ...] = ()
+    latency_factor: float = 1.0
+    float_bytes: float | None = None
+
+    def noise_of(self, assignment: Assignment) -> float:
+        return sum(row[option] for row, option in zip(self.noise, assignment, strict=True))
+
+    def latency_of(self, assignment: Assignment) -> float | None:
+        """In ms; None where latencies are not measured."""
+        if not self.tables:
+            return None
+        return self.latency_factor * sum(table.of(assignment) for table in self.tables)
+
+    def size_of(self, assignment: Assignment) -> float | None:
+        """Bytes: the float artifact's, less what its weights save."""
+        if self.float_bytes is None:
+            return None
+        groups = zip(self.space.groups, assignment, strict=True)
+        return self.float_bytes - sum(g.weight_bytes(0) - g.weight_bytes(o) for g, o in groups)
+
+    def predict(self, assignment: Assignment, drops: DropCurve) -> Figures:
+        noise = self.noise_of(assignment)
+        return Figures(
+            noise, drops.at(noise), self.latency_of(assignment), self.size_of(assignment)
+        )
+
+
+@dataclass(frozen=True)
+class DropCurve:
+    """The metric's drop as a rising function of the noise, through what was seen."""
+
+    noises: tuple[float, ...] = ()
+    drops: tuple[float, ...] = ()
+
+    def at(self, noise: float) -> float:
+        """Linear between what was seen; before anything was seen, the noise itself."""
+        if not self.noises:
+            return noise
+        return float(np.interp(noise, self.noises, self.drops))
+
+
+def drop_curve(problem: Problem, history: Sequence[Record]) -> DropCurve:
+    """The rising curve through the predicted noise and the known drop of each record."""
+    points = sorted(
+        (problem.noise_of(problem.space.parse(record.precisions)), record.known.drop)
+        for record in history
+        if (record.simulated or record.measured) and record.known.drop is not None
+    )
+    if not points:
+        return DropCurve()
+    noises, drops = zip(*points, strict=True)
+    return DropCurve(noises, tuple(np.maximum.accumulate(drops).tolist()))
+
+
+def latency_factor(problem: Problem, history: Sequence[Record]) -> float:
+    """The median of measured over summed latency of whole artifacts; 1 before there is one."""
+    ratios = [
+        record.measured.latency_ms / sum(table.of(assignment) for table in problem.tables)
+        for record in history
+        if record.measured and record.measured.latency_ms and problem.tables
+        for assignment in [problem.space.parse(record.precisions)]
+    ]
+    return float(np.median(ratios)) if ratios else 1.0

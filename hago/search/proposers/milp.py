@@ -1,0 +1,178 @@
+"""Integer programming: the best strategy of the additive model, inside a budget of noise.
+
+    min  sum of latencies of configurations        s.t.  sum of noises <= budget
+
+Each group takes one option; each sub-graph has one configuration, which agrees with its groups.
+The budget is what the bound on accuracy would be if noise were all; it is halved in between
+trials that kept the bound and trials that did not (AdaQuant, arXiv 2006.10518, section 3.3, and
+arXiv 2505.13060).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import csr_array
+
+from hago.search.problem import Problem
+from hago.search.proposers.proposer import History
+from hago.search.space import Assignment
+
+_STEPS = 40
+_CLOSE = 1.02  # budgets whose quotient is smaller are one budget
+_TIGHTER = 0.97  # the latency and size bounds, each time that a trial exceeded them
+_LIMIT_S = 20.0
+Vector = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Milp:
+    """Solves for one budget after the other until a solution is new."""
+
+    def propose(
+        self, problem: Problem, history: History, random: np.random.Generator
+    ) -> Assignment | None:
+        if problem.goal.max_drop is None:
+            return _within_bounds(problem, history)
+        low, high, budget = _least_noise(problem), math.inf, math.inf
+        for _ in range(_STEPS):
+            found = solve(problem, budget)
+            record = None if found is None else history.find(found)
+            if found is not None and record is None:
+                return found
+            drop = None if record is None else record.known.drop
+            kept = record is not None and not record.error and drop is not None
+            if found is None or (kept and drop <= problem.goal.max_drop):  # type: ignore[operator]
+                low = max(low, budget)
+            else:
+                high = min(high, problem.noise_of(found))
+            if high == math.inf or high / low < _CLOSE:
+                return None
+            budget = math.sqrt(low * high)
+        return None
+
+
+def _within_bounds(problem: Problem, history: History) -> Assignment | None:
+    """The least noise within bounds that are tightened until a solution is new, or keeps them."""
+    share = 1.0
+    for _ in range(_STEPS):
+        found = solve(problem, math.inf, share)
+        record = None if found is None else history.find(found)
+        if found is None or record is None:
+            return found
+        if not record.error and not problem.goal.violation(record.known):
+            return None
+        share *= _TIGHTER
+    return None
+
+
+def _least_noise(problem: Problem) -> float:
+    """Less than any noise that there is."""
+    return min((n for row in problem.noise for n in row if n > 0), default=1e-9) / 2
+
+
+@dataclass(frozen=True)
+class _Program:
+    """Rows of the program; variables are options by group, then configurations by table."""
+
+    objective: Vector
+    equal: csr_array
+    equal_to: Vector
+    at_most: tuple[tuple[Vector, float], ...]
+    options: int
+
+
+def solve(problem: Problem, budget: float, share: float = 1.0) -> Assignment | None:
+    """The best assignment whose noises sum up to ``budget`` at most; None where there is none.
+
+    Bounds on latency and size are multiplied by ``share``.
+    """
+    program = _program(problem, budget, share)
+    count = len(program.objective)
+    integral = np.zeros(count)
+    integral[: program.options] = 1  # configurations follow from the options
+    limits = [LinearConstraint(row[np.newaxis], ub=bound) for row, bound in program.at_most]
+    result = milp(
+        program.objective,
+        integrality=integral,
+        bounds=Bounds(0, 1),
+        constraints=[LinearConstraint(program.equal, program.equal_to, program.equal_to), *limits],
+        options={"time_limit": _LIMIT_S},
+    )
+    if result.x is None:
+        return None
+    starts = _starts(problem)
+    return tuple(
+        int(np.argmax(result.x[start : start + len(group.options)]))
+        for start, group in zip(starts, problem.space.groups, strict=True)
+    )
+
+
+def _program(problem: Problem, budget: float, share: float) -> _Program:
+    options = sum(len(group.options) for group in problem.space.groups)
+    configurations = sum(len(table.latency_ms) for table in problem.tables)
+    count = options + configurations
+    latency, noise, size = np.zeros(count), np.zeros(count), np.zeros(count)
+    noise[:options] = [value for row in problem.noise for value in row]
+    size[:options] = [
+        group.weight_bytes(option) for group in problem.space.groups
+        for option in range(len(group.options))
+    ]  # fmt: skip
+    latency[options:] = [
+        problem.latency_factor * value for t in problem.tables for value in t.latency_ms.values()
+    ]
+    equal, equal_to = _agreement(problem, options, count)
+    goal = problem.goal
+    objective = {"latency": latency, "size": size, "accuracy": noise}[goal.objective]
+    limits = [(noise, budget)]
+    if goal.max_latency_ms is not None:
+        limits.append((latency, share * goal.max_latency_ms))
+    if goal.max_size_bytes is not None and problem.float_bytes is not None:
+        weights = sum(group.weight_bytes(0) for group in problem.space.groups)
+        limits.append((size, share * goal.max_size_bytes - problem.float_bytes + weights))
+    at_most = tuple(_scaled(row, bound) for row, bound in limits if bound < math.inf)
+    scale = max(float(np.abs(objective).max()), 1e-30)
+    return _Program(objective / scale, equal, equal_to, at_most, options)
+
+
+def _scaled(row: Vector, bound: float) -> tuple[Vector, float]:
+    """Tolerances of solvers are absolute: the bound becomes 1."""
+    if bound <= 0:
+        return row, bound
+    return row / bound, 1.0
+
+
+def _starts(problem: Problem) -> list[int]:
+    sizes = [len(group.options) for group in problem.space.groups]
+    return [0, *np.cumsum(sizes)[:-1].tolist()]
+
+
+def _agreement(problem: Problem, options: int, count: int) -> tuple[csr_array, Vector]:
+    """One option a group; for each group of a table, as much of its configurations as of it."""
+    rows = list(_agreements(problem, options))
+    places = [(number, column) for number, (row, _) in enumerate(rows) for column in row]
+    values = [value for row, _ in rows for value in row.values()]
+    indices = np.array(places).T
+    matrix = csr_array((values, (indices[0], indices[1])), shape=(len(rows), count))
+    return matrix, np.array([right for _, right in rows])
+
+
+def _agreements(problem: Problem, options: int) -> Iterator[tuple[dict[int, float], float]]:
+    starts, groups = _starts(problem), problem.space.groups
+    for start, group in zip(starts, groups, strict=True):
+        yield {start + option: 1.0 for option in range(len(group.options))}, 1.0
+    first = options
+    for table in problem.tables:
+        configs = list(table.latency_ms)
+        if not table.groups:
+            yield {first: 1.0}, 1.0
+        for place, number in enumerate(table.groups):
+            for option in range(len(groups[number].options)):
+                row = {first + i: 1.0 for i, c in enumerate(configs) if c[place] == option}
+                yield {**row, starts[number] + option: -1.0}, 0.0
+        first += len(configs)

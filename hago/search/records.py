@@ -1,0 +1,120 @@
+"""What was tried: one JSON line a trial, appended, never rewritten."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from hago.errors import DataError
+from hago.search.goal import Figures
+
+
+@dataclass(frozen=True)
+class Record:
+    """A trial: the precision of every group, and what was predicted and found.
+
+    ``simulated`` is from the simulated module (noise and drop), ``measured`` from the compiled
+    artifact; each is None where it was not done. ``error`` says why a trial failed.
+    """
+
+    trial: int
+    proposer: str
+    precisions: tuple[str, ...]
+    predicted: Figures
+    simulated: Figures | None = None
+    measured: Figures | None = None
+    error: str = ""
+    seconds: float = 0.0
+
+    @property
+    def known(self) -> Figures:
+        """The best that is known: measured before simulated before predicted."""
+        layers = [each for each in (self.measured, self.simulated, self.predicted) if each]
+        return Figures(*(_first(layers, field.name) for field in fields(Figures)))
+
+    def to_line(self) -> str:
+        return json.dumps(asdict(self), separators=(",", ":")) + "\n"
+
+
+def _first(layers: list[Figures], name: str) -> float | None:
+    values = (getattr(layer, name) for layer in layers)
+    return next((value for value in values if value is not None), None)
+
+
+@dataclass(frozen=True)
+class Log:
+    """The records of a file, in order, and how many of its lines could not be read."""
+
+    records: tuple[Record, ...]
+    damaged: int = 0
+
+
+def read_records(path: Path) -> Log:
+    """The records of ``path``; a missing file has none.
+
+    A line that was cut off by a kill is dropped, any other that is damaged is skipped and counted.
+    Raises DataError where the file cannot be read.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return Log(())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read", fact=str(error)) from error
+    found = [_parse(line) for line in lines[:-1]]
+    records = tuple(record for record in found if record is not None)
+    return Log(records, len(found) - len(records))
+
+
+def append_record(path: Path, record: Record) -> None:
+    """Adds ``record``; when this returns it is on the disk. Raises DataError."""
+    try:
+        with path.open("ab") as stream:
+            stream.write(record.to_line().encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written", fact=str(error)) from error
+
+
+def drop_cut_off_line(path: Path) -> None:
+    """Removes what a kill left behind the last complete line."""
+    if path.is_file():
+        text = path.read_bytes()
+        os.truncate(path, text.rfind(b"\n") + 1)
+
+
+def _parse(line: bytes) -> Record | None:
+    try:
+        return _record(json.loads(line))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _record(found: Mapping[str, Any]) -> Record:
+    precisions = tuple(found["precisions"])
+    if not all(isinstance(text, str) for text in (found["proposer"], found["error"], *precisions)):
+        raise TypeError("text was expected")
+    predicted = _figures(found["predicted"])
+    if predicted is None or isinstance(found["trial"], bool):
+        raise TypeError("a prediction and a number were expected")
+    return Record(
+        trial=int(found["trial"]),
+        proposer=found["proposer"],
+        precisions=precisions,
+        predicted=predicted,
+        simulated=_figures(found["simulated"]),
+        measured=_figures(found["measured"]),
+        error=found["error"],
+        seconds=float(found["seconds"]),
+    )
+
+
+def _figures(found: Mapping[str, float | None] | None) -> Figures | None:
+    if found is None:
+        return None
+    return Figures(**{k: None if v is None else float(v) for k, v in found.items()})

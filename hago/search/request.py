@@ -1,0 +1,58 @@
+"""What a search is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hago.errors import StrategyError
+from hago.sample import Sample
+from hago.search.goal import Goal
+from hago.search.proposers import DEFAULT, find_proposers
+
+Data = str | Path | Iterable[Sample]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much may be spent, and how.
+
+    ``budget_s`` is for the session, all of its runs together; ``trials`` (None: no limit) counts
+    the same way. ``trial_limit_s`` is for one build or measurement. ``seed`` decides what is drawn
+    at random; ``proposers`` are asked in this order.
+    """
+
+    budget_s: float = 600.0
+    trials: int | None = None
+    trial_limit_s: float = 300.0
+    seed: int = 0
+    proposers: tuple[str, ...] = DEFAULT
+
+    def __post_init__(self) -> None:
+        find_proposers(self.proposers)
+        if not self.proposers or self.budget_s <= 0 or self.trial_limit_s <= 0:
+            raise StrategyError("a search needs a proposer and a positive budget")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A model, a machine, data, and a goal.
+
+    ``data`` calibrates, ``judged_on`` (the same if None) is what accuracy is measured on: its first
+    ``samples`` samples, with ``labels`` (an .npy) where the ``metric`` needs them. ``cache`` keeps
+    latencies across sessions.
+    """
+
+    model: Path
+    hardware: str
+    data: Data
+    goal: Goal
+    recipe: tuple[str, ...] = ("mse",)
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    threads: int = 1
+    metric: str = "top1"
+    judged_on: Data | None = None
+    labels: Path | None = None
+    samples: int = 32
+    cache: Path | None = None

@@ -1,0 +1,198 @@
+"""A search's folder: what it is about, what was tried, and the best artifact so far.
+
+    session.json    what the records are about; checked before they are believed
+    records.jsonl   the trials, appended
+    problem.json    groups, sensitivities, sub-graphs: for reports
+    best            a link to the artifact of the best strategy, exchanged in one step
+    lock            held while a process works on the session
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hago.errors import DataError
+from hago.report import Json
+from hago.search.records import (
+    Log,
+    Record,
+    append_record,
+    drop_cut_off_line,
+    read_records,
+)
+
+FORMAT = 1
+_ABOUT, _RECORDS, _PROBLEM = "session.json", "records.jsonl", "problem.json"
+_LARGEST = 1 << 20  # bytes of a session.json: hago's own have a few hundred
+Identity = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Session:
+    """An open session: nobody else writes to ``folder``."""
+
+    folder: Path
+
+    def check(self, identity: Identity) -> None:
+        """Notes what a new session is about. Raises DataError where an old one is about something
+        else, or damaged."""
+        _check_identity(self.folder, identity)
+
+    def records(self) -> Log:
+        """The trials so far; what a kill cut off is removed."""
+        drop_cut_off_line(self.folder / _RECORDS)
+        return read_records(self.folder / _RECORDS)
+
+    @property
+    def best(self) -> Path:
+        return self.folder / "best"
+
+    def kept_trial(self) -> int | None:
+        """The number of the trial whose artifact is the best; None where there is none."""
+        try:
+            return int(self.best.readlink().name.removeprefix("artifact-"))
+        except (OSError, ValueError):
+            return None
+
+    @property
+    def candidate(self) -> Path:
+        """Where the artifact of the trial under way is built."""
+        return self.folder / "candidate"
+
+    def append(self, record: Record) -> None:
+        append_record(self.folder / _RECORDS, record)
+
+    def keep(self, candidate: Path, trial: int) -> None:
+        """``candidate`` becomes the best: before and after this there is a whole one."""
+        kept = self.folder / f"artifact-{trial}"
+        shutil.rmtree(kept, ignore_errors=True)
+        candidate.rename(kept)
+        link = self.folder / ".best"
+        link.unlink(missing_ok=True)
+        link.symlink_to(kept.name)
+        link.replace(self.best)
+        for old in self.folder.glob("artifact-*"):
+            if old.name != kept.name:
+                shutil.rmtree(old, ignore_errors=True)
+
+    def write_problem(self, problem: Mapping[str, Json]) -> None:
+        write_whole(self.folder / _PROBLEM, json.dumps(problem))
+
+
+@contextmanager
+def open_session(folder: Path) -> Iterator[Session]:
+    """The session in ``folder``, new or as it was left; locked until the context ends.
+
+    Raises DataError where it is in use, or the folder cannot be written or holds something else.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _check_folder(folder)
+        lock = (folder / "lock").open("a+")
+    except OSError as error:
+        way_out = "Give another folder with --session."
+        raise DataError(f"{folder}: no session", fact=str(error), way_out=way_out) from error
+    with lock:
+        _take(lock.fileno(), folder)
+        yield Session(folder)
+
+
+def read_session(folder: Path) -> tuple[dict[str, Json], dict[str, Json], Log]:
+    """session.json, problem.json and the records, without a lock: for reports.
+
+    Raises DataError where the folder is no session.
+    """
+    about = _read_json(folder / _ABOUT)
+    problem = _read_json(folder / _PROBLEM)
+    if about is None or problem is None:
+        raise DataError(
+            f"{folder}: no session, or none that has found anything yet",
+            fact="it lacks session.json or problem.json",
+            way_out="Give the folder that 'hago tune --session' wrote.",
+        )
+    return about, problem, read_records(folder / _RECORDS)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file so that it is complete or as it was. Raises DataError."""
+    scratch = path.with_name(f".{path.name}")
+    try:
+        scratch.write_text(text, encoding="utf-8")
+        scratch.replace(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written", fact=str(error)) from error
+
+
+def _check_folder(folder: Path) -> None:
+    """A folder that holds other things than a session is left alone."""
+    if (folder / _ABOUT).exists() or {path.name for path in folder.iterdir()} <= {"lock"}:
+        return
+    raise DataError(
+        f"{folder}: not empty, and no session",
+        fact="hago writes only to folders that are new or its own",
+        way_out="Give another folder with --session.",
+    )
+
+
+def _take(handle: int, folder: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        owner = os.pread(handle, 20, 0).decode(errors="replace").strip()
+        raise DataError(
+            f"{folder}: in use",
+            fact=f"process {owner or '?'} is working on this session",
+            way_out="Wait for it, stop it, or give another folder with --session.",
+        ) from error
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+
+
+def _check_identity(folder: Path, identity: Identity) -> None:
+    about = _read_json(folder / _ABOUT)
+    if about is None:
+        text = json.dumps({"format": FORMAT, "identity": dict(identity)}, indent=1)
+        write_whole(folder / _ABOUT, text + "\n")
+        return
+    found = about["identity"]
+    assert isinstance(found, dict)
+    other = sorted(k for k in {*found, *identity} if found.get(k) != identity.get(k))
+    if other:
+        name = other[0]
+        raise DataError(
+            f"{folder}: a session about something else",
+            fact=f"its {name} is {found.get(name)}, not {identity.get(name)}"
+            + (f"; {', '.join(other[1:])} differ, too" if other[1:] else ""),
+            source=str(folder / _ABOUT),
+            way_out="Give what it was started with, or another folder with --session.",
+        )
+
+
+def _read_json(path: Path) -> dict[str, Json] | None:
+    """The object in a file of ours; None where there is no file. Raises DataError."""
+    try:
+        if not path.exists():
+            return None
+        if path.stat().st_size > _LARGEST and path.name == _ABOUT:
+            raise ValueError(f"it has {path.stat().st_size} bytes")
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise TypeError(f"a {type(found).__name__}, not an object")
+        if path.name == _ABOUT and (
+            found.get("format") != FORMAT or not isinstance(found.get("identity"), dict)
+        ):
+            raise ValueError(f"it is not of format {FORMAT}")
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise DataError(
+            f"{path}: damaged",
+            fact=f"{type(error).__name__}: {error}",
+            way_out="Give another folder with --session; the records in this one stay readable.",
+        ) from error
+    return found

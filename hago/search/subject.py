@@ -1,0 +1,146 @@
+"""The model under search, made ready once: groups, numbers, sub-graphs, and who judges outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from hago.annotate import annotate
+from hago.calibrate import load_data
+from hago.clock import Clock
+from hago.deploy.build import versions
+from hago.deploy.manifest import Machine, Manifest
+from hago.errors import DataError, ModelError, SpecError
+from hago.frontend.onnx import import_onnx
+from hago.hardware.host import missing_features
+from hago.hardware.load import load_spec, spec_digest
+from hago.hardware.spec import HardwareSpec
+from hago.methods.method import find_methods
+from hago.model import came_quantized, input_specs, output_specs
+from hago.plan import observe_ranges
+from hago.prepare import prepare
+from hago.sample import Sample
+from hago.scheme import Array
+from hago.search.evaluate import Judge, Simulate, build_simulation, judge_of
+from hago.search.grouping import build_space
+from hago.search.identity import code_digest, cpu_name, file_digest, samples_digest
+from hago.search.metrics import find_metric
+from hago.search.numbers import Numbers, find_numbers
+from hago.search.request import Request
+from hago.search.segments import Segment, cut
+from hago.search.space import Space
+
+Check = Callable[[dict[str, str]], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """Everything about a request that does not change from trial to trial."""
+
+    request: Request
+    spec: HardwareSpec
+    space: Space
+    numbers: Numbers
+    segments: tuple[Segment, ...]
+    samples: tuple[Sample, ...]
+    simulate: Simulate
+    judge: Judge
+    manifest: Manifest
+    identity: dict[str, str]
+
+    @property
+    def runs_here(self) -> bool:
+        return not missing_features(self.spec)
+
+    @property
+    def latency_key(self) -> dict[str, str]:
+        """What latencies depend on, beside the sub-graph: machine and versions."""
+        names = ("hardware", "machine", "threads", "code")
+        return {name: self.identity[name] for name in names}
+
+
+def build_subject(request: Request, clock: Clock, check: Check) -> Subject:
+    """Imports, annotates, calibrates, simulates. Raises a HagoError for what cannot be searched.
+
+    ``check`` sees what the search is about before the long work begins.
+    """
+    spec = load_spec(request.hardware)
+    _check_machine(request, spec)
+    methods, score = find_methods(request.recipe), find_metric(request.metric)
+    with clock.stage("import model"):
+        module = prepare(import_onnx(request.model, dict(request.shapes)))
+    if came_quantized(module):
+        raise ModelError(
+            f"{request.model}: quantized already",
+            fact="its precisions were chosen by whoever quantized it",
+            way_out="Search with the float model, or use 'hago compile'.",
+        )
+    inputs = input_specs(module)
+    data = load_data(request.data, inputs)
+    judged = data if request.judged_on is None else load_data(request.judged_on, inputs)
+    samples: tuple[Sample, ...] = tuple(islice(judged, request.samples))
+    identity = _identity(request, spec, samples)
+    check(identity)
+    graph = annotate(module, spec)
+    space = build_space(graph)
+    with clock.stage("calibrate"):
+        stats = observe_ranges(graph, data, clock.progress)
+    with clock.stage("choose numbers"):
+        numbers = find_numbers(space, graph, stats, methods)
+    with clock.stage("build simulation"):
+        simulate = build_simulation(numbers)
+    exact = simulate(space.floats, samples)
+    judge = judge_of(exact, samples, _labels(request.labels), score)
+    manifest = Manifest(
+        model=request.model.name,
+        precision="float32",
+        inputs=inputs,
+        outputs=output_specs(module),
+        machine=Machine(spec.name, spec_digest(spec), spec.features),
+        versions=versions(),
+    )
+    segments = cut(graph, space)
+    return Subject(
+        request, spec, space, numbers, segments, samples, simulate, judge, manifest, identity
+    )
+
+
+def _check_machine(request: Request, spec: HardwareSpec) -> None:
+    missing = missing_features(spec)
+    if missing and request.goal.needs_latency:
+        raise SpecError(
+            f"{spec.name}: latencies cannot be measured here",
+            fact=f"this CPU lacks {', '.join(missing)}",
+            source="/proc/cpuinfo",
+            way_out="Search on such a machine, or with --objective size or accuracy.",
+        )
+
+
+def _labels(path: Path | None) -> Array | None:
+    if path is None:
+        return None
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: no labels", fact=str(error)) from error
+
+
+def _identity(
+    request: Request, spec: HardwareSpec, samples: Sequence[Sample]
+) -> dict[str, str]:
+    return {
+        "model": file_digest(request.model),
+        "shapes": str({name: tuple(shape) for name, shape in sorted(request.shapes.items())}),
+        "hardware": f"{spec.name} {spec_digest(spec)}",
+        "machine": cpu_name(),
+        "threads": str(request.threads),
+        "code": code_digest(),
+        "recipe": ",".join(request.recipe),
+        "samples": f"{len(samples)} {samples_digest(samples)}",
+        "metric": request.metric,
+        "labels": "" if request.labels is None else file_digest(request.labels),
+    }

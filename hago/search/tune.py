@@ -1,0 +1,217 @@
+"""The search itself: from a request to the best artifact that the budget allows."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from hago.clock import Clock
+from hago.deploy.manifest import read_manifest
+from hago.errors import BuildError
+from hago.progress import SILENT, Progress
+from hago.report import Json
+from hago.search.cache import Cache, default_cache
+from hago.search.evaluate import measure_noise
+from hago.search.laboratory import FIRST, LEVEL, Laboratory, best_record
+from hago.search.latency import Bench, Latencies
+from hago.search.outcome import Outcome, Stop
+from hago.search.proposers import propose
+from hago.search.proposers.proposer import history_of
+from hago.search.records import Record
+from hago.search.request import Effort, Request
+from hago.search.runner import LocalRunner, Runner
+from hago.search.session import Session, open_session
+from hago.search.space import Assignment
+from hago.search.subject import Subject, build_subject
+
+Watch = Callable[[Outcome], None]
+
+
+def tune(
+    request: Request,
+    session: Path,
+    effort: Effort | None = None,
+    progress: Progress = SILENT,
+    watch: Watch = lambda outcome: None,
+    runner: Runner | None = None,
+) -> Outcome:
+    """Searches in the folder ``session`` (new, or as it was left) until the budget is spent.
+
+    ``watch`` sees the outcome so far after each trial. ``runner`` is where trials run: a process
+    of their own by default. KeyboardInterrupt ends the search in order. Raises a HagoError for
+    what cannot be searched, and for a session that is in use, damaged, or about something else.
+    """
+    effort = effort or Effort()
+    clock = Clock(progress)
+    with open_session(session) as opened, _running(runner, request, effort) as worker:
+        subject = build_subject(request, clock, opened.check)
+        return _Search(subject, effort, opened, worker, clock, watch).run()
+
+
+@contextmanager
+def _running(runner: Runner | None, request: Request, effort: Effort) -> Iterator[Runner]:
+    own = runner or LocalRunner(effort.trial_limit_s, request.threads)
+    try:
+        yield own
+    finally:
+        own.close()
+
+
+@dataclass(eq=False)
+class _Search:
+    """One run of a session: the records so far, and when it has to end."""
+
+    subject: Subject
+    effort: Effort
+    session: Session
+    runner: Runner
+    clock: Clock
+    watch: Watch
+    records: list[Record] = field(default_factory=list)
+    damaged: int = 0
+
+    def run(self) -> Outcome:
+        log = self.session.records()
+        self.records, self.damaged = list(log.records), log.damaged
+        self._last = time.monotonic()
+        zeros = tuple((0.0,) * len(group.options) for group in self.subject.space.groups)
+        self.laboratory = Laboratory(self.subject, self.runner, zeros, None)
+        try:
+            stopped = self._search()
+        except KeyboardInterrupt:
+            stopped = "interrupted"
+        return self._outcome(stopped)
+
+    def _search(self) -> Stop:
+        self._repair_best()
+        if not self.records:
+            self._try(FIRST, self.subject.space.floats)
+        self._learn()
+        while True:
+            if self._is_over():
+                return "budget"
+            if self.effort.trials is not None and len(self.records) >= self.effort.trials:
+                return "trials"
+            proposal = self._next()
+            if proposal is None:
+                return "nothing left"
+            self._try(*proposal)
+
+    def _learn(self) -> None:
+        """Sensitivities, and latencies of the levels: what proposers start from."""
+        subject, request = self.subject, self.subject.request
+        noise = measure_noise(
+            subject.space,
+            lambda assignment: subject.simulate(assignment, subject.samples),
+            subject.judge.reference.outputs,
+            Cache(self.session.folder / "cache").scoped({**subject.identity, "what": "noise"}),
+            self.clock.progress,
+        )
+        latencies = None
+        if subject.runs_here:
+            cache = Cache(request.cache or default_cache()).scoped(subject.latency_key)
+            bench = Bench(self.runner, cache, request.threads)
+            latencies = Latencies(subject.numbers, subject.segments, bench)
+        self.laboratory = Laboratory(subject, self.runner, noise, latencies)
+        if latencies is not None:
+            latencies.measure(subject.space.levels(), self.clock.progress, self._is_over)
+        self._write_problem()
+
+    def _next(self) -> tuple[str, Assignment] | None:
+        problem = self.laboratory.problem(self.records)
+        history = history_of(problem, self.records)
+        for level in self.subject.space.levels():
+            if history.find(level) is None:
+                return LEVEL, level
+        return propose(self.effort.proposers, problem, history, self.effort.seed)
+
+    def _try(self, proposer: str, assignment: Assignment) -> None:
+        """One trial: its artifact is kept before its record says that it is there."""
+        candidate = self.session.candidate
+        shutil.rmtree(candidate, ignore_errors=True)
+        record = self.laboratory.attempt(proposer, assignment, self.records, candidate)
+        now = time.monotonic()
+        record = replace(record, seconds=now - self._last)
+        if best_record([*self.records, record], self.subject) is record:
+            self.session.keep(candidate, record.trial)
+        self.session.append(record)
+        self.records.append(record)
+        self._last = now
+        self.watch(self._outcome("budget"))
+
+    def _repair_best(self) -> None:
+        """Builds the best artifact anew, should a kill have come between it and its record."""
+        best = best_record(self.records, self.subject)
+        if best is None or (self.session.kept_trial() == best.trial and self._is_whole()):
+            return
+        with self.clock.stage("rebuild the best artifact"):
+            shutil.rmtree(self.session.candidate, ignore_errors=True)
+            self.laboratory.rebuild(best, self.session.candidate)
+            self.session.keep(self.session.candidate, best.trial)
+
+    def _is_whole(self) -> bool:
+        try:
+            read_manifest(self.session.best)
+        except BuildError:
+            return False
+        return (self.session.best / "model.so").is_file()
+
+    def _is_over(self) -> bool:
+        return self._spent() >= self.effort.budget_s
+
+    def _spent(self) -> float:
+        """Seconds of all runs of the session."""
+        return sum(record.seconds for record in self.records) + time.monotonic() - self._last
+
+    def _outcome(self, stopped: Stop) -> Outcome:
+        subject, latencies = self.subject, self.laboratory.latencies
+        return Outcome(
+            session=self.session.folder,
+            model=subject.request.model.name,
+            hardware=subject.spec.name,
+            goal=subject.request.goal,
+            groups=len(subject.space.groups),
+            strategies=subject.space.size,
+            records=tuple(self.records),
+            best=best_record(self.records, subject),
+            artifact=self.session.best,
+            stopped=stopped,
+            seconds=self._spent(),
+            cost_model=None if latencies is None else latencies.error(),
+            damaged_lines=self.damaged,
+        )
+
+    def _write_problem(self) -> None:
+        """What a report needs to know beside the records."""
+        subject = self.subject
+        groups: list[Json] = [
+            {
+                "name": group.name,
+                "edges": [str(edge) for edge in group.edges],
+                "options": [option.name for option in group.options],
+                "weights": group.weights,
+                "noise": list(noise),
+            }
+            for group, noise in zip(subject.space.groups, self.laboratory.noise, strict=True)
+        ]
+        segments: list[Json] = [
+            {"operations": list(s.operations), "groups": list(s.groups)} for s in subject.segments
+        ]
+        latencies = self.laboratory.latencies
+        self.session.write_problem(
+            {
+                "model": subject.request.model.name,
+                "hardware": subject.spec.name,
+                "metric": subject.request.metric,
+                "samples": len(subject.samples),
+                "goal": asdict(subject.request.goal),
+                "strategies": str(subject.space.size),
+                "groups": groups,
+                "segments": segments,
+                "failures": dict(latencies.failures) if latencies else {},
+            }
+        )

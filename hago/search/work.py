@@ -1,0 +1,96 @@
+"""What a worker is asked to do: build, time, and run; on the machine whose latency counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tvm
+from tvm import ir, relax
+
+from hago.dataflow import tensor_type
+from hago.deploy.bench import Timing, bench, measure
+from hago.deploy.build import build_artifact
+from hago.deploy.load import load
+from hago.deploy.manifest import Manifest
+from hago.hardware.host import host_spec, missing_features
+from hago.hardware.spec import HardwareSpec
+from hago.lower.build import build
+from hago.lower.lower import lower
+from hago.model import run_on
+from hago.sample import Sample
+from hago.scheme import Array
+
+_TURNS, _QUIET = 3, 0.05  # at most so many measurements, until one spreads no wider than this
+_SEGMENT_S, _ARTIFACT_S = 0.1, 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Verified:
+    """What a whole artifact does; ``latency_ms`` is None where it cannot run here."""
+
+    latency_ms: float | None
+    size_bytes: int
+    outputs: tuple[dict[str, Array], ...]
+
+
+def time_segment(module: ir.IRModule, spec: HardwareSpec, threads: int) -> float:
+    """The latency in ms of a realized ``module`` on random inputs."""
+    machine = relax.VirtualMachine(build(lower(module, spec), spec), tvm.cpu())
+    main = machine["main"]
+    inputs = [tvm.runtime.tensor(_random(param)) for param in module["main"].params]
+    timings = [measure(lambda: main(*inputs), threads, _SEGMENT_S)]
+    while len(timings) < _TURNS and _spread(timings[-1]) > _QUIET:
+        timings.append(measure(lambda: main(*inputs), threads, _SEGMENT_S))
+    return quietest(timings)
+
+
+def verify(
+    module: ir.IRModule,
+    spec: HardwareSpec,
+    manifest: Manifest,
+    folder: Path,
+    samples: Sequence[Sample],
+    threads: int,
+) -> Verified:
+    """Builds the artifact of a realized ``module`` in ``folder``, runs ``samples``, times it.
+
+    For a machine that this one is not, its module runs instead: its integers are the same.
+    """
+    build_artifact(lower(module, spec), spec, manifest, folder)
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    if missing_features(spec):
+        run = run_on(module, host_spec())
+        return Verified(None, size, tuple(run(sample) for sample in samples))
+    model = load(folder, threads)
+    outputs = tuple(_copied(model.run(sample)) for sample in samples)
+    timings = [bench(model, threads, _ARTIFACT_S)]
+    while len(timings) < _TURNS and _spread(timings[-1]) > _QUIET:
+        timings.append(bench(model, threads, _ARTIFACT_S))
+    return Verified(quietest(timings), size, outputs)
+
+
+def quietest(timings: Sequence[Timing]) -> float:
+    """The lowest median: other work on the machine can only add to a latency."""
+    return min(timing.median_ms for timing in timings)
+
+
+def _spread(timing: Timing) -> float:
+    return timing.iqr_ms / timing.median_ms
+
+
+def _copied(outputs: dict[str, Array]) -> dict[str, Array]:
+    """Arrays of their own: the artifact's memory ends with it."""
+    return {name: np.array(value) for name, value in outputs.items()}
+
+
+def _random(param: relax.Var) -> Array:
+    """Normal values for floats, codes in the middle of their range, ones for indices and masks."""
+    shape, dtype = tensor_type(param)
+    if dtype in ("int8", "uint8"):
+        return np.random.default_rng(0).integers(0, 127, shape).astype(dtype)
+    if dtype in ("int32", "int64", "bool"):
+        return np.ones(shape, dtype)
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32).astype(dtype)

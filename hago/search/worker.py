@@ -1,0 +1,44 @@
+"""The program of a worker process: calls come in on stdin, results go out on stdout, pickled."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+from typing import IO
+
+from hago.search.runner import HEADER
+
+
+def main(threads: int) -> None:
+    """Serves calls until stdin ends. Interrupts are for the parent, which ends this process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _pin(threads)
+    calls = sys.stdin.buffer
+    results = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print must not get between the results
+    while header := calls.read(HEADER.size):
+        _serve(calls.read(*HEADER.unpack(header)), results)
+
+
+def _serve(message: bytes, results: IO[bytes]) -> None:
+    """A failure of the trial, whatever it is, becomes its record."""
+    try:
+        call, args = pickle.loads(message)
+        answer = pickle.dumps((True, call(*args)))
+    except Exception as error:
+        answer = pickle.dumps((False, f"{type(error).__name__}: {error}"))
+    results.write(HEADER.pack(len(answer)) + answer)
+    results.flush()
+
+
+def _pin(threads: int) -> None:
+    """To the last CPUs of those that may be used: the first ones serve interrupts."""
+    os.environ["TVM_NUM_THREADS"] = str(threads)
+    available = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, available[-threads:])
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
