@@ -27,6 +27,7 @@ _BUILDERS: dict[type, Callable[[Any, Epilogue, Machine], Kernel]] = {
     BatchMatmul: build_batch_matmul_amx,
 }
 _ALIGNMENT = 64  # of every buffer that TVM's kernels take
+_POOL_OF_EQUAL_CORES = 1  # tvm::runtime::threading::ThreadGroup::AffinityMode::kBig
 _NO_ACCESS = 0  # PROT_NONE
 
 
@@ -49,10 +50,17 @@ def run(
     """
     kernel = build(workload, epilogue)
     packed = kernel.pack(other) if kernel.pack else other
-    output = np.full(workload.output_shape, 77, epilogue.dtype)
+    dtype = BFLOAT16_ARRAY if epilogue.dtype == "bfloat16" else epilogue.dtype
+    output = np.full(workload.output_shape, 77, dtype)
     arguments = [_guarded(array) for array in (data, packed, *operands, output)]
     compiled(kernel)["main"](*map(_tensor, arguments))
     return np.array(arguments[-1])
+
+
+def use_threads(count: int) -> None:
+    """Lets kernels use ``count`` threads from now on."""
+    os.environ["TVM_NUM_THREADS"] = str(count)
+    tvm.get_global_func("runtime.config_threadpool")(_POOL_OF_EQUAL_CORES, count)
 
 
 def _tensor(array: Array) -> tvm.runtime.Tensor:

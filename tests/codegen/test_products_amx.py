@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from hago.codegen.epilogue import Epilogue
+from hago.codegen.epilogue import Epilogue, Operand, Step
 from hago.codegen.workload import BatchMatmul, Conv2d, Matmul, convolve
 from tests.codegen import amx
 from tests.codegen.isa import random_tensor
@@ -113,3 +113,30 @@ def test_a_fused_epilogue_differs_only_at_ties(process, channels):
     # A fused multiply-add rounds once where numpy rounds twice: only a tie can tell.
     assert np.abs(actual.astype(int) - exact).max() <= 1
     assert (actual != exact).mean() < 1e-3
+
+
+def test_bfloat16_leaves_rounded_to_nearest_even(process):
+    workload = Matmul(40, 33, 64, "bfloat16", "bfloat16")
+    random = np.random.default_rng(2)
+    # Small integers: every product and sum is exact, so only the last rounding is seen.
+    data = random.integers(-9, 10, (40, 64)).astype(ml_dtypes.bfloat16)
+    weight = random.integers(-9, 10, (64, 33)).astype(ml_dtypes.bfloat16)
+    bias = random.integers(-99, 100, 33).astype("float32")
+    epilogue = Epilogue(
+        "float32", "bfloat16", (Operand((33,), "float32"),),
+        (Step("add", (0, 1)), Step("bfloat16", (2,))),
+    )  # fmt: skip
+    exact = (data.astype("float32") @ weight.astype("float32") + bias).astype(ml_dtypes.bfloat16)
+    actual = process.submit(amx.run, workload, epilogue, data, weight, [bias]).result()
+    np.testing.assert_array_equal(actual, exact)
+
+
+def test_every_thread_has_tiles_of_its_own(process):
+    workload = Conv2d(2, 28, 28, 64, 64, 3, 3, padding=(1, 1, 1, 1), data="uint8", weight="int8")
+    random = np.random.default_rng(3)
+    data = random_tensor(random, (2, 28, 28, 64), "uint8")
+    weight = random_tensor(random, (64, 3, 3, 64), "int8")
+    process.submit(amx.use_threads, 4).result()
+    actual = process.submit(amx.run, workload, plain(workload), data, weight).result()
+    process.submit(amx.use_threads, 1).result()
+    check(actual, workload, data, weight, lambda a, b: convolve(workload, a, b))

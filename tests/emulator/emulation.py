@@ -22,14 +22,14 @@ import pytest
 from tests.codegen.isa import cpu_flags
 
 FOLDER = Path(__file__).parent
-_AMX = frozenset({"amx_tile", "amx_int8", "amx_bf16"})
+AMX_FLAGS = frozenset({"amx_tile", "amx_int8", "amx_bf16"})
 # What a target "sapphirerapids" may use beside AMX.
 _AVX512 = frozenset({"avx512_vnni", "avx512_bf16", "avx512_fp16"})
 
 
 def has_amx() -> bool:
     """Whether this CPU runs tile instructions itself."""
-    return cpu_flags() >= _AMX
+    return cpu_flags() >= AMX_FLAGS
 
 
 def compile_c(sources: Sequence[Path], name: str, *flags: str) -> Path:
