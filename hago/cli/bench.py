@@ -16,7 +16,7 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Time an artifact on random inputs: warm-up, median and spread."""
-    from hago.cli.render import print_json, show_timing
+    from hago.cli.render import print_json, terminal
     from hago.deploy.bench import bench as bench_model
     from hago.deploy.load import load
 
@@ -25,7 +25,7 @@ def bench(
     if as_json:
         print_json(timing.to_json())
         return
-    from rich.console import Console
+    from hago.cli.show_timing import show_timing
 
     name = f"{model.manifest.model} ({model.manifest.precision}) on {model.manifest.machine.name}"
-    show_timing(Console(), name, timing)
+    show_timing(terminal(), name, timing)

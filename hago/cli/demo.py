@@ -23,17 +23,16 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Quantize and compile a small network for handwritten digits, and compare it with float."""
-    from rich.console import Console
-
     from hago.cli.progress import drawn_progress
-    from hago.cli.render import print_json, show_demo
+    from hago.cli.render import print_json, terminal
+    from hago.cli.show_compile import show_demo
 
     with drawn_progress() as progress:
         report = run_demo(hw, progress)
     if as_json:
         print_json(report.to_json())
     else:
-        show_demo(Console(), report)
+        show_demo(terminal(), report)
 
 
 def run_demo(hardware: str | None = None, progress: Progress = SILENT) -> DemoReport:

@@ -15,9 +15,8 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Say why an EDGE of an artifact has its precision, scale and kernel."""
-    from rich.console import Console
-
-    from hago.cli.render import print_json, show_edge
+    from hago.cli.render import print_json, terminal
+    from hago.cli.show_edges import show_edge
     from hago.deploy.manifest import read_manifest
     from hago.edges import find_edge
 
@@ -25,4 +24,4 @@ def explain(
     if as_json:
         print_json(found.to_json())
     else:
-        show_edge(Console(), found)
+        show_edge(terminal(), found)

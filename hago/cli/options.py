@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from hago.errors import HagoError
+
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.", show_default=False)]
 Artifact = Annotated[
     Path, typer.Argument(metavar="DIR", help="A folder that 'hago compile' wrote.")
@@ -25,17 +27,60 @@ Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads to r
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 _SHAPE = re.compile(r"(?P<name>.+)=(?P<extents>[0-9]+(x[0-9]+)*)")
+# As users write them; hago says "bfloat16" inside.
+PRECISIONS = {"auto": "auto", "int8": "int8", "bf16": "bfloat16", "float32": "float32"}
+
+
+class UsageError(HagoError):
+    """The text of an option cannot be read."""
 
 
 def parse_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
-    """``["in=1x3"]`` as ``{"in": (1, 3)}``. Raises a usage error on anything else."""
+    """``["in=1x3"]`` as ``{"in": (1, 3)}``. Raises UsageError on anything else."""
     shapes: dict[str, tuple[int, ...]] = {}
     for text in texts or ():
         match = _SHAPE.fullmatch(text)
         if match is None:
-            raise typer.BadParameter(f"'{text}' is not of the form INPUT=1x3x224x224")
+            raise _not_a_shape(text, "it is not of the form INPUT=SIZExSIZE..")
         extents = tuple(int(extent) for extent in match["extents"].split("x"))
         if 0 in extents:
-            raise typer.BadParameter(f"'{text}' has an extent of 0")
+            raise _not_a_shape(text, "it has a size of 0")
+        if match["name"] in shapes:
+            raise _not_a_shape(text, f"input '{match['name']}' has a shape already")
         shapes[match["name"]] = extents
     return shapes
+
+
+def _not_a_shape(text: str, fact: str) -> UsageError:
+    way_out = "Write for example --shape image=1x3x224x224, once for each input."
+    return UsageError(f"--shape {text}: not a shape", fact=fact, way_out=way_out)
+
+
+def parse_precision(text: str) -> str:
+    """One of :data:`PRECISIONS` by hago's own name. Raises UsageError on anything else."""
+    from hago.sample import did_you_mean
+
+    name = text.lower()
+    if name in PRECISIONS:
+        return PRECISIONS[name]
+    if name in PRECISIONS.values():
+        return name
+    raise UsageError(
+        f"--precision {text}: no such precision{did_you_mean(name, PRECISIONS)}",
+        fact=f"hago knows {', '.join(PRECISIONS)}",
+        way_out="Give one of these; 'auto' keeps what was measured to be fastest.",
+    )
+
+
+def parse_recipe(text: str | None, default: tuple[str, ...]) -> tuple[str, ...]:
+    """``"a,b"`` as ``("a", "b")``. Raises UsageError where there is no name in it."""
+    if text is None:
+        return default
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise UsageError(
+            f"--recipe '{text}': names no method",
+            fact="a recipe is a list of methods, for example mse,equalize",
+            way_out="Name methods, or leave --recipe out.",
+        )
+    return names

@@ -1,4 +1,4 @@
-"""Draws the stages of long work on stderr."""
+"""Draws the stages of long work on stderr: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -16,14 +16,34 @@ from hago.progress import Progress
 T = TypeVar("T")
 
 
-class _Drawn:
-    """Bars while a stage is under way, one line with its time when it is over."""
+class _Lines:
+    """One line for each stage, with its time, when it is over."""
 
-    def __init__(self, bars: Bars) -> None:
-        self._bars = bars
+    def __init__(self, console: Console) -> None:
+        self._console = console
 
     def stage(self, description: str) -> AbstractContextManager[None]:
         return self._timed(description)
+
+    @contextmanager
+    def _timed(self, description: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._tell(description, time.perf_counter() - start)
+
+    def _tell(self, description: str, seconds: float) -> None:
+        self._console.print(f"  {description:<30} {seconds:7.1f} s", highlight=False)
+
+    def track(self, items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
+        return iter(items)
+
+
+class _Drawn(_Lines):
+    """Bars while a stage is under way, one line with its time when it is over."""
+
+    def __init__(self, bars: Bars) -> None:
+        super().__init__(bars.console)
+        self._bars = bars
 
     @contextmanager
     def _timed(self, description: str) -> Iterator[None]:
@@ -33,8 +53,7 @@ class _Drawn:
             yield
         finally:
             self._bars.remove_task(task)
-        seconds = time.perf_counter() - start
-        self._bars.console.print(f"  {description:<20} {seconds:7.1f} s", highlight=False)
+        self._tell(description, time.perf_counter() - start)
 
     def track(self, items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
         task = self._bars.add_task(description, total=total)
@@ -49,11 +68,15 @@ class _Drawn:
 @contextmanager
 def drawn_progress() -> Iterator[Progress]:
     """A progress on stderr for the time of the context."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Lines(console)
+        return
     columns = (
         SpinnerColumn("line"),
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
     )
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+    with Bars(*columns, console=console, transient=True) as bars:
         yield _Drawn(bars)

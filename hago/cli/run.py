@@ -12,8 +12,9 @@ from typing import IO, Annotated
 import numpy as np
 import typer
 
-from hago.cli.options import Artifact, Threads
+from hago.cli.options import Artifact, AsJson, Threads
 from hago.errors import DataError
+from hago.report import Json
 from hago.scheme import Array
 
 
@@ -22,10 +23,12 @@ def run(
     input_: Annotated[Path, typer.Option("--input", metavar="X.npz", help="Arrays by input.")],
     output: Annotated[Path, typer.Option("--output", metavar="Y.npz", help="To be written.")],
     threads: Threads = 1,
+    as_json: AsJson = False,
 ) -> None:
     """Run an artifact on every sample (the first axis) of X.npz; results go to Y.npz."""
     from hago.calibrate import load_data
     from hago.cli.progress import drawn_progress
+    from hago.cli.render import print_json
     from hago.deploy.load import load
 
     model = load(folder, threads)
@@ -33,7 +36,11 @@ def run(
     with drawn_progress() as progress:
         results = [model.run(sample) for sample in progress.track(data, "run", data.count)]
     names = [spec.name for spec in model.outputs]
-    write_npz(output, {name: _join([result[name] for result in results]) for name in names})
+    arrays = {name: _join([result[name] for result in results]) for name in names}
+    write_npz(output, arrays)
+    if as_json:
+        shapes: dict[str, Json] = {name: [*array.shape] for name, array in arrays.items()}
+        print_json({"output": str(output), "samples": len(results), "shapes": shapes})
 
 
 def _join(results: list[Array]) -> Array:

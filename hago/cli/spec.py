@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from hago.cli.options import AsJson
+from hago.report import Json
 
 app = typer.Typer(help="Hardware specifications.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A built-in machine, or a file.")]
@@ -23,11 +24,11 @@ def list_(as_json: AsJson = False) -> None:
     specs = [load_spec(name) for name in list_specs()]
     here = [spec.name for spec in specs if spec.features and not missing_features(spec)]
     if as_json:
-        machines = {
+        machines: dict[str, Json] = {
             spec.name: {"description": spec.description, "runs_here": spec.name in here}
             for spec in specs
         }
-        print_json({"machines": dict(machines)})
+        print_json(machines)
     else:
         show_specs(terminal(), specs, here)
 
