@@ -32,6 +32,10 @@ DEPTHWISE = {
     "3x3, odd channels": Conv2d(1, 9, 8, 27, 27, 3, 3, padding=(1, 1, 1, 1), groups=27),
     "5x5, stride 2, batch 2": Conv2d(2, 9, 8, 19, 19, 5, 5, (2, 2), (2, 2, 2, 2), groups=19),
     "3x3, dilated": Conv2d(1, 9, 9, 32, 32, 3, 3, (1, 1), (2, 2, 2, 2), (2, 2), groups=32),
+    "long rows, uneven padding": Conv2d(1, 6, 37, 32, 32, 3, 3, (1, 1), (0, 1, 1, 0), groups=32),
+    "window larger than image": Conv2d(1, 2, 3, 16, 16, 5, 5, (1, 1), (2, 2, 2, 2), groups=16),
+    "tall dilated steps": Conv2d(1, 7, 20, 16, 16, 3, 3, (2, 2), (3, 3, 3, 3), (3, 3), groups=16),
+    "many weights": Conv2d(1, 5, 5, 176, 176, 5, 5, (1, 1), (2, 2, 2, 2), groups=176),
 }
 
 

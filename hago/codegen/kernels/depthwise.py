@@ -3,13 +3,15 @@
     out[n, y, x, c] = epilogue(sum_{ky, kx} pad(a)[n, y*s + ky*d, x*s + kx*d, c] * w[ky, kx, c])
 
 A tile is a run of output pixels and one vector of channels; each loaded input vector serves all
-taps of its column that fall into the tile.
+taps of its column that fall into the tile. Zeros around the image are never read: taps in rows
+outside are left out by the loop's bounds, taps in columns outside by the code of border tiles.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -27,12 +29,11 @@ from hago.codegen.workload import Array, Conv2d, Kernel, Machine
 Expr: TypeAlias = tir.Expr
 Buffer: TypeAlias = Any  # tirx.Buffer: has no stubs
 _MOST_PIXELS = 8
+_KEPT_WEIGHTS = 4096  # that stay in the first-level cache from tile to tile
 
 
 def build_depthwise(workload: Conv2d, epilogue: Epilogue, machine: Machine) -> Kernel:
     """``func(data [n,h,w,c], weights [kh,kw,c], *operands, output [n,oh,ow,c])``."""
-    top, left, bottom, right = workload.padding
-    image = Image(workload.h + top + bottom, workload.w + left + right, 0, any(workload.padding))
     packed = "float32" if workload.accum == "float32" else "int32"
     types = [
         ((workload.n, workload.h, workload.w, workload.ci), workload.data),
@@ -42,11 +43,9 @@ def build_depthwise(workload: Conv2d, epilogue: Epilogue, machine: Machine) -> K
     ]
     with kernel("depthwise_conv2d") as builder:
         data, weight, *operands, output = arguments("data weight", types)
-        source = flat(data)
-        if image.is_copy:
-            source = copy_image(workload, image, source, v.storage(workload.data))
+        inner, source = _without_codes_around(workload, flat(data))
         emitter = _Emitter(
-            workload, image, epilogue, machine.lanes, source, flat(weight),
+            inner, epilogue, machine.lanes, source, flat(weight),
             [flat(operand) for operand in operands], flat(output),
         )  # fmt: skip
         emitter.emit()
@@ -57,10 +56,39 @@ def build_depthwise(workload: Conv2d, epilogue: Epilogue, machine: Machine) -> K
     return Kernel(builder.get(), pack_weight, "depthwise_conv2d")
 
 
+def _without_codes_around(workload: Conv2d, data: Buffer) -> tuple[Conv2d, Buffer]:
+    """The same convolution of a padded copy, where the image is padded with other codes than 0."""
+    if not any(workload.padding) or workload.pad_code == 0:
+        return workload, data
+    top, left, bottom, right = workload.padding
+    image = Image(workload.h + top + bottom, workload.w + left + right, 0, is_copy=True)
+    copy = copy_image(workload, image, data, v.storage(workload.data))
+    return replace(workload, h=image.h, w=image.w, padding=(0, 0, 0, 0)), copy
+
+
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """Output row ``row``: its taps start at image row ``base`` (of all images), those from
+    ``first_tap`` to ``last_tap`` are inside of the image."""
+
+    row: Expr
+    base: Expr
+    first_tap: Expr
+    last_tap: Expr
+
+
+@dataclass(frozen=True, eq=False)
+class _Tile:
+    """``pixels`` outputs from ``first`` on; ``columns`` of the window are in the image and used."""
+
+    first: Expr
+    pixels: int
+    columns: tuple[int, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class _Emitter:
     workload: Conv2d
-    image: Image
     epilogue: Epilogue
     lanes: int
     data: Buffer
@@ -69,63 +97,69 @@ class _Emitter:
     output: Buffer
 
     def emit(self) -> None:
-        n, oh, ow, channels = self.workload.output_shape
-        pixels = _pixels(ow, self.lanes)
-        tiles = -(-ow // pixels)
+        workload = self.workload
+        n, oh, _, _ = workload.output_shape
         with T.parallel(0, n * oh) as row:
-            base = T.Bind(
-                tir.floordiv(row, oh) * self.image.h
-                + tir.floormod(row, oh) * self.workload.strides[0]
-            )
-            with T.serial(0, channels // self.lanes) as block:
-                self._row(row, base, T.Bind(block * self.lanes), self.lanes, pixels, tiles)
-            done = channels // self.lanes * self.lanes
-            for offset, count in pieces(channels % self.lanes):
-                self._row(row, base, tir.const(done + offset, "int32"), count, pixels, tiles)
+            y = T.Bind(tir.floormod(row, oh) * workload.strides[0] - workload.padding[0])
+            base = T.Bind(tir.floordiv(row, oh) * workload.h + y)
+            place = _Place(row, base, *self._taps(y))
+            if math.prod((workload.kh, workload.kw, workload.ci)) > _KEPT_WEIGHTS:
+                self._each_vector(
+                    lambda c, n: self._each_tile(lambda t: self._tile(place, t, c, n))
+                )
+            else:
+                self._each_tile(
+                    lambda t: self._each_vector(lambda c, n: self._tile(place, t, c, n))
+                )
 
-    def _row(
-        self, row: Expr, base: Expr, channel: Expr, count: int, pixels: int, tiles: int
-    ) -> None:
-        ow = self.workload.output_shape[2]
-        with T.serial(0, ow // pixels) as tile:
-            self._tile(row, base, T.Bind(tile * pixels), channel, count, pixels)
-        if ow % pixels:
-            first = tir.const(ow // pixels * pixels, "int32")
-            self._tile(row, base, first, channel, count, ow % pixels)
+    def _taps(self, y: Expr) -> tuple[Expr, Expr]:
+        """The first and the last (exclusive) kernel row inside of the image, from row ``y`` on."""
+        kh, h, step = self.workload.kh, self.workload.h, self.workload.dilation[0]
+        zero = tir.const(0, "int32")
+        top, bottom = self.workload.padding[0], self.workload.padding[2]
+        first = tir.max(zero, tir.floordiv(step - 1 - y, step)) if top else zero
+        last = tir.min(tir.const(kh, "int32"), tir.floordiv(h - y + step - 1, step))
+        return T.Bind(first), T.Bind(last) if bottom else tir.const(kh, "int32")
 
-    def _tile(
-        self, row: Expr, base: Expr, first: Expr, channel: Expr, count: int, pixels: int
-    ) -> None:
+    def _each_vector(self, body: Callable[[Expr, int], None]) -> None:
+        """``body(first channel, lanes)``."""
+        channels, lanes = self.workload.ci, self.lanes
+        with T.serial(0, channels // lanes) as block:
+            body(T.Bind(block * lanes), lanes)
+        done = channels // lanes * lanes
+        for offset, count in pieces(channels % lanes):
+            body(tir.const(done + offset, "int32"), count)
+
+    def _each_tile(self, body: Callable[[_Tile], None]) -> None:
+        """Tiles inside of the image in a loop, those at its border one by one."""
+        for first, count, pixels, columns in _tile_runs(self.workload, self.lanes):
+            if count == 1:
+                body(_Tile(tir.const(first, "int32"), pixels, columns))
+                continue
+            with T.serial(0, count) as tile:
+                body(_Tile(T.Bind(first + tile * pixels), pixels, columns))
+
+    def _tile(self, place: _Place, tile: _Tile, channel: Expr, count: int) -> None:
         workload, accum = self.workload, self.workload.accum
         zero = tir.const(0, accum)
-        registers = [T.alloc_buffer((count,), accum) for _ in range(pixels)]
+        registers = [T.alloc_buffer((count,), accum) for _ in range(tile.pixels)]
         for register in registers:
             store(register, tir.Broadcast(zero, count) if count > 1 else zero, 0, count)
-        stride, dilation = workload.strides[1], workload.dilation[1]
-        with T.serial(0, workload.kh) as ky:
-            line = T.Bind(
-                ((base + ky * workload.dilation[0]) * self.image.w + first * stride) * workload.ci
-                + channel
-            )
+        left = T.Bind(tile.first * workload.strides[1] - workload.padding[1])
+        with T.serial(place.first_tap, place.last_tap) as ky:
+            y = place.base + ky * workload.dilation[0]
+            line = T.Bind((y * workload.w + left) * workload.ci + channel)
             weights = [
                 T.Bind(vector(self.weight, (ky * workload.kw + kx) * workload.ci + channel, count))
                 for kx in range(workload.kw)
             ]
-            for x in range((pixels - 1) * stride + (workload.kw - 1) * dilation + 1):
-                uses = [
-                    (p, kx)
-                    for p in range(pixels)
-                    for kx in range(workload.kw)
-                    if p * stride + kx * dilation == x
-                ]
-                if not uses:
-                    continue
+            for x in tile.columns:
                 loaded = vector(self.data, line + x * workload.ci, count)
                 value = T.Bind(v.loaded(loaded, workload.data, accum))
-                for p, kx in uses:
+                for p, kx in _uses(workload, tile.pixels, x):
                     total = vector(registers[p], 0, count) + value * weights[kx]
                     store(registers[p], total, 0, count)
-        self._leave(registers, row, first, channel, count)
+        self._leave(registers, place.row, tile.first, channel, count)
 
     def _leave(
         self, registers: Sequence[Buffer], row: Expr, first: Expr, channel: Expr, count: int
@@ -140,6 +174,43 @@ class _Emitter:
 
             value = self.epilogue.emit(vector(register, 0, count), load)
             store(self.output, value, pixel * shape[3] + channel, count)
+
+
+def _tile_runs(workload: Conv2d, lanes: int) -> list[tuple[int, int, int, tuple[int, ...]]]:
+    """(first output, number of tiles, pixels, columns) of equal neighbours along a row."""
+    width = workload.output_shape[2]
+    size = _pixels(width, lanes)
+    tiles = [(first, min(size, width - first)) for first in range(0, width, size)]
+    found: list[tuple[int, int, int, tuple[int, ...]]] = []
+    for first, pixels in tiles:
+        columns = _columns(workload, first, pixels)
+        if found and found[-1][2:] == (pixels, columns):
+            start, count, *_ = found.pop()
+            found.append((start, count + 1, pixels, columns))
+        else:
+            found.append((first, 1, pixels, columns))
+    return found
+
+
+def _columns(workload: Conv2d, first: int, pixels: int) -> tuple[int, ...]:
+    """The columns of a tile's window that are inside of the image and belong to a tap."""
+    stride, dilation = workload.strides[1], workload.dilation[1]
+    left = first * stride - workload.padding[1]
+    span = (pixels - 1) * stride + (workload.kw - 1) * dilation + 1
+    return tuple(
+        x for x in range(span) if 0 <= left + x < workload.w and _uses(workload, pixels, x)
+    )
+
+
+def _uses(workload: Conv2d, pixels: int, column: int) -> list[tuple[int, int]]:
+    """The (output pixel, tap) pairs of a tile that read a column of its window."""
+    stride, dilation = workload.strides[1], workload.dilation[1]
+    return [
+        (p, kx)
+        for p in range(pixels)
+        for kx in range(workload.kw)
+        if p * stride + kx * dilation == column
+    ]
 
 
 def _pixels(width: int, lanes: int) -> int:
