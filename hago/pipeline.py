@@ -16,6 +16,7 @@ from hago.clock import Clock
 from hago.deploy.artifact import LIBRARY, check_output, write_artifact
 from hago.deploy.build import build_artifact, versions
 from hago.deploy.manifest import Machine, Manifest, read_manifest
+from hago.deploy.runtime import check_threads
 from hago.dump import dump
 from hago.edges import edge_reports, find_edge, qdq_edge_reports
 from hago.errors import SpecError, StrategyError
@@ -33,7 +34,7 @@ from hago.progress import SILENT, Progress
 from hago.report import CompileReport, EdgeReport, InspectReport
 from hago.sample import Sample, did_you_mean
 
-DEFAULT_RECIPE = ("mse",)
+DEFAULT_RECIPE = ("os_plus", "mse", "obc")
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ def compile_model(
     options = options or Options()
     clock = Clock(progress)
     check_output(output)
+    check_threads(options.threads)
     if options.export_qdq is not None:
         check_file(options.export_qdq)
     spec = _buildable(load_spec(hardware))
