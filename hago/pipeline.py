@@ -34,7 +34,7 @@ from hago.progress import SILENT, Progress
 from hago.report import CompileReport, EdgeReport, InspectReport
 from hago.sample import Sample, did_you_mean
 
-DEFAULT_RECIPE = ("os_plus", "mse", "obc")
+DEFAULT_RECIPE = ("mse",)
 
 
 @dataclass(frozen=True)

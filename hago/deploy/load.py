@@ -45,12 +45,18 @@ class Model:
     def run(self, sample: Sample) -> dict[str, Array]:
         """The outputs by name, for the inputs by name.
 
-        Raises DataError for a missing or unknown input, a wrong shape or dtype.
+        Raises DataError for a missing or unknown input, a wrong shape or dtype, BuildError where
+        the library is not what the manifest says.
         """
         check_names(sample, self.inputs, "the model's inputs")
         arrays = [fit_array(sample[spec.name], spec, "the call") for spec in self.inputs]
-        names = (spec.name for spec in self.outputs)
-        return dict(zip(names, self._invoke(arrays), strict=True))
+        try:
+            results = self._invoke(arrays)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise self._unlike_manifest(str(error).strip().splitlines()[0]) from error
+        if len(results) != len(self.outputs):
+            raise self._unlike_manifest(f"it gave {len(results)} results")
+        return {spec.name: result for spec, result in zip(self.outputs, results, strict=True)}
 
     def __call__(self, *args: object, **named: object) -> Array | tuple[Array, ...]:
         """The output, or the tuple of outputs, for inputs by position or by name."""
@@ -64,6 +70,14 @@ class Model:
             sample[spec.name] = value
         results = tuple(self.run(sample).values())
         return results[0] if len(results) == 1 else results
+
+    def _unlike_manifest(self, fact: str) -> BuildError:
+        taken = ", ".join(map(str, (*self.inputs, *self.outputs)))
+        return BuildError(
+            f"the library of '{self.manifest.model}' does not run as its manifest says",
+            fact=f"{fact}  (the manifest has {taken})",
+            way_out="Compile the model again.",
+        )
 
     def _invoke(self, arrays: list[Array]) -> list[Array]:
         ffi = load_runtime()

@@ -48,11 +48,8 @@ def _library_folder() -> Path:
     )
 
 
-def set_threads(count: int) -> None:
-    """Lets kernels use ``count`` threads (the calling one included) of TVM's pool.
-
-    Raises BuildError where the process may not use that many CPUs.
-    """
+def check_threads(count: int) -> None:
+    """Raises BuildError where the process may not use that many CPUs."""
     available = len(os.sched_getaffinity(0))
     if not 1 <= count <= available:
         raise BuildError(
@@ -60,6 +57,14 @@ def set_threads(count: int) -> None:
             fact=f"this process may use {available} CPUs",
             way_out=f"Give 1 to {available} with --threads.",
         )
+
+
+def set_threads(count: int) -> None:
+    """Lets kernels use ``count`` threads (the calling one included) of TVM's pool.
+
+    Raises BuildError where the process may not use that many CPUs.
+    """
+    check_threads(count)
     runtime = load_runtime()
     os.environ["TVM_NUM_THREADS"] = str(count)  # TVM's upper bound: half of the CPUs by default
     runtime.get_global_func("runtime.config_threadpool")(_POOL_OF_EQUAL_CORES, count)

@@ -6,6 +6,7 @@ otherwise. The result has static shapes, constants inline and only high-level Re
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from hago.frontend.onnx_fold import folded
 from hago.frontend.onnx_inputs import GraphInput
 from hago.frontend.onnx_node import (
     CONVERTERS,
+    LARGEST,
     Node,
     NotConvertible,
     attribute_values,
@@ -182,9 +184,15 @@ def _bind_outputs(proto: onnx.NodeProto, results: Sequence[relax.Expr], values: 
 
 
 def _check_sizes(name: str, result: relax.Expr) -> None:
-    """Empty constants are legitimate (an unused region of interest); empty activations are not."""
-    if constant_of(result) is None and 0 in static_shape(result):
+    """Empty constants are legitimate (an unused region of interest); empty activations are not,
+    and kernels index elements with 31 bits."""
+    if constant_of(result) is not None:
+        return
+    shape = static_shape(result)
+    if 0 in shape:
         raise NotConvertible(f"its output {name!r} has a zero-size dimension")
+    if math.prod(shape) > LARGEST:
+        raise NotConvertible(f"its output {name!r} of shape {list(shape)} is too large")
 
 
 def _cannot_convert(proto: onnx.NodeProto, error: Exception, path: Path) -> ModelError:

@@ -13,6 +13,7 @@ import onnx.shape_inference
 from google.protobuf.message import DecodeError
 
 from hago.errors import ModelError
+from hago.frontend.onnx_node import Array
 
 OPSETS = range(11, 22)
 
@@ -119,7 +120,7 @@ def _check_weights(model: onnx.ModelProto, path: Path) -> None:
     consumers = _consumers(model.graph)
     broken = []
     for tensor in model.graph.initializer:
-        values = onnx.numpy_helper.to_array(tensor)
+        values = _values(tensor, path)
         if not np.issubdtype(values.dtype, np.floating):
             continue
         if np.isnan(values).any():
@@ -132,6 +133,19 @@ def _check_weights(model: onnx.ModelProto, path: Path) -> None:
             fact=", ".join(broken),
             way_out="Repair the training checkpoint, then export it again.",
         )
+
+
+def _values(tensor: onnx.TensorProto, path: Path) -> Array:
+    """The tensor's array, whose bytes must be those that its shape and type need."""
+    try:
+        values: Array = onnx.numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, MemoryError, OverflowError) as error:
+        raise ModelError(
+            f"{path}: weight {tensor.name!r} cannot be read",
+            fact=f"shape {list(tensor.dims)}: {error}",
+            way_out="Copy or export the file again.",
+        ) from error
+    return values
 
 
 def _consumers(graph: onnx.GraphProto) -> dict[str, set[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import onnx
 import onnx.helper
 
 from hago.errors import ModelError
+from hago.frontend.onnx_node import LARGEST
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,12 @@ def _fix(
             f"{path}: input {name!r} has a zero-size dimension",
             fact=_spell(shape),
             way_out="Every dimension must be at least 1.",
+        )
+    if shape is not None and math.prod(d for d in shape if isinstance(d, int)) > LARGEST:
+        raise ModelError(
+            f"{path}: input {name!r} is too large",
+            fact=f"{_spell(shape)} has more than {LARGEST} elements, which kernels cannot index",
+            way_out="Fix smaller sizes with --shape, or export the model with them.",
         )
     return shape
 

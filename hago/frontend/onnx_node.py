@@ -14,6 +14,7 @@ import onnx.numpy_helper
 import tvm
 from tvm import relax
 
+LARGEST = 2**31 - 1  # elements of a tensor: kernels index them in int32
 Array = npt.NDArray[Any]
 Attribute: TypeAlias = int | float | bytes | tuple[int, ...] | tuple[float, ...] | onnx.TensorProto
 
