@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from tvm import tirx as tir
-from tvm.script.ir_builder import tirx as T
 
 from hago.codegen import vector
 
@@ -70,11 +69,11 @@ class Epilogue:
         same number of lanes (a broadcast where the operand is constant along the lanes).
         Needs an open TIR builder: each value is bound.
         """
-        values = [T.Bind(acc), *(T.Bind(load(i)) for i in range(len(self.operands)))]
+        values = [vector.bind(acc), *(vector.bind(load(i)) for i in range(len(self.operands)))]
         for step in self.steps:
             operation = vector.OPERATIONS[step.op]
             value = operation.emit(*(values[a] for a in step.args), *step.consts)
-            values.append(T.Bind(value))
+            values.append(vector.bind(value))
         return values[-1] if self.steps else acc
 
     def evaluate(self, acc: Array, operands: Sequence[Array]) -> Array:

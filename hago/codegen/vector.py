@@ -46,6 +46,18 @@ def splat(value: float, like: Expr, dtype: str = "float32") -> Expr:
     return tir.Broadcast(constant, lanes) if lanes > 1 else constant
 
 
+def bind(value: Expr) -> Expr:
+    """``value``, computed once however often it is read.
+
+    A broadcast and a single float stay expressions: TVM's analysis of integer sets takes the
+    minimum and maximum of bound ones for an integer's, and fails.
+    """
+    dtype, lanes = dtype_of(value)
+    if isinstance(value, tir.Broadcast) or (lanes == 1 and "float" in dtype):
+        return value
+    return T.Bind(value)
+
+
 def cast(value: Expr, dtype: str) -> Expr:
     """``value`` converted lane by lane to the scalar ``dtype``."""
     was, lanes = dtype_of(value)
@@ -76,7 +88,7 @@ def to_bfloat16(x: Expr) -> Expr:
     Half a unit in the last place is added, less one bit where the result would be even by cutting
     alone. In integers because VCVTNEPS2BF16 flushes denormals and takes two cycles.
     """
-    bits = T.Bind(_bits(x, "uint32"))
+    bits = bind(_bits(x, "uint32"))
     last = tir.bitwise_and(bits >> splat(16, bits, "uint32"), splat(1, bits, "uint32"))
     rounded = (bits + splat(0x7FFF, bits, "uint32") + last) >> splat(16, bits, "uint32")
     magnitude = tir.bitwise_and(bits, splat(0x7FFFFFFF, bits, "uint32"))
@@ -100,9 +112,9 @@ def _horner(x: Expr, coefficients: tuple[float, ...]) -> Expr:
 
 def _exp(x: Expr) -> Expr:
     """exp by 2^k * e^r, |r| <= ln2/2, degree 6 (Cephes expf); relative error below 2e-7."""
-    x = T.Bind(tir.max(tir.min(x, splat(88.0, x)), splat(-87.0, x)))
-    k = T.Bind(tir.nearbyint(x * splat(math.log2(math.e), x)))
-    r = T.Bind(x - k * splat(0.693359375, x) - k * splat(-2.12194440e-4, x))
+    x = bind(tir.max(tir.min(x, splat(88.0, x)), splat(-87.0, x)))
+    k = bind(tir.nearbyint(x * splat(math.log2(math.e), x)))
+    r = bind(x - k * splat(0.693359375, x) - k * splat(-2.12194440e-4, x))
     series = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2,
               1.6666665459e-1, 5.0000001201e-1)  # fmt: skip
     e_r = _horner(r, series) * r * r + r + splat(1.0, x)
@@ -121,15 +133,15 @@ def _tanh(x: Expr) -> Expr:
 def _erf(x: Expr) -> Expr:
     """erf by Abramowitz & Stegun 7.1.26; absolute error below 5e-7 in float32."""
     magnitude = tir.max(x, splat(0.0, x) - x)
-    t = T.Bind(splat(1.0, x) / (splat(1.0, x) + splat(0.3275911, x) * magnitude))
+    t = bind(splat(1.0, x) / (splat(1.0, x) + splat(0.3275911, x) * magnitude))
     series = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
     power = _exp(splat(0.0, x) - x * x)
-    value = T.Bind(splat(1.0, x) - _horner(t, series) * t * power)
+    value = bind(splat(1.0, x) - _horner(t, series) * t * power)
     return tir.Select(x < splat(0.0, x), splat(0.0, x) - value, value)
 
 
 def _gelu(x: Expr) -> Expr:
-    return splat(0.5, x) * x * (splat(1.0, x) + _erf(T.Bind(x * splat(math.sqrt(0.5), x))))
+    return splat(0.5, x) * x * (splat(1.0, x) + _erf(bind(x * splat(math.sqrt(0.5), x))))
 
 
 def _clip(x: Expr, low: float, high: float) -> Expr:
