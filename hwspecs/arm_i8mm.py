@@ -44,10 +44,9 @@ MACHINE = machine(
         op((*DENSE, "batch_matmul"), bf16, bf16, sums_in=f32, gives=(bf16, f32), by="bfmmla",
            align={"k": 4, "n": 2, "m": 2}, throughput=128),
         # A bfloat16 is the upper half of a float32 (SHLL): FMLA multiplies it after that.
-        op(("depthwise_conv2d", "add", "multiply"), bf16, bf16, sums_in=f32, gives=(bf16, f32),
-           by="fmla", throughput=16),
-        op(("avg_pool2d", *MOVES), bf16, sums_in=f32, gives=(bf16, f32), by="fmla",
+        op("depthwise_conv2d", bf16, bf16, sums_in=f32, gives=(bf16, f32), by="fmla",
            throughput=16),
+        op(MOVES, bf16, sums_in=f32, gives=(bf16,), by="fmla", throughput=16),
         # [SOG] FMLA on four pipes of four lanes.
         op((*DENSE, "depthwise_conv2d", "batch_matmul"), f32, f32, sums_in=f32, gives=(f32,),
            by="fmla", throughput=32),

@@ -11,7 +11,7 @@ from hago.annotate.choices import edge_choices
 from hago.annotate.operators import passes_codes
 from hago.dataflow import Dataflow, read_dataflow
 from hago.errors import StrategyError
-from hago.graph import Edge, QuantGraph, default_strategy
+from hago.graph import Edge, QuantGraph
 from hago.hardware.load import list_specs, load_spec
 from hago.hardware.spec import HardwareSpec, multiplies
 from hago.scheme import BFLOAT16, QuantScheme
@@ -58,9 +58,9 @@ def tied_edges(
 def choose_strategy(graph: QuantGraph, precision: str) -> dict[Edge, QuantScheme]:
     """The strategy that ``precision`` names: every edge as low as it allows.
 
-    ``"int8"`` (or ``"auto"``, until costs are measured) takes the preferred scheme of each edge,
-    ``"bfloat16"`` takes bfloat16 where it is offered, ``"float32"`` quantizes nothing. Raises
-    StrategyError where a low precision was asked for and no edge can have it.
+    ``"int8"`` (or ``"auto"``, until costs are measured) takes the first scheme of each edge that
+    has codes, ``"bfloat16"`` takes bfloat16 where it is offered, ``"float32"`` quantizes nothing.
+    Raises StrategyError where a low precision was asked for and no edge can have it.
     """
     if precision == "float32":
         return {}
@@ -72,7 +72,11 @@ def choose_strategy(graph: QuantGraph, precision: str) -> dict[Edge, QuantScheme
             if scheme.dtype.kind == "bfloat"
         }
     else:
-        chosen = {e: s for e, s in default_strategy(graph).items() if s.is_quantized}
+        chosen = {
+            edge: next(scheme for scheme in schemes if scheme.is_quantized)
+            for edge, schemes in graph.choices.items()
+            if any(scheme.is_quantized for scheme in schemes)
+        }
     if not chosen:
         raise _no_choice(graph, precision)
     return chosen

@@ -22,6 +22,7 @@ from hago.dataflow import Dataflow, Node, read_dataflow
 from hago.rebuild import Values, rebuild, substitute
 
 Floats = npt.NDArray[np.float64]
+_MOST_BITS = 31  # magnitudes of int32
 _ADD_SHIFT = 20  # head-room of TensorFlow Lite's 8-bit addition
 
 
@@ -113,9 +114,22 @@ def _accumulated(
     ratio = source.constants[1].astype(np.float64)
     total = _centred(builder, source, values)
     if chain.bias is not None:
-        bias = np.rint(chain.bias.astype(np.float64) / ratio).astype(np.int64)
-        total = builder.emit(relax.op.add(total, _const(bias)))
+        bias = chain.bias.astype(np.float64)
+        coarser = _excess_bits(bias, ratio)
+        total = _shifted_right(builder, total, coarser)
+        ratio = ratio * 2.0**coarser
+        total = builder.emit(relax.op.add(total, _const(np.rint(bias / ratio))))
     return rescale(builder, total, ratio / scale)
+
+
+def _excess_bits(bias: Floats, ratio: Floats) -> npt.NDArray[np.int64]:
+    """By how many bits a bias in units of the accumulator is wider than 30.
+
+    Channels with next to no weights have tiny units. There the sums are rounded to coarser ones,
+    which are 2^-30 of the bias.
+    """
+    units = np.maximum(np.abs(bias) / ratio, 1.0)
+    return np.maximum(np.ceil(np.log2(units)) - 30, 0).astype(np.int64)
 
 
 def _sum(
@@ -173,15 +187,26 @@ def rescale(builder: relax.BlockBuilder, total: relax.Expr, ratio: Floats) -> re
         return builder.emit(operation)
 
     if np.any(left):
-        total = step(relax.op.multiply(total, _const(np.int64(1) << left)))
+        # SQSHL saturates at int32. What does lies outside of every 8-bit code afterwards.
+        total = step(relax.op.clip(total, -(2**_MOST_BITS), 2**_MOST_BITS))
+        total = step(relax.op.multiply(total, _const(np.int64(1) << np.minimum(left, 31))))
+        total = step(relax.op.clip(total, -(2**_MOST_BITS), 2**_MOST_BITS))
     total = step(relax.op.multiply(total, _const(multiplier)))
     total = step(relax.op.add(total, _const(1 << 30)))
     total = step(relax.op.right_shift(total, _const(31)))
-    if np.any(right):
-        half = np.where(right > 0, np.int64(1) << np.maximum(right - 1, 0), 0).astype(np.int64)
-        total = step(relax.op.add(total, _const(half)))
-        total = step(relax.op.right_shift(total, _const(right)))
-    return total
+    return _shifted_right(builder, total, right)
+
+
+def _shifted_right(
+    builder: relax.BlockBuilder, total: relax.Expr, bits: npt.NDArray[np.int64]
+) -> relax.Expr:
+    """``total / 2^bits`` rounded (SRSHL); more bits than a sum has leave nothing of it."""
+    if not np.any(bits):
+        return total
+    bits = np.minimum(bits, 62)
+    half = np.where(bits > 0, np.int64(1) << np.maximum(bits - 1, 0), 0).astype(np.int64)
+    total = builder.emit(relax.op.add(total, _const(half)))
+    return builder.emit(relax.op.right_shift(total, _const(bits)))
 
 
 def _const(value: npt.ArrayLike) -> relax.Expr:
