@@ -21,7 +21,7 @@ from hago.dump import dump
 from hago.edges import edge_reports, find_edge, qdq_edge_reports
 from hago.errors import SpecError, StrategyError
 from hago.export.onnx import check_file, export_onnx
-from hago.frontend.onnx import import_onnx
+from hago.frontend.model import import_model
 from hago.hardware.load import load_spec, spec_digest
 from hago.hardware.spec import HardwareSpec
 from hago.lower.lower import lower
@@ -34,7 +34,7 @@ from hago.progress import SILENT, Progress
 from hago.report import CompileReport, EdgeReport, InspectReport
 from hago.sample import Sample, did_you_mean
 
-DEFAULT_RECIPE = ("mse",)
+DEFAULT_RECIPE = ("os_plus", "mse", "obc")
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def explain_edge(folder: Path, edge: str) -> EdgeReport:
 
 
 def _prepared(model: Path, shapes: Mapping[str, Sequence[int]]) -> ir.IRModule:
-    imported = dump(import_onnx(model, dict(shapes)), "imported")
+    imported = dump(import_model(model, dict(shapes)), "imported")
     return dump(prepare(imported), "prepared")
 
 

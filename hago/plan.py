@@ -11,7 +11,11 @@ from tvm import ir
 from hago.annotate import annotate, choose_strategy
 from hago.annotate.constants import constant_edges
 from hago.calibrate import Dataset, Stats, calibrate
+from hago.calibrate.channels import observe_channels
+from hago.calibrate.moments import windows_of
+from hago.calibrate.run import Reader
 from hago.clock import Clock
+from hago.dataflow import read_dataflow
 from hago.dump import dump
 from hago.edges import edge_reports, qdq_edge_reports
 from hago.errors import DataError, StrategyError
@@ -19,7 +23,7 @@ from hago.graph import QuantGraph, Strategy
 from hago.hardware.host import host_spec
 from hago.hardware.spec import HardwareSpec
 from hago.methods.assign import assign_numbers
-from hago.methods.method import Method
+from hago.methods.method import Method, Reshaping, needs_of
 from hago.model import came_quantized, run_on
 from hago.progress import SILENT, Progress
 from hago.realize import insert_qdq, realize, realize_imported
@@ -67,36 +71,15 @@ class Quantizer:
         if precision == "float32":
             yield float_plan(graph)
             return
-        strategies = self._strategies(graph, precision)
-        stats = self._statistics(graph, strategies)
-        for name, strategy in strategies.items():
-            yield self._quantized(graph, name, strategy, stats)
+        for name in _precisions(graph, precision):
+            yield self._plan(graph, name)
 
-    def _strategies(self, graph: QuantGraph, precision: str) -> dict[str, Strategy]:
-        if precision != "auto":
-            return {precision: choose_strategy(graph, precision)}
-        found: dict[str, Strategy] = {}
-        for name in LOW:
-            with suppress(StrategyError):
-                found[name] = choose_strategy(graph, name)
-        return found or {LOW[0]: choose_strategy(graph, LOW[0])}
-
-    def _statistics(self, graph: QuantGraph, strategies: dict[str, Strategy]) -> Stats:
-        """Empty where no strategy has a range to find."""
-        if not any(map(_is_quantized, strategies.values())):
-            return Stats({}, 0)
-        if self.samples is None:
-            raise DataError(
-                "no calibration data",
-                fact="the ranges of activations come from it",
-                way_out="Give it with --data, or use --precision float32.",
-            )
-        with self.clock.stage("calibrate"):
-            return observe_ranges(graph, self.samples, self.clock.progress)
-
-    def _quantized(
-        self, graph: QuantGraph, precision: str, strategy: Strategy, stats: Stats
-    ) -> Plan:
+    def _plan(self, graph: QuantGraph, precision: str) -> Plan:
+        stats = Stats({}, 0)
+        strategy = choose_strategy(graph, precision)
+        if _has_ranges(strategy):
+            graph, stats = self._calibrated(graph)
+            strategy = choose_strategy(graph, precision)
         with self.clock.stage(f"choose numbers ({precision})"):
             model = assign_numbers(
                 graph,
@@ -104,7 +87,7 @@ class Quantizer:
                 lambda src, _: (stats[src].low, stats[src].high),
                 constant_edges(graph),
             )
-            for method in self.methods if _is_quantized(strategy) else ():
+            for method in self.methods if _has_ranges(strategy) else ():
                 model = method.apply(model, stats)
         with self.clock.stage(f"realize ({precision})"):
             realized = realize(model)
@@ -114,6 +97,20 @@ class Quantizer:
             edge_reports(graph, model),
             lambda: insert_qdq(model),
         )
+
+    def _calibrated(self, graph: QuantGraph) -> tuple[QuantGraph, Stats]:
+        """The graph as reshaping methods leave it, with what was seen of its tensors."""
+        if self.samples is None:
+            raise DataError(
+                "no calibration data",
+                fact="the ranges of activations come from it",
+                way_out="Give it with --data, or use --precision float32.",
+            )
+        with self.clock.stage("reshape"):
+            graph = reshape_graph(graph, self.spec, self.samples, self.methods)
+        with self.clock.stage("calibrate"):
+            needs = needs_of(self.methods)
+            return graph, observe_ranges(graph, self.samples, self.clock.progress, needs)
 
     def _given(self) -> Plan:
         """The integer form of a model that came with quantize and dequantize."""
@@ -126,10 +123,29 @@ class Quantizer:
         )
 
 
+def reshape_graph(
+    graph: QuantGraph, spec: HardwareSpec, samples: Dataset, methods: Sequence[Method]
+) -> QuantGraph:
+    """``graph`` after the reshaping ones of ``methods``, which see a few samples each."""
+    for method in methods:
+        names = method.tensors(graph) if isinstance(method, Reshaping) else ()
+        if isinstance(method, Reshaping) and names:
+            run = run_on(observe(graph.module, names), host_spec())
+            module = method.reshape(graph, observe_channels(run, samples, names))
+            graph = graph if module is graph.module else annotate(module, spec)
+    return graph
+
+
 def observe_ranges(
-    graph: QuantGraph, samples: Dataset, progress: Progress = SILENT
+    graph: QuantGraph,
+    samples: Dataset,
+    progress: Progress = SILENT,
+    needs: frozenset[str] = frozenset(),
 ) -> Stats:
-    """Statistics of every activation with a choice: one pass of float32 over the data, here."""
+    """Statistics of every activation with a choice: one pass of float32 over the data, here.
+
+    ``needs`` are those of :func:`hago.methods.method.needs_of`.
+    """
     names = list(
         dict.fromkeys(
             edge.src
@@ -137,10 +153,36 @@ def observe_ranges(
             if any(scheme.is_quantized for scheme in schemes) and not edge.is_constant
         )
     )
-    return calibrate(run_on(observe(graph.module, names), host_spec()), samples, names, progress)
+    readers = _readers(graph, names) if "moments" in needs else {}
+    run = run_on(observe(graph.module, names), host_spec())
+    return calibrate(run, samples, names, progress, readers)
 
 
-def _is_quantized(strategy: Strategy) -> bool:
+def _readers(graph: QuantGraph, names: Sequence[str]) -> dict[str, Reader]:
+    """The products with constant weights that read one of ``names``."""
+    weighted = {edge.dst for edge in constant_edges(graph)}
+    nodes = [node for node in read_dataflow(graph.module).nodes if node.name in weighted]
+    return {
+        node.name: Reader(node.inputs[0], windows)
+        for node in nodes
+        if node.inputs[0] in names and (windows := windows_of(node)) is not None
+    }
+
+
+def _precisions(graph: QuantGraph, precision: str) -> tuple[str, ...]:
+    """``precision``; for "auto" all low ones that the machine has for this model."""
+    if precision != "auto":
+        return (precision,)
+    found = []
+    for name in LOW:
+        with suppress(StrategyError):
+            choose_strategy(graph, name)
+            found.append(name)
+    return tuple(found) or LOW[:1]
+
+
+def _has_ranges(strategy: Strategy) -> bool:
+    """Whether any edge of ``strategy`` holds codes, whose numbers come from data."""
     return any(scheme.is_quantized for scheme in strategy.values())
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass, field
 
+from hago.calibrate.moments import MomentObserver, Moments, Windows
 from hago.calibrate.observers import TensorObserver, TensorStats
 from hago.errors import DataError
 from hago.progress import SILENT, Progress
@@ -18,14 +19,17 @@ Run = Callable[[Sample], Mapping[str, Array]]
 class Stats(Mapping[str, TensorStats]):
     """Statistics by tensor name, over ``samples`` samples.
 
-    ``data`` are the samples themselves, for methods that run the model on them (it can be iterated
-    again and again), ``progress`` is where these tell what they are doing.
+    ``moments`` are E[x x^T] of what a product reads, float32 [groups, K, K] by the product's name,
+    where they were asked for. ``data`` are the samples themselves, for methods that run the model
+    on them (it can be iterated again and again), ``progress`` is where these tell what they are
+    doing.
     """
 
     tensors: Mapping[str, TensorStats]
     samples: int
     data: Iterable[Sample] = ()
     progress: Progress = SILENT
+    moments: Moments = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> TensorStats:
         return self.tensors[name]
@@ -37,24 +41,52 @@ class Stats(Mapping[str, TensorStats]):
         return len(self.tensors)
 
 
+def count_of(data: Iterable[Sample]) -> int | None:
+    """The number of samples where it is known without reading them."""
+    if isinstance(data, Sized):
+        return len(data)
+    count = getattr(data, "count", None)
+    return count if isinstance(count, int) else None
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A product that reads the tensor ``source`` by ``windows``."""
+
+    source: str
+    windows: Windows
+
+
 def calibrate(
-    run: Run, data: Iterable[Sample], names: Sequence[str], progress: Progress = SILENT
+    run: Run,
+    data: Iterable[Sample],
+    names: Sequence[str],
+    progress: Progress = SILENT,
+    readers: Mapping[str, Reader] | None = None,
 ) -> Stats:
     """Statistics of the float tensors ``names``, from one pass over ``data``.
 
-    ``run`` maps a sample to the values of (at least) those tensors. Raises DataError for a tensor
-    that is not finite, with the sample, and for data without samples.
+    ``run`` maps a sample to the values of (at least) those tensors and the sources of
+    ``readers``, products by name whose moments are wanted. Raises DataError for a tensor that is
+    not finite, with the sample, and for data without samples.
     """
-    observers = {name: TensorObserver() for name in names}
-    total = getattr(data, "count", None)
+    tensors = {name: TensorObserver() for name in names}
+    products = {name: MomentObserver(r.windows) for name, r in (readers or {}).items()}
     samples = 0
-    for number, sample in enumerate(progress.track(data, "calibrate", total)):
+    for number, sample in enumerate(progress.track(data, "calibrate", count_of(data))):
         values = run(sample)
-        for name, observer in observers.items():
+        for name, tensor in tensors.items():
             check_finite(values[name], f"calibration sample {number}, tensor '{name}'")
-            observer.observe(values[name])
+            tensor.observe(values[name])
+        for name, reader in (readers or {}).items():
+            products[name].observe(values[reader.source])
         samples += 1
     if not samples:
         raise DataError("calibration data: no samples", way_out="Give at least one sample.")
-    tensors = {name: observer.stats() for name, observer in observers.items()}
-    return Stats(tensors, samples, data, progress)
+    return Stats(
+        {name: tensor.stats() for name, tensor in tensors.items()},
+        samples,
+        data,
+        progress,
+        {name: product.moments() for name, product in products.items()},
+    )

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from importlib.metadata import entry_points
-from typing import ClassVar, Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar, runtime_checkable
+
+from tvm.ir import IRModule
 
 from hago.calibrate import Stats
+from hago.calibrate.channels import ChannelStats
 from hago.errors import StrategyError
-from hago.graph import QuantModel
+from hago.graph import QuantGraph, QuantModel
 from hago.sample import did_you_mean
 
 
@@ -23,6 +26,22 @@ class Method(Protocol):
 
     def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
         """``model`` with better numbers."""
+
+
+@runtime_checkable
+class Reshaping(Protocol):
+    """A method that changes the float module first, by what it sees of the channels."""
+
+    def tensors(self, graph: QuantGraph) -> tuple[str, ...]:
+        """The tensors whose channels it wants to see; none if there is nothing to do."""
+
+    def reshape(self, graph: QuantGraph, channels: Mapping[str, ChannelStats]) -> IRModule:
+        """A prepared module that computes the same over the real numbers."""
+
+
+def needs_of(methods: Iterable[Method]) -> frozenset[str]:
+    """What ``methods`` need beside ranges, by their ``needs``: "moments" is all there is."""
+    return frozenset().union(*(getattr(method, "needs", ()) for method in methods))
 
 
 M = TypeVar("M", bound=Method)

@@ -1,0 +1,180 @@
+"""Channels that stand out are shifted and scaled before they are quantized.
+
+X. Wei et al., Outlier Suppression+, arXiv 2304.09145: a shift ``z = (max + min) / 2`` for each
+channel (equation 3) and a scale ``s = max(1, max / t, -min / t)`` (section 4.2) with the threshold
+``t`` from a one-dimensional grid by the error of the output. The error is predicted rather than
+measured: rounding with step ``d`` adds noise of power ``d^2 / 12`` (B. Widrow and I. Kollar,
+Quantization Noise, 2008, chapter 4), which products pass on by the squares of their other operand.
+
+    error(s) = sum_k (d_x s_k)^2 / 12 sum_n w_kn^2  +  sum_n d_n(s)^2 / 12 sum_k E[x_k^2] / s_k^2
+
+``d_x`` is the step of the activation after scaling, ``d_n`` that of the weights of output ``n``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from tvm.ir import IRModule
+
+from hago.calibrate import Stats
+from hago.calibrate.channels import ChannelStats
+from hago.dataflow import Dataflow, Node, read_dataflow
+from hago.graph import Edge, QuantGraph, QuantModel
+from hago.methods.method import register
+from hago.prepare import prepare
+from hago.prepare.scale_channels import ChannelScale, is_weighted, scale_channels
+
+Doubles = npt.NDArray[np.float64]
+_GRID = 0.8 ** np.arange(24)  # thresholds as parts of the largest reach, down to a 200th
+
+
+@register
+@dataclass(frozen=True)
+class OsPlus:
+    """Reshapes tensors that only products with constant weights read as codes.
+
+    ``gain`` is the factor by which the predicted error must fall for a tensor to be changed.
+    """
+
+    name: ClassVar[str] = "os_plus"
+    paper: ClassVar[str] = "Wei et al., arXiv 2304.09145, equations 3 and 4"
+
+    gain: float = 2.0
+
+    def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
+        """``model``: all was done before there were numbers."""
+        return model
+
+    def tensors(self, graph: QuantGraph) -> tuple[str, ...]:
+        """The tensors whose channels may be scaled."""
+        return tuple(candidates(graph))
+
+    def reshape(self, graph: QuantGraph, channels: Mapping[str, ChannelStats]) -> IRModule:
+        """The prepared module with scaled channels; the same where nothing is won."""
+        found: dict[str, ChannelScale] = {}
+        for source, readers in candidates(graph).items():
+            best = _best_scale(channels[source], readers, self.gain)
+            if best is not None:
+                found[source] = best
+        return prepare(scale_channels(graph.module, found)) if found else graph.module
+
+
+def candidates(graph: QuantGraph) -> dict[str, list[Node]]:
+    """Tensors whose readers of codes are all products with constant weights, with these."""
+    dataflow = read_dataflow(graph.module)
+    nodes, users = dataflow.by_name(), dataflow.users()
+    found: dict[str, list[Node]] = {}
+    for node in dataflow.nodes:
+        readers = [
+            nodes.get(dst)
+            for dst, arg in users.get(node.name, ())
+            if _has_codes(graph, Edge(node.name, dst, arg))
+        ]
+        weighted = [reader for reader in readers if reader is not None and is_weighted(reader)]
+        if weighted and len(weighted) == len(readers) and _is_computed(dataflow, node):
+            found[node.name] = weighted
+    return found
+
+
+def _has_codes(graph: QuantGraph, edge: Edge) -> bool:
+    return any(scheme.is_quantized for scheme in graph.choices.get(edge, ()))
+
+
+def _is_computed(dataflow: Dataflow, node: Node) -> bool:
+    """Whether a kernel writes ``node`` and can scale it on the way: not so for moves of data."""
+    return node.op in _COMPUTED
+
+
+_COMPUTED = frozenset(
+    {"add", "subtract", "multiply", "divide", "clip", "nn.relu", "nn.gelu", "nn.silu", "sigmoid",
+     "tanh", "nn.layer_norm", "nn.conv2d", "matmul", "nn.leakyrelu"}
+)  # fmt: skip
+
+
+def _best_scale(
+    stats: ChannelStats, readers: list[Node], gain: float
+) -> ChannelScale | None:
+    """The best of the grid, with and without a shift; None where it gains too little."""
+    zero = np.zeros_like(stats.mean)
+    shifts = [zero]
+    if all(reader.op == "matmul" for reader in readers):  # others pad with zero
+        shifts.append((stats.low + stats.high) / 2)
+    weights = [_Weights.of(reader) for reader in readers]
+    trials = [
+        (_error(stats, shift, scale, weights), scale, shift)
+        for shift in shifts
+        for scale in _scales(stats, shift)
+    ]
+    error, scale, shift = min(trials, key=lambda trial: trial[0])
+    if trials[0][0] < gain * error:
+        return None
+    return ChannelScale(scale.astype(np.float32), shift.astype(np.float32))
+
+
+def _scales(stats: ChannelStats, shift: Doubles) -> list[Doubles]:
+    """``max(1, reach / t)`` for falling thresholds, of which the first changes nothing.
+
+    None is below the median reach: what few samples show of the smaller half of the channels is
+    no proof that these stay small.
+    """
+    reach = np.maximum(stats.high - shift, shift - stats.low)
+    largest = max(float(reach.max()), float(np.finfo(np.float32).tiny))
+    thresholds = np.maximum(largest * _GRID, float(np.median(reach)))
+    return [np.maximum(1.0, reach / threshold) for threshold in np.unique(thresholds)[::-1]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Weights:
+    """Weights by input channel: ``power`` [C] sums squares over outputs and taps.
+
+    ``largest`` [C, N] is the largest magnitude over the taps of an output: its row of one channel
+    for depthwise convolutions (``is_depthwise``), where output n reads channel n alone.
+    """
+
+    power: Doubles
+    largest: Doubles
+    taps: int
+    is_depthwise: bool
+
+    @staticmethod
+    def of(node: Node) -> _Weights:
+        weight = node.constants[1].astype(np.float64)
+        if node.op == "matmul":
+            return _Weights(np.square(weight).sum(axis=1), np.abs(weight), 1, False)
+        groups = int(node.call.attrs.groups)
+        taps = weight.shape[1] * weight.shape[2]
+        if groups == 1:
+            largest = np.abs(weight).max(axis=(1, 2)).T
+            return _Weights(np.square(weight).sum(axis=(0, 1, 2)), largest, taps, False)
+        # Outputs of a group read its channels only: [groups, outputs, kh, kw, channels].
+        split = weight.reshape(groups, -1, *weight.shape[1:])
+        power = np.square(split).sum(axis=(1, 2, 3)).reshape(-1)
+        largest = np.abs(split).max(axis=(1, 2, 3)).reshape(-1, 1)
+        return _Weights(power, largest, taps * split.shape[1], True)
+
+
+def _error(
+    stats: ChannelStats, shift: Doubles, scale: Doubles, weights: list[_Weights]
+) -> float:
+    """The predicted error of all readers (see the top), 12 times."""
+    low = min(float(((stats.low - shift) / scale).min()), 0.0)
+    high = max(float(((stats.high - shift) / scale).max()), 0.0)
+    step = (high - low) / 255
+    power = (stats.square - 2 * shift * stats.mean + np.square(shift)) / np.square(scale)
+    return sum(
+        float((np.square(step * scale) * w.power).sum()) + _weight_error(w, scale, power)
+        for w in weights
+    )
+
+
+def _weight_error(weights: _Weights, scale: Doubles, power: Doubles) -> float:
+    """Noise of the weights' rounding; ``power`` is that of the scaled input channels."""
+    steps = np.square(weights.largest * scale[:, np.newaxis] / 127)
+    if weights.is_depthwise:
+        return float((steps[:, 0] * power).sum()) * weights.taps
+    return float(steps.max(axis=0).sum() * power.sum()) * weights.taps
