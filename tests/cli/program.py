@@ -42,12 +42,18 @@ class Program:
         return Outcome(int(end.value.code or 0), captured.out, captured.err)
 
 
-def start_program(*arguments: object, cwd: Path, **options: object) -> subprocess.Popen[str]:
+def start_program(
+    *arguments: object, cwd: Path, environment: dict[str, str] | None = None
+) -> subprocess.Popen[str]:
     """hago in a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
-    command = [sys.executable, "-m", "hago", *map(str, arguments)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=cwd, env=environment, **pipes, **options)
+    return subprocess.Popen(
+        [sys.executable, "-m", "hago", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80", **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def run_program(*arguments: object, cwd: Path) -> Outcome:
