@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import onnx
@@ -26,6 +25,7 @@ from hago.frontend import (  # noqa: F401  (they register their converters)
     onnx_quantized,
     onnx_standard,
 )
+from hago.frontend.building import closed_on_error
 from hago.frontend.onnx_fold import folded
 from hago.frontend.onnx_inputs import GraphInput
 from hago.frontend.onnx_node import (
@@ -70,7 +70,7 @@ def build_module(
     """
     builder = relax.BlockBuilder()
     params = _parameters(inputs)
-    with builder.function("main", list(params.values())), _closed_on_error(builder):
+    with builder.function("main", list(params.values())), closed_on_error(builder, ModelError):
         with builder.dataflow():
             values: Values = {**params, **_initializers(graph)}
             _convert_nodes(graph.node, values, builder, opset, path)
@@ -78,16 +78,6 @@ def build_module(
             result = builder.emit_output(outputs[0] if len(outputs) == 1 else outputs)
         builder.emit_func_output(result)
     return _with_names(builder.get(), inputs, graph)
-
-
-@contextmanager
-def _closed_on_error(builder: relax.BlockBuilder) -> Iterator[None]:
-    """A builder that is dropped with an open block warns on stderr, on top of our error."""
-    try:
-        yield
-    except ModelError:
-        builder._end_block()
-        raise
 
 
 def _parameters(inputs: Sequence[GraphInput]) -> dict[str, relax.Var]:

@@ -292,6 +292,8 @@ MEANINGS: dict[str, Meaning] = {
     "maximum": _plain(np.maximum),
     "minimum": _plain(np.minimum),
     "right_shift": _plain(np.right_shift),
+    "floor_divide": _plain(np.floor_divide),
+    "sign": _plain(np.sign),
     "left_shift": _wide_binary(np.left_shift),
     "clip": _plain(lambda x, low, high: np.clip(x, x.dtype.type(low), x.dtype.type(high))),
     "nn.relu": _plain(lambda x: np.maximum(x, 0)),
