@@ -5,6 +5,7 @@ Emulation is a property of a process, so whatever runs tile instructions runs in
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import functools
 import multiprocessing
@@ -32,12 +33,24 @@ def has_amx() -> bool:
     return cpu_flags() >= AMX_FLAGS
 
 
+@functools.cache
+def _scratch() -> str:
+    folder = tempfile.TemporaryDirectory(prefix="hago-amx-")
+    atexit.register(folder.cleanup)
+    return folder.name
+
+
+def scratch_folder() -> Path:
+    """A new folder that lives as long as this process."""
+    return Path(tempfile.mkdtemp(dir=_scratch()))
+
+
 def compile_c(sources: Sequence[Path], name: str, *flags: str) -> Path:
     """``sources`` compiled into a new file ``name``; the test is skipped without a compiler."""
     compiler = shutil.which("cc")
     if compiler is None or platform.machine() != "x86_64":
         pytest.skip("no C compiler (cc) for x86-64: AMX can neither be emulated nor tested here")
-    output = Path(tempfile.mkdtemp(prefix="hago-amx-")) / name
+    output = scratch_folder() / name
     command = [compiler, "-O3", "-march=native", *flags, *map(str, sources), "-lm"]
     subprocess.run([*command, "-o", str(output)], check=True)
     return output

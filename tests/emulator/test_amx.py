@@ -2,16 +2,14 @@
 
 import signal
 import subprocess
-import tempfile
 from functools import cache
-from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
 
 from hago.codegen.intrin.amx import TILE_PRODUCTS, TileProduct, multiply_tiles
-from tests.emulator.emulation import FOLDER, compile_c, environment
+from tests.emulator.emulation import FOLDER, compile_c, environment, scratch_folder
 
 PLACES = {"config": 0, "a": 1024, "b": 2048, "c": 4096, "out": 8192}  # in a program's memory
 SIZE, UNTOUCHED = 16384, 0xEE
@@ -44,7 +42,7 @@ def memory(**parts):
 @cache
 def assemble(program):
     """An executable of ``program``: AT&T assembly in which %rdi is the address of the memory."""
-    source = Path(tempfile.mkdtemp(prefix="hago-amx-")) / "body.s"
+    source = scratch_folder() / "body.s"
     source.write_text(f".globl body\nbody:\n{program}\nret\n.section .note.GNU-stack\n")
     return compile_c([FOLDER / "memory.c", source], "program")
 
