@@ -68,9 +68,8 @@ class Histogram:
         counts[merged_first - first : merged_first - first + len(merged)] += merged
         flat = values.reshape(-1)
         for start in range(0, flat.size, _CHUNK):
-            # In float64 the division by a power of two is exact, subnormals included.
-            bins = np.floor(flat[start : start + _CHUNK].astype(np.float64) / width)
-            counts += np.bincount(bins.astype(np.int64) - first, minlength=len(counts))
+            bins = _bins(flat[start : start + _CHUNK], width, first)
+            counts += np.bincount(bins, minlength=len(counts))
         zeros = self.zeros + flat.size - int(np.count_nonzero(flat))
         return Histogram(first, width, counts, zeros)
 
@@ -98,6 +97,21 @@ def bin_width(low: float, high: float) -> float:
     while floor(high / width) - floor(low / width) >= BINS:
         width *= 2
     return width
+
+
+def _bins(values: Array, width: float, first: int) -> npt.NDArray[np.intp]:
+    """The bin of each value, ``first`` being 0.
+
+    Scaling by a power of two is exact in float32 where nothing becomes smaller: then no value
+    loses bits as a subnormal. Otherwise it is done in float64, whose exponents suffice.
+    """
+    is_exact = values.dtype == np.float32 and width <= 1
+    wide = values if is_exact else values.astype(np.float64)
+    scaled = wide * wide.dtype.type(1 / width)
+    np.floor(scaled, out=scaled)
+    bins = np.empty(values.shape, np.intp)
+    np.subtract(scaled, scaled.dtype.type(first), out=bins, casting="unsafe")
+    return bins
 
 
 def _power_of_two(value: float) -> float:

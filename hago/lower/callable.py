@@ -78,7 +78,7 @@ class _Callable:
         arguments = [self._argument(name, inputs) for name in self._parameters]
         result = self._machine["main"](*arguments)
         tensors = [result] if isinstance(result, tvm.runtime.Tensor) else list(result)
-        return {name: t.numpy() for name, t in zip(self._outputs, tensors, strict=True)}
+        return {name: _array(t) for name, t in zip(self._outputs, tensors, strict=True)}
 
     def _argument(self, name: str, inputs: Mapping[str, Array]) -> tvm.runtime.Tensor:
         packer = self._packers.get(name)
@@ -102,3 +102,11 @@ class _Callable:
                 f"input '{name}' does not fit", fact=f"it is {given}, the model takes {wanted}"
             )
         return value
+
+
+def _array(tensor: tvm.runtime.Tensor) -> Array:
+    """The memory of a result, which the virtual machine allocates anew in each call: a copy only
+    of what numpy cannot view (bfloat16)."""
+    is_view = str(tensor.dtype) != "bfloat16"
+    array: Array = np.from_dlpack(tensor) if is_view else tensor.numpy()
+    return array
