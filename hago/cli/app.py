@@ -20,8 +20,10 @@ from hago.cli.compile import compile_
 from hago.cli.demo import demo
 from hago.cli.explain import explain
 from hago.cli.inspect import inspect
+from hago.cli.report import report
 from hago.cli.run import run
 from hago.cli.spec import app as spec
+from hago.cli.tune import tune
 from hago.errors import HagoError
 
 app = typer.Typer(
@@ -33,6 +35,8 @@ app = typer.Typer(
 app.command("compile")(compile_)
 app.command("run")(run)
 app.command("bench")(bench)
+app.command("tune")(tune)
+app.command("report")(report)
 app.command("inspect")(inspect)
 app.command("explain")(explain)
 app.add_typer(spec, name="spec")

@@ -80,3 +80,8 @@ def drawn_progress() -> Iterator[Progress]:
     )
     with Bars(*columns, console=console, transient=True) as bars:
         yield _Drawn(bars)
+
+
+def draw_on(bars: Bars) -> Progress:
+    """A progress on bars that somebody else shows."""
+    return _Drawn(bars)

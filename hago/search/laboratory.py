@@ -60,7 +60,8 @@ class Laboratory:
             record = replace(record, simulated=self.subject.judge.figures(outputs))
             if self._promises(record, records) and self.latencies is not None:
                 self.latencies.measure([assignment])
-                record = replace(record, predicted=self._predicted(assignment, records))
+                predicted = self._predicted(assignment, records)
+                record = replace(record, predicted=predicted, is_timed=True)
             if self._promises(record, records):
                 record = replace(record, measured=self._measured(assignment, record, folder))
         except (TrialError, DataError) as error:

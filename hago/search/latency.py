@@ -33,10 +33,14 @@ Place = tuple[str, Assignment]  # a class of equal segments, and a configuration
 
 @dataclass(frozen=True)
 class Bench:
-    """Where latencies are measured, and kept: ``cache`` is scoped to the machine and versions."""
+    """Where latencies are measured, and kept: caches are scoped to the machine and versions.
+
+    What failed is kept apart, for one session: it may have been the machine's fault.
+    """
 
     runner: Runner
     cache: Cache
+    failed: Cache
     threads: int = 1
 
 
@@ -83,6 +87,8 @@ class Latencies:
         model = self.numbers.model(assignment)
         key = {"segment": digest(model, segment.operations)}
         found = self.bench.cache.get(key)
+        if found is None:
+            found = self.bench.failed.get(key)
         if found is not None:
             return found
         spec = model.graph.spec
@@ -96,6 +102,7 @@ class Latencies:
         except TrialError as error:
             names = [o.name for o in self._chosen(segment, assignment)]
             self.failures[f"{segment.operations[0]}: {', '.join(names)}"] = str(error)
+            self.bench.failed.put(key, IMPOSSIBLE_MS)
             return IMPOSSIBLE_MS
         self.bench.cache.put(key, latency)
         return latency

@@ -18,7 +18,8 @@ class Record:
     """A trial: the precision of every group, and what was predicted and found.
 
     ``simulated`` is from the simulated module (noise and drop), ``measured`` from the compiled
-    artifact; each is None where it was not done. ``error`` says why a trial failed.
+    artifact; each is None where it was not done. ``is_timed`` is true where all sub-graphs were
+    measured. ``error`` says why a trial failed.
     """
 
     trial: int
@@ -27,6 +28,7 @@ class Record:
     predicted: Figures
     simulated: Figures | None = None
     measured: Figures | None = None
+    is_timed: bool = False
     error: str = ""
     seconds: float = 0.0
 
@@ -109,6 +111,7 @@ def _record(found: Mapping[str, Any]) -> Record:
         predicted=predicted,
         simulated=_figures(found["simulated"]),
         measured=_figures(found["measured"]),
+        is_timed=bool(found["is_timed"]),
         error=found["error"],
         seconds=float(found["seconds"]),
     )

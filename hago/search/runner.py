@@ -14,8 +14,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import IO, Protocol, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from typing import Any, Protocol, TypeVar
 
 from hago.errors import BuildError
 
@@ -47,68 +48,89 @@ class LocalRunner:
     def __init__(self, limit_s: float = 300.0, threads: int = 1) -> None:
         self._limit_s, self._threads = limit_s, threads
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="hago-runner")
-        self._process: subprocess.Popen[bytes] | None = None
-        self._errors: IO[bytes] | None = None
+        self._worker: _Worker | None = None
+        self._latest: Future[Any] | None = None
 
     def submit(self, call: Callable[..., T], *args: object) -> Future[T]:
-        return self._pool.submit(self._run, call, args)
+        future = self._pool.submit(self._run, call, args)
+        self._latest = future
+        return future
 
     def close(self) -> None:
-        self._kill()
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        self._kill()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        while self._latest is not None and not self._latest.done():
+            worker = self._worker
+            if worker is not None:
+                worker.process.kill()  # the thread that waits for it sees its end
+            wait([self._latest], timeout=0.05)
+        self._pool.shutdown(wait=True)
+        self._end()
 
     def _run(self, call: Callable[..., T], args: tuple[object, ...]) -> T:
         what = call.__name__
-        process = self._started()
-        assert process.stdin is not None
+        if self._worker is None:
+            self._worker = _Worker(self._threads)
         try:
-            message = pickle.dumps((call, args))
-            process.stdin.write(HEADER.pack(len(message)) + message)
-            process.stdin.flush()
-            is_result, value = pickle.loads(self._receive(process, time.monotonic()))
+            answer = self._worker.answer(pickle.dumps((call, args)), self._limit_s)
         except TimeoutError as error:
-            self._kill()
+            self._end()
             fact = f"no result after {self._limit_s:g} s"
             raise TrialError(f"{what}: hung", fact=fact, way_out="Raise --trial-limit.") from error
         except (OSError, EOFError) as error:
-            raise TrialError(f"{what}: the worker died", fact=self._last_words()) from error
+            fact = self._worker.last_words()
+            self._end()
+            raise TrialError(f"{what}: the worker died", fact=fact) from error
+        is_result, value = pickle.loads(answer)
         if not is_result:
             raise TrialError(f"{what}: failed", fact=value)
         return value
 
-    def _receive(self, process: subprocess.Popen[bytes], start: float) -> bytes:
-        assert process.stdout is not None
-        end = start + self._limit_s
-        (length,) = HEADER.unpack(_read(process.stdout.fileno(), HEADER.size, end))
-        return _read(process.stdout.fileno(), length, end)
+    def _end(self) -> None:
+        if self._worker is not None:
+            self._worker.end()
+            self._worker = None
 
-    def _started(self) -> subprocess.Popen[bytes]:
-        if self._process is None or self._process.poll() is not None:
-            self._errors = tempfile.TemporaryFile()  # noqa: SIM115
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "hago.search.worker", str(self._threads)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._errors,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            )
-        return self._process
 
-    def _last_words(self) -> str:
+class _Worker:
+    """A process that serves calls, its pipes, and what it writes to stderr."""
+
+    def __init__(self, threads: int) -> None:
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "hago.search.worker", str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+
+    def answer(self, message: bytes, limit_s: float) -> bytes:
+        """What the worker says to ``message``. Raises EOFError, OSError, TimeoutError."""
+        calls, results = self.process.stdin, self.process.stdout
+        assert calls is not None
+        assert results is not None
+        end = time.monotonic() + limit_s
+        calls.write(HEADER.pack(len(message)) + message)
+        calls.flush()
+        (length,) = HEADER.unpack(_read(results.fileno(), HEADER.size, end))
+        return _read(results.fileno(), length, end)
+
+    def last_words(self) -> str:
         """How the worker ended, and the end of what it wrote to stderr."""
-        assert self._process is not None
-        assert self._errors is not None
-        code = self._process.wait()
+        code = self.process.wait()
         self._errors.seek(0)
         text = self._errors.read().decode(errors="replace").strip()[-_TOLD:]
         ended = f"signal {-code}" if code < 0 else f"exit code {code}"
         return f"{ended}: {text}" if text else ended
 
-    def _kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+    def end(self) -> None:
+        """Kills the process and closes everything."""
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout, self._errors):
+            assert stream is not None
+            with suppress(BrokenPipeError):  # a message that it did not read
+                stream.close()
 
 
 def _read(handle: int, count: int, end: float) -> bytes:

@@ -15,7 +15,7 @@ from hago.clock import Clock
 from hago.deploy.build import versions
 from hago.deploy.manifest import Machine, Manifest
 from hago.errors import DataError, ModelError, SpecError
-from hago.frontend.onnx import import_onnx
+from hago.frontend.model import import_model
 from hago.hardware.host import missing_features
 from hago.hardware.load import load_spec, spec_digest
 from hago.hardware.spec import HardwareSpec
@@ -72,7 +72,7 @@ def build_subject(request: Request, clock: Clock, check: Check) -> Subject:
     _check_machine(request, spec)
     methods, score = find_methods(request.recipe), find_metric(request.metric)
     with clock.stage("import model"):
-        module = prepare(import_onnx(request.model, dict(request.shapes)))
+        module = prepare(import_model(request.model, dict(request.shapes)))
     if came_quantized(module):
         raise ModelError(
             f"{request.model}: quantized already",

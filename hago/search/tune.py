@@ -45,11 +45,10 @@ def tune(
     of their own by default. KeyboardInterrupt ends the search in order. Raises a HagoError for
     what cannot be searched, and for a session that is in use, damaged, or about something else.
     """
-    effort = effort or Effort()
-    clock = Clock(progress)
+    effort, clock, start = effort or Effort(), Clock(progress), time.monotonic()
     with open_session(session) as opened, _running(runner, request, effort) as worker:
         subject = build_subject(request, clock, opened.check)
-        return _Search(subject, effort, opened, worker, clock, watch).run()
+        return _Search(subject, effort, opened, worker, clock, watch, start).run()
 
 
 @contextmanager
@@ -63,7 +62,11 @@ def _running(runner: Runner | None, request: Request, effort: Effort) -> Iterato
 
 @dataclass(eq=False)
 class _Search:
-    """One run of a session: the records so far, and when it has to end."""
+    """One run of a session: the records so far, and when it has to end.
+
+    ``last`` is when the latest trial ended, or this run began: what lies between belongs to the
+    next one.
+    """
 
     subject: Subject
     effort: Effort
@@ -71,26 +74,28 @@ class _Search:
     runner: Runner
     clock: Clock
     watch: Watch
+    last: float
     records: list[Record] = field(default_factory=list)
     damaged: int = 0
 
     def run(self) -> Outcome:
         log = self.session.records()
         self.records, self.damaged = list(log.records), log.damaged
-        self._last = time.monotonic()
         zeros = tuple((0.0,) * len(group.options) for group in self.subject.space.groups)
         self.laboratory = Laboratory(self.subject, self.runner, zeros, None)
         try:
             stopped = self._search()
         except KeyboardInterrupt:
             stopped = "interrupted"
-        return self._outcome(stopped)
+        latencies = self.laboratory.latencies
+        error = None if latencies is None else latencies.error()
+        return replace(self._outcome(stopped), cost_model=error)
 
     def _search(self) -> Stop:
-        self._repair_best()
         if not self.records:
             self._try(FIRST, self.subject.space.floats)
         self._learn()
+        self._repair_best()
         while True:
             if self._is_over():
                 return "budget"
@@ -114,11 +119,16 @@ class _Search:
         latencies = None
         if subject.runs_here:
             cache = Cache(request.cache or default_cache()).scoped(subject.latency_key)
-            bench = Bench(self.runner, cache, request.threads)
+            failed = Cache(self.session.folder / "cache").scoped(
+                {**subject.latency_key, "what": "failed"}
+            )
+            bench = Bench(self.runner, cache, failed, request.threads)
             latencies = Latencies(subject.numbers, subject.segments, bench)
         self.laboratory = Laboratory(subject, self.runner, noise, latencies)
         if latencies is not None:
-            latencies.measure(subject.space.levels(), self.clock.progress, self._is_over)
+            timed = [subject.space.parse(r.precisions) for r in self.records if r.is_timed]
+            asked = [*subject.space.levels(), *timed]
+            latencies.measure(asked, self.clock.progress, self._is_over)
         self._write_problem()
 
     def _next(self) -> tuple[str, Assignment] | None:
@@ -135,12 +145,12 @@ class _Search:
         shutil.rmtree(candidate, ignore_errors=True)
         record = self.laboratory.attempt(proposer, assignment, self.records, candidate)
         now = time.monotonic()
-        record = replace(record, seconds=now - self._last)
+        record = replace(record, seconds=now - self.last)
         if best_record([*self.records, record], self.subject) is record:
             self.session.keep(candidate, record.trial)
         self.session.append(record)
         self.records.append(record)
-        self._last = now
+        self.last = now
         self.watch(self._outcome("budget"))
 
     def _repair_best(self) -> None:
@@ -165,10 +175,10 @@ class _Search:
 
     def _spent(self) -> float:
         """Seconds of all runs of the session."""
-        return sum(record.seconds for record in self.records) + time.monotonic() - self._last
+        return sum(record.seconds for record in self.records) + time.monotonic() - self.last
 
     def _outcome(self, stopped: Stop) -> Outcome:
-        subject, latencies = self.subject, self.laboratory.latencies
+        subject = self.subject
         return Outcome(
             session=self.session.folder,
             model=subject.request.model.name,
@@ -181,7 +191,6 @@ class _Search:
             artifact=self.session.best,
             stopped=stopped,
             seconds=self._spent(),
-            cost_model=None if latencies is None else latencies.error(),
             damaged_lines=self.damaged,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def test_the_greedy_path_raises_one_group_at_a_time_up_to_float():
     path = raising_path(problem)
     assert path[0] == problem.space.lowest
     assert path[-1] == problem.space.floats
-    for before, after in zip(path, path[1:], strict=False):
+    for before, after in pairwise(path):
         assert sum(np.subtract(before, after)) == 1
 
 
@@ -53,9 +54,7 @@ def test_greedy_raises_first_what_removes_most_noise_for_its_cost():
     problem = problem_of(2, GOAL)
     flat = [replace(t, latency_ms=dict.fromkeys(t.latency_ms, 1.0)) for t in problem.tables]
     path = raising_path(replace(problem, tables=tuple(flat)))
-    removed = [
-        problem.noise_of(a) - problem.noise_of(b) for a, b in zip(path, path[1:], strict=False)
-    ]
+    removed = [problem.noise_of(a) - problem.noise_of(b) for a, b in pairwise(path)]
     steps = {
         noise[o] - noise[o - 1] for noise in problem.noise for o in range(1, len(noise))
     }

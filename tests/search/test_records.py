@@ -10,7 +10,7 @@ from hago.search.goal import Figures
 from hago.search.records import Record, append_record, drop_cut_off_line, read_records
 
 RECORD = Record(
-    3, "milp", ("int8", "float32"), Figures(1e-3, 2e-3, 1.5, 1000.0), Figures(1e-3, 0.0), None, "", 2.0
+    3, "milp", ("int8", "float32"), Figures(1e-3, 2e-3, 1.5, 1e3), Figures(1e-3, 0.0), None, True
 )  # fmt: skip
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 from multiprocessing.synchronize import Event
 
 import pytest
@@ -88,10 +87,9 @@ def test_the_best_is_exchanged_in_one_step_and_the_old_one_removed(tmp_path):
         assert [path.name for path in tmp_path.glob("artifact-*")] == ["artifact-4"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(DataError, match="no session"), open_session(tmp_path / "s"):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="no session"), open_session(tmp_path / "file" / "s"):
         pass
 
 

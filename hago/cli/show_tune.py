@@ -1,0 +1,184 @@
+"""A search while it runs, and what it found."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.padding import Padding
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+from rich.text import Text
+
+from hago.cli.progress import draw_on, drawn_progress
+from hago.cli.render import INDENT, count, print_indented, print_table, print_title, table_of
+from hago.errors import StrategyError
+from hago.progress import Progress
+from hago.search.goal import Figures, Goal
+from hago.search.outcome import Outcome, pareto_front
+from hago.search.records import Record
+
+_SHOWN = 8  # rows of the front while the search runs
+
+Watch = Callable[[Outcome], None]
+
+
+@contextmanager
+def drawn_search(budget_s: float) -> Iterator[tuple[Progress, Watch]]:
+    """Progress and best results on stderr for the time of the context."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        with drawn_progress() as progress:
+            yield progress, lambda outcome: _print_trial(console, outcome)
+        return
+    columns = (
+        SpinnerColumn("line"),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+    )
+    bars, board = Bars(*columns, console=console), _Board(budget_s)
+    with Live(Group(bars, board), console=console, transient=True, refresh_per_second=4):
+        yield draw_on(bars), board.update
+
+
+class _Board:
+    """The state of the search, redrawn while it runs."""
+
+    def __init__(self, budget_s: float) -> None:
+        self._budget_s = budget_s
+        self._outcome: Outcome | None = None
+        self._since = 0.0
+
+    def update(self, outcome: Outcome) -> None:
+        self._outcome, self._since = outcome, time.monotonic()
+
+    def __rich__(self) -> RenderableType:
+        outcome = self._outcome
+        if outcome is None:
+            return Text("")
+        left = self._budget_s - outcome.seconds - (time.monotonic() - self._since)
+        trials = count(len(outcome.records), "trial")
+        line = f"{trials}, {_clock(max(left, 0.0))} left, {count(len(outcome.errors), 'error')}"
+        rows = pareto_front(outcome.records)[:_SHOWN]
+        return Padding(Group(Text(line), _front(rows, outcome.best)), (0, 0, 0, INDENT))
+
+
+def _print_trial(console: Console, outcome: Outcome) -> None:
+    """One line for a trial, where nothing can be redrawn."""
+    record = outcome.records[-1]
+    if record.error:
+        first = record.error.splitlines()[0]
+        console.print(f"  trial {record.trial:<4} {record.proposer:<10} {first}", highlight=False)
+    elif record.measured is not None:
+        cells = "  ".join(_cells(record, record.measured))
+        mark = "  best" if outcome.best is record else ""
+        line = f"  trial {record.trial:<4} {record.proposer:<10} {cells}{mark}"
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def show_outcome(console: Console, outcome: Outcome) -> None:
+    """The best, the front, and how far predictions can be trusted."""
+    print_title(console, f"{outcome.model} on {outcome.hardware}", f"session {outcome.session}")
+    best, floats = outcome.best, outcome.floats
+    rows = pareto_front(outcome.records)
+    if floats is not None and floats not in rows:
+        rows.append(floats)
+    print_table(console, _front(rows, best))
+    console.print()
+    measured = sum(record.measured is not None for record in outcome.records)
+    tried = f"{count(len(outcome.records), 'trial')}, {measured} measured"
+    print_indented(console, f"{tried}, in {_clock(outcome.seconds)}; stopped by: {outcome.stopped}")
+    if outcome.cost_model is not None:
+        print_indented(console, _trust(outcome))
+    if best is not None:
+        print_indented(console, f"best: trial {best.trial}, {_mix(best)}, in {outcome.artifact}")
+    for record in outcome.errors:
+        line = record.error.replace("\n", " ")
+        print_indented(console, Text(f"trial {record.trial} failed: {line}", style="yellow"))
+    if outcome.damaged_lines:
+        lines = count(outcome.damaged_lines, "damaged line", "is")
+        print_indented(console, Text(f"{lines} left out of the records", style="yellow"))
+
+
+def refuse_unmet(outcome: Outcome) -> None:
+    """Raises StrategyError where no strategy keeps the bounds."""
+    if outcome.is_met:
+        return
+    best = outcome.best
+    known = best.known if best is not None else Figures()
+    broken = ", ".join(name for name, _ in outcome.goal.exceeded(known))
+    raise StrategyError(
+        "no strategy that was tried keeps the bounds",
+        fact=f"the closest ({_mix(best)}) exceeds that on {broken}: {_line(known)}"
+        if best is not None
+        else "nothing could be built",
+        source=str(outcome.session / "records.jsonl"),
+        way_out=f"Loosen {_bounds(outcome.goal)}, give more --budget, or another --recipe.",
+    )
+
+
+def _trust(outcome: Outcome) -> str:
+    error = outcome.cost_model
+    assert error is not None
+    return (
+        f"latencies of sub-graphs: {error.measurements} measured; guesses of others are off by "
+        f"{error.relative:.0%} (median, held out), rank correlation {error.rank_correlation:.2f}"
+    )
+
+
+def _front(records: list[Record], best: Record | None) -> Table:
+    names = ("drop", "latency", "size")
+    table = table_of("", "trial", "by", *names, "groups in", right=("trial", *names))
+    for record in records:
+        figures = record.measured or record.known
+        mark = "*" if best is not None and record.trial == best.trial else ""
+        cells = (str(record.trial), record.proposer, *_cells(record, figures))
+        table.add_row(mark, *cells)
+    return table
+
+
+def _cells(record: Record, figures: Figures) -> tuple[str, str, str, str]:
+    drop = "-" if figures.drop is None else _share(figures.drop)
+    latency = "-" if figures.latency_ms is None else f"{figures.latency_ms:.3f} ms"
+    size = "-" if figures.size_bytes is None else _size(figures.size_bytes)
+    return drop, latency, size, _mix(record)
+
+
+def _line(figures: Figures) -> str:
+    named = {k: v for k, v in asdict(figures).items() if v is not None}
+    return ", ".join(f"{name} {value:.4g}" for name, value in named.items())
+
+
+def _share(value: float) -> str:
+    """Two digits of small percentages: 0.015 %."""
+    return f"{value:.2%}" if abs(value) >= 1e-3 or value == 0 else f"{value * 100:.2g}%"
+
+
+def _size(size: float) -> str:
+    return f"{size / 1e6:.2f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
+
+
+def _mix(record: Record) -> str:
+    """``13 int8, 2 float32``."""
+    return ", ".join(f"{n} {name}" for name, n in Counter(record.precisions).most_common())
+
+
+def _bounds(goal: Goal) -> str:
+    given = {
+        "--max-drop": goal.max_drop,
+        "--max-latency": goal.max_latency_ms,
+        "--max-size": goal.max_size_bytes,
+    }
+    return " or ".join(name for name, value in given.items() if value is not None)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d} min" if minutes else f"{rest} s"

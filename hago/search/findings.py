@@ -1,0 +1,124 @@
+"""A session's folder read back: what was searched, and what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hago.errors import DataError
+from hago.report import Json
+from hago.search.goal import Goal
+from hago.search.records import Record
+from hago.search.session import read_session
+
+
+@dataclass(frozen=True)
+class GroupFinding:
+    """A group as problem.json has it; ``noise`` is that of each option alone."""
+
+    name: str
+    edges: tuple[str, ...]
+    options: tuple[str, ...]
+    noise: tuple[float, ...]
+    weights: int
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that a report tells."""
+
+    folder: Path
+    model: str
+    hardware: str
+    metric: str
+    samples: int
+    strategies: int
+    goal: Goal
+    identity: Mapping[str, str]
+    groups: tuple[GroupFinding, ...]
+    failures: Mapping[str, str]
+    records: tuple[Record, ...]
+    damaged_lines: int
+
+    @property
+    def best(self) -> Record | None:
+        """The best that was measured, by the goal of the session's last run."""
+        measured = [r for r in self.records if r.measured is not None and not r.error]
+        return min(measured, key=lambda r: (*self.goal.rank(r.known), r.trial), default=None)
+
+    @property
+    def seconds(self) -> float:
+        return sum(record.seconds for record in self.records)
+
+    def to_json(self) -> dict[str, Json]:
+        found: dict[str, Json] = {
+            "session": str(self.folder),
+            "model": self.model,
+            "hardware": self.hardware,
+            "metric": self.metric,
+            "samples": self.samples,
+            "strategies": str(self.strategies),
+            "goal": asdict(self.goal),
+            "identity": dict(self.identity),
+            "best": None if self.best is None else self.best.trial,
+            "seconds": self.seconds,
+            "damaged_lines": self.damaged_lines,
+            "failures": dict(self.failures),
+        }
+        groups: list[Json] = [_lists(asdict(group)) for group in self.groups]
+        records: list[Json] = [_lists(asdict(record)) for record in self.records]
+        return {**found, "groups": groups, "records": records}
+
+
+def read_findings(folder: Path) -> Findings:
+    """The findings of a session. Raises DataError where it is none, or damaged."""
+    about, problem, log = read_session(folder)
+    try:
+        return _findings(folder, about, problem, log.records, log.damaged)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"{folder / 'problem.json'}: damaged",
+            fact=f"{type(error).__name__}: {error}",
+            way_out="Run 'hago tune' on the session once more: it writes the file anew.",
+        ) from error
+
+
+def _findings(
+    folder: Path,
+    about: Mapping[str, Any],
+    problem: Mapping[str, Any],
+    records: tuple[Record, ...],
+    damaged: int,
+) -> Findings:
+    groups = tuple(map(_group, problem["groups"]))
+    fitting = tuple(r for r in records if len(r.precisions) == len(groups))
+    return Findings(
+        folder=folder,
+        model=str(problem["model"]),
+        hardware=str(problem["hardware"]),
+        metric=str(problem["metric"]),
+        samples=int(problem["samples"]),
+        strategies=int(problem["strategies"]),
+        goal=Goal(**problem["goal"]),
+        identity={str(k): str(v) for k, v in about["identity"].items()},
+        groups=groups,
+        failures={str(k): str(v) for k, v in problem["failures"].items()},
+        records=fitting,
+        damaged_lines=damaged + len(records) - len(fitting),
+    )
+
+
+def _group(found: Mapping[str, Any]) -> GroupFinding:
+    return GroupFinding(
+        name=str(found["name"]),
+        edges=tuple(map(str, found["edges"])),
+        options=tuple(map(str, found["options"])),
+        noise=tuple(map(float, found["noise"])),
+        weights=int(found["weights"]),
+    )
+
+
+def _lists(found: Mapping[str, Any]) -> dict[str, Json]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in found.items()}

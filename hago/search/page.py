@@ -1,0 +1,71 @@
+"""One HTML page about a search, with everything in it: no scripts, no other files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from hago.errors import DataError
+from hago.search import plots
+from hago.search.findings import Findings
+from hago.search.outcome import pareto_front
+from hago.search.session import write_whole
+
+_NONE = "-"
+_TEMPLATE = Path(__file__).with_name("page.html.jinja")
+
+
+def write_page(findings: Findings, path: Path) -> None:
+    """Writes the report. Raises DataError where it cannot be written, or libraries are missing."""
+    write_whole(path, render_page(findings))
+
+
+def render_page(findings: Findings) -> str:
+    """The page as HTML. Raises DataError where the extra ``report`` is not installed."""
+    try:
+        import jinja2
+    except ImportError as error:
+        raise DataError(
+            "a report needs matplotlib and jinja2",
+            fact=str(error),
+            way_out="Install hago[report], or use 'hago report --json'.",
+        ) from error
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["share"] = _share
+    environment.filters["size"] = _size
+    environment.filters["latency"] = _latency
+    environment.filters["mix"] = _mix
+    environment.filters["colour"] = plots.colour_of
+    best = findings.best
+    drawn = {
+        "pareto": plots.pareto(findings),
+        "history": plots.history(findings),
+        "noise": plots.predictions(findings, "noise"),
+        "latency": plots.predictions(findings, "latency_ms"),
+        "sensitivity": plots.sensitivity(findings),
+        "strategy": plots.strategy(findings, best) if best is not None else "",
+    }
+    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    front = pareto_front(findings.records)
+    is_met = best is not None and not findings.goal.violation(best.known)
+    return template.render(f=findings, best=best, is_met=is_met, front=front, plots=drawn)
+
+
+def _share(value: float | None) -> str:
+    if value is None:
+        return _NONE
+    return f"{value:.2%}" if abs(value) >= 1e-3 or value == 0 else f"{value * 100:.2g}%"
+
+
+def _size(value: float | None) -> str:
+    return _NONE if value is None else f"{value / 1e6:.3f} MB"
+
+
+def _latency(value: float | None) -> str:
+    return _NONE if value is None else f"{value:.3f} ms"
+
+
+def _mix(precisions: tuple[str, ...]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in Counter(precisions).most_common())

@@ -1,0 +1,164 @@
+"""hago tune and hago report as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hago.cli.options import UsageError
+from hago.cli.quantities import BYTES, MILLISECONDS, SECONDS, SHARES, parse_quantity
+from hago.deploy.load import load
+from tests.cli.program import MACHINE, Program, start_program
+
+
+@pytest.mark.parametrize(
+    ("text", "units", "value"),
+    [
+        ("10m", SECONDS, 600),
+        ("1h30m", SECONDS, 5400),
+        ("90s", SECONDS, 90),
+        ("3ms", MILLISECONDS, 3),
+        ("500 us", MILLISECONDS, 0.5),
+        ("12MB", BYTES, 12e6),
+        ("0.5%", SHARES, 0.005),
+        (".005", SHARES, 0.005),
+    ],
+)
+def test_quantities_are_read_as_people_write_them(text, units, value):
+    assert parse_quantity(text, units, "--x") == pytest.approx(value)
+
+
+@pytest.mark.parametrize("text", ["", "m", "10", "-1m", "1e3s", "10 parsecs", "nan", "5m!"])
+def test_what_is_no_duration_is_a_usage_error_that_says_what_is(text):
+    with pytest.raises(UsageError, match="--budget 10s"):
+        parse_quantity(text, SECONDS, "--budget")
+
+
+def test_a_search_without_a_bound_is_refused(hago_program: Program, model, data, tmp_path):
+    outcome = hago_program(
+        "tune", model, "--hw", MACHINE, "--data", data, "--session", tmp_path / "s"
+    )
+    assert outcome.code == 2
+    assert "Give --max-drop, --max-latency or --max-size." in outcome.err
+
+
+@pytest.fixture(scope="module")
+def session(model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search that was interrupted with Ctrl-C after its first trial, then ended."""
+    folder = tmp_path_factory.mktemp("tune")
+    arguments = (
+        *("tune", model, "--hw", MACHINE, "--data", data, "--session", folder / "s"),
+        *("--max-drop", "1%", "--metric", "sqnr", "--cache", folder / "latencies"),
+    )
+    interrupted = start_program(*arguments, cwd=folder)
+    records = folder / "s" / "records.jsonl"
+    end = time.monotonic() + 300
+    while not (records.exists() and records.read_bytes().count(b"\n")):
+        assert interrupted.poll() is None, interrupted.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    interrupted.send_signal(signal.SIGINT)
+    out, err = interrupted.communicate(timeout=120)
+    assert interrupted.returncode == 130, err
+    assert "interrupted" in out
+    assert _workers(folder / "s") == []
+    assert load(folder / "s" / "best").manifest.precision == "float32"
+    before = records.read_bytes()
+    ended = start_program(*arguments, "--trials", "6", cwd=folder)
+    (folder / "out").write_text("\n".join(ended.communicate(timeout=300)))
+    assert ended.returncode == 0
+    assert records.read_bytes().startswith(before)
+    return folder / "s"
+
+
+def _workers(session: Path) -> list[int]:
+    """Processes that were started by this session's search and are still there."""
+    parent = int((session / "lock").read_text())
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended
+            continue
+        if int(fields[1]) == parent:
+            found.append(int(status.parent.name))
+    return found
+
+
+def test_after_an_interruption_the_search_goes_on_to_its_end(session):
+    lines = (session / "records.jsonl").read_text().splitlines()
+    assert [json.loads(line)["trial"] for line in lines] == list(range(6))
+    model = load(session / "best")
+    outputs = model.run({"image": np.zeros((1, 3, 8, 8), np.float32)})
+    assert np.isfinite(outputs["scores"]).all()
+
+
+def test_the_page_is_whole_and_needs_nothing_else(session, hago_program: Program, tmp_path):
+    outcome = hago_program("report", session, "-o", tmp_path / "page.html")
+    assert outcome.code == 0
+    text = (tmp_path / "page.html").read_text()
+    assert text.count("<svg") == text.count("</svg>") == 6
+    assert not re.search(r"(src|href)=[\"'](?!#)", text.replace("xlink:href", "href"))
+    assert "<script" not in text
+    for group in json.loads((session / "problem.json").read_text())["groups"]:
+        assert group["name"] in text
+
+
+def test_the_same_session_gives_the_same_page(session, hago_program: Program, tmp_path):
+    for name in ("a", "b"):
+        hago_program("report", session, "-o", tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_the_report_as_json_has_every_trial(session, hago_program: Program):
+    found = json.loads(hago_program("report", session, "--json").out)
+    assert [record["trial"] for record in found["records"]] == list(range(6))
+
+
+def test_text_from_records_is_no_markup(session, hago_program: Program, tmp_path):
+    copy = tmp_path / "s"
+    copy.mkdir()
+    for name in ("session.json", "problem.json"):
+        (copy / name).write_bytes((session / name).read_bytes())
+    lines = [json.loads(line) for line in (session / "records.jsonl").read_text().splitlines()]
+    lines[1]["error"] = "<script>alert(1)</script>"
+    (copy / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert hago_program("report", copy).code == 0
+    assert "<script" not in (copy / "report.html").read_text()
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"groups": [1]}', "\x00" * 10])
+def test_a_damaged_problem_file_is_an_error(session, hago_program: Program, tmp_path, text):
+    (tmp_path / "session.json").write_bytes((session / "session.json").read_bytes())
+    (tmp_path / "problem.json").write_text(text)
+    outcome = hago_program("report", tmp_path)
+    assert outcome.code == 2
+    assert "damaged" in outcome.err
+
+
+def test_explain_says_what_the_search_chose(session, hago_program: Program):
+    outcome = hago_program("explain", session / "best", "conv2d.weight -> conv2d[1]")
+    assert outcome.code == 0, outcome.err
+    assert "search took" in " ".join(outcome.out.split())
+
+
+def test_a_bound_that_cannot_be_kept_fails_after_telling_what_is_closest(
+    session, hago_program: Program, model, data, tmp_path
+):
+    cache = session.parent / "latencies"
+    outcome = hago_program(
+        *("tune", model, "--hw", MACHINE, "--data", data, "--session", tmp_path / "s"),
+        *("--max-size", "1B", "--objective", "accuracy", "--trials", "2", "--cache", cache),
+    )
+    assert outcome.code == 2
+    assert "no strategy that was tried keeps the bounds" in outcome.err
+    assert "exceeds that on size" in " ".join(outcome.err.split())
+    assert load(tmp_path / "s" / "best")
+    assert os.listdir(tmp_path / "s")

@@ -1,0 +1,111 @@
+"""A small network, and a runner whose latencies are computed instead of measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+
+import numpy as np
+from tvm import ir
+
+from hago.dataflow import read_dataflow
+from hago.deploy.artifact import write_artifact
+from hago.deploy.manifest import Manifest
+from hago.hardware.spec import HardwareSpec
+from hago.realize import interpret
+from hago.search.goal import Goal
+from hago.search.request import Request
+from hago.search.runner import TrialError
+from hago.search.work import Verified, time_segment
+from tests.onnx_models import node, normal, save
+
+MACHINE = "x86-avx2"
+
+
+def network(path: Path) -> Path:
+    """Three convolutions with a residual, a mean, and a dense layer: ``x`` [1, 4, 8, 8]."""
+    nodes = [
+        node("Conv", "x w0", "c0", pads=[1, 1, 1, 1]),
+        node("Relu", "c0", "r0"),
+        node("Conv", "r0 w1", "c1", pads=[1, 1, 1, 1]),
+        node("Relu", "c1", "r1"),
+        node("Conv", "r1 w2", "c2"),
+        node("Add", "c2 r0", "a"),
+        node("GlobalAveragePool", "a", "m"),
+        node("Flatten", "m", "f"),
+        node("MatMul", "f w3", "y"),
+    ]
+    shapes = {"w0": (8, 4, 3, 3), "w1": (8, 8, 3, 3), "w2": (8, 8, 1, 1), "w3": (8, 5)}
+    weights = {name: normal(*shape, seed=i) for i, (name, shape) in enumerate(shapes.items())}
+    return save(path, nodes, {"x": [1, 4, 8, 8]}, weights)
+
+
+def samples(count: int = 8) -> list[dict[str, np.ndarray]]:
+    return [{"x": normal(1, 4, 8, 8, seed=100 + number)} for number in range(count)]
+
+
+def request_of(folder: Path, goal: Goal | None = None, **changes: object) -> Request:
+    goal = goal or Goal("latency", max_drop=5e-4)
+    model = network(folder / "network.onnx")
+    options = {"metric": "sqnr", "samples": 4, "cache": folder / "latencies", **changes}
+    return Request(model, MACHINE, samples(), goal, **options)  # type: ignore[arg-type]
+
+
+class ComputedRunner:
+    """Runs nothing: latencies are a function of the module, outputs are the interpreter's.
+
+    ``failing`` says by number which calls fail, ``stopping`` which are interrupted.
+    """
+
+    def __init__(
+        self,
+        failing: Callable[[int], bool] = lambda number: False,
+        stopping: Callable[[int], bool] = lambda number: False,
+    ) -> None:
+        self.failing, self.stopping, self.calls = failing, stopping, 0
+
+    def submit(self, call: Callable[..., object], *args: object) -> Future[object]:
+        self.calls += 1
+        if self.stopping(self.calls):
+            raise KeyboardInterrupt
+        future: Future[object] = Future()
+        if self.failing(self.calls):
+            future.set_exception(TrialError("verify: the worker died", fact="signal 11"))
+        else:
+            computed = computed_latency if call is time_segment else computed_artifact
+            future.set_result(computed(*args))
+        return future
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+def computed_latency(module: ir.IRModule, spec: HardwareSpec, threads: int) -> float:
+    """In ms: products on codes are four times as fast, everything else takes little."""
+    total = 0.0
+    for each in read_dataflow(module).nodes:
+        factor = 1e-6
+        if each.op in ("nn.conv2d", "matmul"):
+            dtype = str(each.value.args[0].ty.dtype)
+            factor = 4e-4 if dtype == "float32" else 1e-4
+        total += factor * math.prod(each.shape)
+    return total
+
+
+def computed_artifact(
+    module: ir.IRModule,
+    spec: HardwareSpec,
+    manifest: Manifest,
+    folder: Path,
+    samples: list[dict[str, np.ndarray]],
+    threads: int,
+) -> Verified:
+    constants = sum(
+        value.nbytes for each in read_dataflow(module).nodes for value in each.constants.values()
+    )
+    write_artifact(folder, lambda path: path.write_bytes(b"\0" * constants) and None, manifest)
+    (param,) = (str(p.name) for p in module["main"].params)
+    outputs = tuple({"y": interpret(module, {param: s["x"]})[0]} for s in samples)
+    return Verified(computed_latency(module, spec, threads), constants, outputs)

@@ -1,0 +1,231 @@
+"""The search from a request to its best artifact, on latencies that do not depend on chance."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+from hago.deploy.manifest import read_manifest
+from hago.errors import DataError
+from hago.realize import interpret
+from hago.search import subject
+from hago.search import tune as search
+from hago.search.goal import Goal
+from hago.search.metrics import noise_share
+from hago.search.request import Effort
+from hago.search.tune import tune
+from hago.simulate import simulate
+from tests.search.stand_ins import ComputedRunner, request_of
+
+TRIALS = Effort(budget_s=1e6, trials=10, seed=3)
+
+
+def interpreted(numbers):
+    """The simulated module interpreted: compiling it takes longer than all of these trials."""
+    simulation = simulate(numbers.graph)
+    names = simulation.module["main"].attrs["hago.output_names"]
+
+    def run(assignment, samples):
+        arguments = simulation.arguments(numbers.model(assignment))
+        return [
+            dict(zip(names, interpret(simulation.module, {**arguments, **s}), strict=True))
+            for s in samples
+        ]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def subjects():
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def prepared_once(monkeypatch, subjects):
+    """What does not depend on goal and folder is made once for all tests."""
+
+    def build(request, clock, check):
+        key = request.metric, request.recipe
+        if key not in subjects:
+            subjects[key] = subject.build_subject(request, clock, lambda identity: None)
+        check({**subjects[key].identity, "recipe": ",".join(request.recipe)})
+        return replace(subjects[key], request=request)
+
+    monkeypatch.setattr(subject, "build_simulation", interpreted)
+    monkeypatch.setattr(search, "build_subject", build)
+
+
+def told(outcome):
+    """The records without what the clock says."""
+    return [{**asdict(record), "seconds": 0} for record in outcome.records]
+
+
+def test_the_best_keeps_the_bound_and_is_faster_than_float(tmp_path):
+    outcome = tune(request_of(tmp_path), tmp_path / "s", TRIALS, runner=ComputedRunner())
+    assert outcome.is_met
+    assert outcome.best.measured.drop <= 5e-4
+    assert outcome.best.measured.latency_ms < outcome.floats.measured.latency_ms
+    manifest = read_manifest(outcome.artifact)
+    assert manifest.latency_ms == {"median": outcome.best.measured.latency_ms}
+    chosen = {edge.chosen for edge in manifest.edges if "search took int" in edge.reason}
+    assert any("int" in scheme for scheme in chosen)
+
+
+def test_a_looser_bound_is_never_slower(tmp_path):
+    found = []
+    for bound in (0.0, 2e-4, 1e-2):
+        goal = Goal("latency", max_drop=bound)
+        request = request_of(tmp_path, goal)
+        found.append(tune(request, tmp_path / str(bound), TRIALS, runner=ComputedRunner()))
+    latencies = [outcome.best.measured.latency_ms for outcome in found]
+    assert latencies == sorted(latencies, reverse=True)
+    assert set(found[0].best.precisions) == {"float32"}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_session_interrupted_at_random_moments_ends_with_the_same_records(tmp_path, seed):
+    request = request_of(tmp_path)
+    whole = tune(request, tmp_path / "whole", TRIALS, runner=ComputedRunner())
+    shutil.rmtree(tmp_path / "latencies")
+    random, runs = np.random.default_rng(seed), 0
+    while True:
+        stop = int(random.integers(1, 9))
+        runner = ComputedRunner(stopping=lambda number, stop=stop: number == stop)
+        parts = tune(request, tmp_path / "parts", TRIALS, runner=runner)
+        runs += 1
+        if parts.stopped != "interrupted":
+            break
+        assert parts.best is None or read_manifest(parts.artifact)
+    assert runs > 2
+    assert told(parts) == told(whole)
+    assert read_manifest(parts.artifact) == replace(
+        read_manifest(whole.artifact), versions=read_manifest(parts.artifact).versions
+    )
+
+
+def test_a_trial_that_crashes_is_a_record_and_the_search_goes_on(tmp_path):
+    def is_artifact(number: int) -> bool:
+        return number % 3 == 0
+
+    outcome = tune(
+        request_of(tmp_path), tmp_path / "s", TRIALS, runner=ComputedRunner(failing=is_artifact)
+    )
+    assert len(outcome.records) == 10
+    assert outcome.errors
+    assert all("signal 11" in record.error for record in outcome.errors)
+    assert outcome.best is not None
+
+
+def test_an_artifact_that_computes_something_else_is_refused(tmp_path):
+    class Wrong(ComputedRunner):
+        def submit(self, call, *args):
+            future = super().submit(call, *args)
+            if hasattr(future.result(), "outputs") and self.calls > 1:
+                wrong = tuple({"y": -o["y"]} for o in future.result().outputs)
+                result = replace(future.result(), outputs=wrong)
+                future = type(future)()
+                future.set_result(result)
+            return future
+
+    outcome = tune(request_of(tmp_path), tmp_path / "s", TRIALS, runner=Wrong())
+    assert any("wrong results" in record.error for record in outcome.errors)
+    assert set(outcome.best.precisions) == {"float32"}
+
+
+def test_a_bound_that_nothing_keeps_is_said_and_the_closest_is_kept(tmp_path):
+    goal = Goal("accuracy", max_latency_ms=1e-9)
+    outcome = tune(request_of(tmp_path, goal), tmp_path / "s", TRIALS, runner=ComputedRunner())
+    assert not outcome.is_met
+    fastest = min(r.measured.latency_ms for r in outcome.records if r.measured)
+    assert outcome.best.measured.latency_ms == fastest
+
+
+def test_the_size_objective_finds_the_fewest_bytes_within_the_drop(tmp_path):
+    goal = Goal("size", max_drop=1e-2)
+    outcome = tune(request_of(tmp_path, goal), tmp_path / "s", TRIALS, runner=ComputedRunner())
+    sizes = [r.measured.size_bytes for r in outcome.records if r.measured]
+    assert outcome.best.measured.size_bytes == min(sizes)
+    assert min(sizes) < outcome.floats.measured.size_bytes
+
+
+def test_a_session_goes_on_where_its_budget_is_raised(tmp_path):
+    request = request_of(tmp_path)
+    short = tune(request, tmp_path / "s", replace(TRIALS, trials=3), runner=ComputedRunner())
+    assert short.stopped == "trials"
+    long = tune(request, tmp_path / "s", TRIALS, runner=ComputedRunner())
+    assert told(long)[:3] == told(short)
+    assert len(long.records) == 10
+
+
+def test_a_damaged_record_is_counted_and_the_search_goes_on(tmp_path):
+    request = request_of(tmp_path)
+    tune(request, tmp_path / "s", replace(TRIALS, trials=4), runner=ComputedRunner())
+    path = tmp_path / "s" / "records.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[0], b"\x00{broken\n", *lines[2:], b'{"trial": 9']))
+    outcome = tune(request, tmp_path / "s", replace(TRIALS, trials=5), runner=ComputedRunner())
+    assert outcome.damaged_lines == 1
+    assert len(outcome.records) == 5
+
+
+def test_a_best_artifact_that_is_gone_is_built_again(tmp_path):
+    request = request_of(tmp_path)
+    before = tune(request, tmp_path / "s", TRIALS, runner=ComputedRunner())
+    manifest = read_manifest(before.artifact)
+    shutil.rmtree(before.artifact.resolve())
+    after = tune(request, tmp_path / "s", TRIALS, runner=ComputedRunner())
+    assert read_manifest(after.artifact) == manifest
+
+
+def test_another_model_data_or_recipe_is_another_session(tmp_path):
+    request = request_of(tmp_path)
+    tune(request, tmp_path / "s", replace(TRIALS, trials=1), runner=ComputedRunner())
+    with pytest.raises(DataError, match="its recipe is mse, not kl"):
+        tune(replace(request, recipe=("kl",)), tmp_path / "s", TRIALS, runner=ComputedRunner())
+
+
+def test_a_users_metric_judges(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "def score(outputs, samples):\n"
+        "    assert len(outputs) == len(samples) == 4\n"
+        "    return float(sum(o['y'].sum() for o in outputs))\n"
+    )
+    request = request_of(tmp_path, metric=f"{tmp_path / 'mine.py'}:score")
+    outcome = tune(request, tmp_path / "s", replace(TRIALS, trials=3), runner=ComputedRunner())
+    assert outcome.records[0].measured.drop == pytest.approx(0, abs=1e-4)
+
+
+def test_a_users_metric_that_fails_is_an_error_that_names_it(tmp_path):
+    (tmp_path / "mine.py").write_text("def score(outputs, samples):\n    return outputs[99]\n")
+    request = request_of(tmp_path, metric=f"{tmp_path / 'mine.py'}:score")
+    with pytest.raises(DataError, match="score' failed: IndexError"):
+        tune(request, tmp_path / "s", TRIALS, runner=ComputedRunner())
+
+
+def test_what_was_measured_once_is_not_measured_again(tmp_path):
+    request = request_of(tmp_path)
+    first, second = ComputedRunner(), ComputedRunner()
+    tune(request, tmp_path / "a", replace(TRIALS, trials=3), runner=first)
+    outcome = tune(request, tmp_path / "b", replace(TRIALS, trials=3), runner=second)
+    assert second.calls == sum(record.measured is not None for record in outcome.records)
+    assert second.calls < first.calls
+
+
+def test_the_outcome_and_the_records_are_json(tmp_path):
+    outcome = tune(
+        request_of(tmp_path), tmp_path / "s", replace(TRIALS, trials=3), runner=ComputedRunner()
+    )
+    assert json.loads(json.dumps(outcome.to_json()))["trials"] == 3
+
+
+def test_noise_is_judged_by_sample_and_never_infinite():
+    exact = [{"y": np.array([1.0, 0.0])}, {"y": np.array([100.0, 0.0])}]
+    near = [{"y": np.array([1.0, 0.1])}, {"y": np.array([100.0, 10.0])}]
+    assert noise_share(near, exact) == pytest.approx(0.01)
+    assert noise_share([{"y": np.array([1.0])}], [{"y": np.array([0.0])}]) == 1e6
+    with pytest.raises(DataError, match="not finite"):
+        noise_share([{"y": np.array([np.nan])}], [{"y": np.array([0.0])}])
