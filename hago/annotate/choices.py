@@ -15,7 +15,7 @@ from hago.annotate.operators import (
     passes_codes,
 )
 from hago.annotate.overflow import overflow
-from hago.dataflow import Dataflow, Node
+from hago.dataflow import Dataflow, Node, flat_args
 from hago.graph import OUTPUT, Edge, Reason
 from hago.hardware.spec import HardwareSpec, Operand, OpSupport
 from hago.report import FUSED
@@ -166,7 +166,7 @@ class _Reader:
 
 def _parameter_dtype(node: Node, name: str) -> str:
     """Element type of a parameter, seen from an operation that reads it."""
-    for arg in node.call.args:
+    for arg in flat_args(node.value):
         if getattr(arg, "name", None) == name:
             return str(arg.ty.dtype)
     return ""

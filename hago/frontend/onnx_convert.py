@@ -40,6 +40,7 @@ from hago.frontend.onnx_node import (
     widened,
 )
 from hago.frontend.onnx_operators import tvm_converter
+from hago.graph import OUTPUT
 
 # How TVM's converters say that they cannot do something.
 _REFUSALS = (
@@ -93,7 +94,7 @@ def _parameters(inputs: Sequence[GraphInput]) -> dict[str, relax.Var]:
 def _identifier(name: str, taken: set[str]) -> str:
     word = re.sub(r"\W", "_", name) or "input"
     word = f"input_{word}" if word[0].isdigit() else word
-    while word in taken:
+    while word in taken or word == OUTPUT:  # edges to the model's results have that name
         word += "_"
     return word
 

@@ -1,6 +1,7 @@
 """Name every value after the operator that makes it: ``conv2d``, ``conv2d_1``, ``add``, ...
 
-Names count up in program order, so that naming twice changes nothing.
+Names count up in program order, so that naming twice changes nothing. ``output`` is none of them:
+edges to the model's results are called so.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import tvm
 from tvm import relax
 
+from hago.graph import OUTPUT
 from hago.prepare.expression import op_name
 from hago.prepare.rewrite import function_of, live_bindings, substitute, with_main
 
@@ -16,7 +18,7 @@ def name_bindings(module: tvm.IRModule) -> tvm.IRModule:
     """The same module with unique readable names, outputs too."""
     function = module["main"]
     bindings, results = live_bindings(function)
-    taken = {p.name for p in function.params}
+    taken = {OUTPUT, *(p.name for p in function.params)}
     is_result = set(results)
     new_of: dict[relax.Var, relax.Expr] = {}
     named = []
@@ -27,7 +29,7 @@ def name_bindings(module: tvm.IRModule) -> tvm.IRModule:
         new_of[binding.var] = variable
     for result in results:
         if result not in new_of:  # an input or a constant that is returned as it is
-            new_of[result] = relax.Var(_fresh("output", taken), result.ty)
+            new_of[result] = relax.Var(_fresh("copy", taken), result.ty)
             named.append(relax.VarBinding(new_of[result], result))
     return with_main(module, function_of(function, named, [new_of[x] for x in results]))
 

@@ -241,3 +241,17 @@ def test_any_chain_of_operators_computes_the_same_and_settles(
     once = prepare(source)
     assert_close(run(once, x)[0], run(source, x)[0], terms=27 * len(steps))
     ir.assert_structural_equal(prepare(once), once, map_free_vars=True)
+
+
+def test_a_result_that_is_the_input_is_a_named_copy(tmp_path: Path) -> None:
+    path = save(tmp_path / "m.onnx", [node("Relu", "x")], {"x": (2, 3)}, outputs="y x")
+    prepared = prepare(import_onnx(path))
+    assert names(prepared) == ["relu", "copy"]
+    assert prepare(prepared).script() == prepared.script()
+
+
+def test_no_value_has_the_name_of_edges_to_results(tmp_path: Path) -> None:
+    path = save(tmp_path / "m.onnx", [node("Relu", "output")], {"output": (2, 3)})
+    prepared = prepare(import_onnx(path))
+    assert [param.name for param in prepared["main"].params] == ["output_"]
+    assert list(prepared["main"].attrs["hago.input_names"]) == ["output"]
