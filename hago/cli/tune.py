@@ -104,6 +104,7 @@ def tune(
             fact="without one, the best is float32 or the fewest bits",
             way_out="Give --max-drop, --max-latency or --max-size.",
         )
+    from hago.pipeline import DEFAULT_RECIPE
     from hago.search.goal import Goal
     from hago.search.proposers import DEFAULT
     from hago.search.request import Effort, Request
@@ -113,7 +114,7 @@ def tune(
     goal = Goal(wanted, drop, latency, size)  # type: ignore[arg-type]  # it checks the word itself
     names = tuple(n.strip() for n in proposers.split(",")) if proposers is not None else DEFAULT
     effort = Effort(budget_s, trials, limit_s, seed, names)
-    methods = parse_recipe(recipe, ("mse",))
+    methods = parse_recipe(recipe, DEFAULT_RECIPE)
     request = Request(
         model, hw, data, goal, methods, shapes, threads, metric, eval_data, labels, samples, cache
     )

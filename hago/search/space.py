@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
@@ -91,14 +91,6 @@ class Space:
         if len(names) != len(self.groups):
             raise DataError(f"{len(names)} precisions for {len(self.groups)} groups")
         return tuple(map(_option, self.groups, names))
-
-    def with_options(self, kept: Iterable[Sequence[int]]) -> Space:
-        """The same groups with fewer options: for each the numbers of those that stay."""
-        groups = tuple(
-            Group(g.name, g.edges, tuple(g.options[o] for o in numbers), g.weights)
-            for g, numbers in zip(self.groups, kept, strict=True)
-        )
-        return Space(groups)
 
 
 def _option(group: Group, name: str) -> int:

@@ -19,9 +19,9 @@ from hago.frontend.model import import_model
 from hago.hardware.host import missing_features
 from hago.hardware.load import load_spec, spec_digest
 from hago.hardware.spec import HardwareSpec
-from hago.methods.method import find_methods
+from hago.methods.method import find_methods, needs_of
 from hago.model import came_quantized, input_specs, output_specs
-from hago.plan import observe_ranges
+from hago.plan import observe_ranges, reshape_graph
 from hago.prepare import prepare
 from hago.sample import Sample
 from hago.scheme import Array
@@ -85,10 +85,11 @@ def build_subject(request: Request, clock: Clock, check: Check) -> Subject:
     samples: tuple[Sample, ...] = tuple(islice(judged, request.samples))
     identity = _identity(request, spec, samples)
     check(identity)
-    graph = annotate(module, spec)
+    with clock.stage("reshape"):
+        graph = reshape_graph(annotate(module, spec), spec, data, methods)
     space = build_space(graph)
     with clock.stage("calibrate"):
-        stats = observe_ranges(graph, data, clock.progress)
+        stats = observe_ranges(graph, data, clock.progress, needs_of(methods))
     with clock.stage("choose numbers"):
         numbers = find_numbers(space, graph, stats, methods)
     with clock.stage("build simulation"):

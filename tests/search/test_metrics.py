@@ -1,0 +1,105 @@
+"""Measures of accuracy at their limits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hago.errors import DataError, StrategyError
+from hago.search.goal import Figures, Goal
+from hago.search.metrics import METRICS, Reference, find_metric
+
+EXACT = [{"y": np.array([[2.0, 1.0, 0.0]])}, {"y": np.array([[0.0, 1.0, 2.0]])}]
+OTHER = [{"y": np.array([[2.0, 1.0, 0.0]])}, {"y": np.array([[2.0, 1.0, 0.0]])}]
+LABELS = np.array([0, 1])
+REFERENCE = Reference(EXACT, [{}, {}], LABELS)
+PERFECT = {"top1": 1.0, "accuracy": 0.5, "sqnr": 1.0, "cosine": 1.0, "kl": 0.0}
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_the_float_outputs_score_as_well_as_they_can(name):
+    assert find_metric(name)(EXACT, REFERENCE) == pytest.approx(PERFECT[name])
+
+
+@pytest.mark.parametrize("name", ["top1", "sqnr", "cosine", "kl"])
+def test_other_outputs_score_less(name):
+    assert find_metric(name)(OTHER, REFERENCE) < PERFECT[name]
+
+
+def test_top1_counts_where_the_largest_element_is_the_same():
+    assert find_metric("top1")(OTHER, REFERENCE) == 0.5
+
+
+def test_a_drop_of_a_thousandth_is_an_sqnr_of_thirty_decibels():
+    exact = [{"y": np.array([1.0, 0.0])}]
+    near = [{"y": np.array([1.0, 10 ** (-30 / 20)])}]
+    score = find_metric("sqnr")(near, Reference(exact, [{}]))
+    assert 1 - score == pytest.approx(1e-3)
+
+
+def test_kl_is_the_divergence_of_the_softmaxes():
+    p, q = np.array([0.7, 0.3]), np.array([0.4, 0.6])
+    score = find_metric("kl")([{"y": np.log(q)}], Reference([{"y": np.log(p)}], [{}]))
+    assert -score == pytest.approx((p * np.log(p / q)).sum())
+
+
+def test_accuracy_without_labels_is_refused():
+    with pytest.raises(DataError, match="needs labels"):
+        find_metric("accuracy")(EXACT, Reference(EXACT, [{}, {}]))
+
+
+def test_labels_of_another_number_are_refused():
+    with pytest.raises(DataError, match="3 labels for 2 results"):
+        find_metric("accuracy")(EXACT, Reference(EXACT, [{}, {}], np.zeros(3)))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("top", "did you mean 'top1'"),
+        ("nowhere.py:score", "cannot be imported"),
+        ("no_such_module:score", "cannot be imported"),
+        ("math:no_such_function", "has no function"),
+    ],
+)
+def test_a_metric_that_is_not_there_is_an_error(name, message):
+    with pytest.raises(DataError, match=message):
+        find_metric(name)
+
+
+def test_a_users_metric_may_be_in_an_importable_module(tmp_path, monkeypatch):
+    (tmp_path / "my_metric.py").write_text("def count(outputs, samples):\n    return len(outputs)")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert find_metric("my_metric:count")(OTHER, REFERENCE) == 2
+
+
+def test_a_users_metric_must_be_finite(tmp_path):
+    (tmp_path / "m.py").write_text("def nan(outputs, samples):\n    return float('nan')")
+    with pytest.raises(DataError, match="gave nan"):
+        find_metric(f"{tmp_path / 'm.py'}:nan")(OTHER, REFERENCE)
+
+
+def test_bounds_come_before_the_objective():
+    goal = Goal("latency", max_drop=0.01)
+    slow, fast = Figures(0.0, 0.01, 5.0, 1.0), Figures(0.0, 0.011, 1.0, 1.0)
+    assert goal.rank(slow) < goal.rank(fast)
+    assert goal.violation(slow) == 0
+    assert goal.violation(fast) == pytest.approx(0.1)
+
+
+def test_what_is_not_known_keeps_no_bound():
+    assert Goal("accuracy", max_latency_ms=1.0).violation(Figures(drop=0.0)) == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"objective": "speed"}, "no objective 'speed'"),
+        ({"objective": "latency"}, "needs a bound on accuracy"),
+        ({"objective": "accuracy", "max_latency_ms": -1.0}, "not negative"),
+        ({"objective": "accuracy", "max_drop": float("nan")}, "not negative"),
+    ],
+)
+def test_a_goal_that_makes_no_sense_is_refused(arguments, message):
+    with pytest.raises(StrategyError, match=message):
+        Goal(**arguments)
