@@ -7,21 +7,27 @@ from collections.abc import Sequence
 
 from tvm import ir
 
-from hago.dataflow import read_dataflow
+from hago.annotate.choices import RULES
+from hago.annotate.operators import hardware_operator
+from hago.dataflow import Node, read_dataflow
 from hago.errors import StrategyError
-from hago.graph import Edge, QuantGraph, QuantModel
+from hago.graph import Edge, QuantGraph, QuantModel, Reason
 from hago.report import EdgeReport
-from hago.scheme import TensorQuant
+from hago.scheme import QuantScheme, TensorQuant
 
 
 def edge_reports(graph: QuantGraph, model: QuantModel | None = None) -> tuple[EdgeReport, ...]:
     """Every edge of ``graph``; with the numbers of ``model`` where it chose a scheme."""
-    return tuple(_report(graph, model, edge) for edge in graph.edges)
+    nodes = read_dataflow(graph.module).by_name()
+    return tuple(_report(graph, model, edge, nodes.get(edge.dst)) for edge in graph.edges)
 
 
-def _report(graph: QuantGraph, model: QuantModel | None, edge: Edge) -> EdgeReport:
-    reason, schemes = graph.reasons[edge], graph.choices[edge]
+def _report(
+    graph: QuantGraph, model: QuantModel | None, edge: Edge, reader: Node | None
+) -> EdgeReport:
+    schemes = graph.choices[edge]
     chosen = model.strategy.get(edge) if model is not None else None
+    reason = _reason(graph, edge, reader, chosen)
     quant = model.quants[edge] if model is not None and chosen is not None else None
     scale, zero_point = _span(quant)
     return EdgeReport(
@@ -35,11 +41,24 @@ def _report(graph: QuantGraph, model: QuantModel | None, edge: Edge) -> EdgeRepo
     )
 
 
+def _reason(
+    graph: QuantGraph, edge: Edge, reader: Node | None, chosen: QuantScheme | None
+) -> Reason:
+    """Why ``edge`` is what it is: another choice than the preferred one has a row of its own."""
+    first = graph.reasons[edge]
+    if chosen is None or chosen == graph.choices[edge][0] or first.source == RULES:
+        return first
+    operator = hardware_operator(reader) if reader is not None else None
+    rows = graph.spec.rows(operator) if graph.spec is not None and operator else ()
+    used = [row for row in rows if chosen.dtype in (each.dtype for each in row.inputs)]
+    return Reason(str(used[0]), str(used[0].origin)) if used else first
+
+
 def _span(
     quant: TensorQuant | None,
 ) -> tuple[tuple[float, float] | None, tuple[int, int] | None]:
     """Smallest and largest scale and zero point over the channels."""
-    if quant is None:
+    if quant is None or not quant.scheme.is_quantized:
         return None, None
     scale = (float(quant.scale.min()), float(quant.scale.max()))
     return scale, (int(quant.zero_point.min()), int(quant.zero_point.max()))
