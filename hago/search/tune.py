@@ -28,6 +28,8 @@ from hago.search.session import Session, open_session
 from hago.search.space import Assignment
 from hago.search.subject import Subject, build_subject
 
+_ALONE = 8  # samples on which groups are lowered one by one: their order needs no more
+
 Watch = Callable[[Outcome], None]
 
 
@@ -109,19 +111,18 @@ class _Search:
     def _learn(self) -> None:
         """Sensitivities, and latencies of the levels: what proposers start from."""
         subject, request = self.subject, self.subject.request
+        own, samples = Cache(self.session.folder / "cache"), subject.samples[:_ALONE]
         noise = measure_noise(
             subject.space,
-            lambda assignment: subject.simulate(assignment, subject.samples),
-            subject.judge.reference.outputs,
-            Cache(self.session.folder / "cache").scoped({**subject.identity, "what": "noise"}),
+            lambda assignment: subject.simulate(assignment, samples),
+            subject.judge.reference.outputs[:_ALONE],
+            own.scoped({**subject.identity, "what": "noise", "of": str(_ALONE)}),
             self.clock.progress,
         )
         latencies = None
         if subject.runs_here:
             cache = Cache(request.cache or default_cache()).scoped(subject.latency_key)
-            failed = Cache(self.session.folder / "cache").scoped(
-                {**subject.latency_key, "what": "failed"}
-            )
+            failed = own.scoped({**subject.latency_key, "what": "failed"})
             bench = Bench(self.runner, cache, failed, request.threads)
             latencies = Latencies(subject.numbers, subject.segments, bench)
         self.laboratory = Laboratory(subject, self.runner, noise, latencies)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pickle
 import signal
@@ -10,10 +11,13 @@ from typing import IO
 
 from hago.search.runner import HEADER
 
+_SET_PARENT_DEATH_SIGNAL = 1  # linux/prctl.h
+
 
 def main(threads: int) -> None:
     """Serves calls until stdin ends. Interrupts are for the parent, which ends this process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _die_with_parent()
     _pin(threads)
     calls = sys.stdin.buffer
     results = os.fdopen(os.dup(1), "wb")
@@ -31,6 +35,11 @@ def _serve(message: bytes, results: IO[bytes]) -> None:
         answer = pickle.dumps((False, f"{type(error).__name__}: {error}"))
     results.write(HEADER.pack(len(answer)) + answer)
     results.flush()
+
+
+def _die_with_parent() -> None:
+    """A search that was killed cannot end its worker any more: the kernel does (prctl(2))."""
+    ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
 
 
 def _pin(threads: int) -> None:

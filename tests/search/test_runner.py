@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from hago.search.runner import LocalRunner, TrialError
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -87,6 +92,25 @@ def test_a_hang_is_ended_at_its_limit() -> None:
     runner._limit_s = 60
     assert runner.submit(process_id).result() != first
     runner.close()
+
+
+def test_a_worker_does_not_outlive_a_killed_search() -> None:
+    script = (
+        "from hago.search.runner import LocalRunner; from tests.search.test_runner import *;"
+        "runner = LocalRunner(); print(runner.submit(process_id).result(), flush=True);"
+        "runner.submit(hang).result()"
+    )
+    search = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert search.stdout is not None
+    worker = int(search.stdout.readline())
+    search.kill()
+    search.communicate()
+    end = time.monotonic() + 10
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not Path(f"/proc/{worker}").exists()
 
 
 def test_closing_ends_the_call_under_way() -> None:
