@@ -24,7 +24,7 @@ from hago.hardware.host import host_spec
 from hago.hardware.spec import HardwareSpec
 from hago.methods.assign import assign_numbers
 from hago.methods.method import Method, Reshaping, needs_of
-from hago.model import came_quantized, run_on
+from hago.model import RunModel, came_quantized, run_on
 from hago.progress import SILENT, Progress
 from hago.realize import insert_qdq, realize, realize_imported
 from hago.report import EdgeReport
@@ -106,11 +106,12 @@ class Quantizer:
                 fact="the ranges of activations come from it",
                 way_out="Give it with --data, or use --precision float32.",
             )
-        with self.clock.stage("reshape"):
-            graph = reshape_graph(graph, self.spec, self.samples, self.methods)
+        with self.clock.stage("look at channels"):
+            watched = reshape(watch(graph), self.spec, self.samples, self.methods)
         with self.clock.stage("calibrate"):
             needs = needs_of(self.methods)
-            return graph, observe_ranges(graph, self.samples, self.clock.progress, needs)
+            stats = watched.statistics(self.samples, self.clock.progress, needs)
+        return watched.graph, stats
 
     def _given(self) -> Plan:
         """The integer form of a model that came with quantize and dequantize."""
@@ -123,17 +124,55 @@ class Quantizer:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Watched:
+    """``graph`` with ``run``, which gives the tensors ``names`` of its float module.
+
+    These are the activations that have a choice of codes.
+    """
+
+    graph: QuantGraph
+    names: tuple[str, ...]
+    run: RunModel
+
+    def statistics(
+        self, samples: Dataset, progress: Progress = SILENT, needs: frozenset[str] = frozenset()
+    ) -> Stats:
+        """What one pass over ``samples`` shows; ``needs`` are those of ``needs_of``."""
+        readers = _readers(self.graph, self.names) if "moments" in needs else {}
+        return calibrate(self.run, samples, self.names, progress, readers)
+
+
+def watch(graph: QuantGraph) -> Watched:
+    """The float module compiled for this computer, its quantizable activations as results."""
+    sources = (
+        edge.src
+        for edge, schemes in graph.choices.items()
+        if any(scheme.is_quantized for scheme in schemes) and not edge.is_constant
+    )
+    names = tuple(dict.fromkeys(sources))
+    return Watched(graph, names, run_on(observe(graph.module, names), host_spec()))
+
+
+def reshape(
+    watched: Watched, spec: HardwareSpec, samples: Dataset, methods: Sequence[Method]
+) -> Watched:
+    """``watched`` after the reshaping ones of ``methods``, which see a few samples each."""
+    for method in methods:
+        names = method.tensors(watched.graph) if isinstance(method, Reshaping) else ()
+        if isinstance(method, Reshaping) and names:
+            channels = observe_channels(watched.run, samples, names)
+            module = method.reshape(watched.graph, channels)
+            if module is not watched.graph.module:
+                watched = watch(annotate(module, spec))
+    return watched
+
+
 def reshape_graph(
     graph: QuantGraph, spec: HardwareSpec, samples: Dataset, methods: Sequence[Method]
 ) -> QuantGraph:
-    """``graph`` after the reshaping ones of ``methods``, which see a few samples each."""
-    for method in methods:
-        names = method.tensors(graph) if isinstance(method, Reshaping) else ()
-        if isinstance(method, Reshaping) and names:
-            run = run_on(observe(graph.module, names), host_spec())
-            module = method.reshape(graph, observe_channels(run, samples, names))
-            graph = graph if module is graph.module else annotate(module, spec)
-    return graph
+    """The same for a graph that nobody watches yet."""
+    return reshape(watch(graph), spec, samples, methods).graph
 
 
 def observe_ranges(
@@ -142,20 +181,8 @@ def observe_ranges(
     progress: Progress = SILENT,
     needs: frozenset[str] = frozenset(),
 ) -> Stats:
-    """Statistics of every activation with a choice: one pass of float32 over the data, here.
-
-    ``needs`` are those of :func:`hago.methods.method.needs_of`.
-    """
-    names = list(
-        dict.fromkeys(
-            edge.src
-            for edge, schemes in graph.choices.items()
-            if any(scheme.is_quantized for scheme in schemes) and not edge.is_constant
-        )
-    )
-    readers = _readers(graph, names) if "moments" in needs else {}
-    run = run_on(observe(graph.module, names), host_spec())
-    return calibrate(run, samples, names, progress, readers)
+    """Statistics of every activation with a choice: one pass of float32 over the data, here."""
+    return watch(graph).statistics(samples, progress, needs)
 
 
 def _readers(graph: QuantGraph, names: Sequence[str]) -> dict[str, Reader]:

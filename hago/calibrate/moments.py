@@ -15,7 +15,8 @@ import numpy.typing as npt
 from hago.dataflow import Node
 from hago.scheme import Array, Floats
 
-ROWS = 128  # of each sample that are looked at: neighbouring windows tell the same
+# How many rows are looked at, of all samples and of each: neighbouring windows tell the same.
+ROWS, FEWEST, MOST = 4096, 16, 128
 LARGEST = 2400  # inputs of a product: the matrix of more would not be small beside the model
 
 Moments = Mapping[str, Floats]
@@ -35,7 +36,7 @@ class Windows:
     dilation: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
 
-    def rows(self, values: Array, random: np.random.Generator, count: int = ROWS) -> Floats:
+    def rows(self, values: Array, random: np.random.Generator, count: int = MOST) -> Floats:
         """``count`` rows (or all, if there are fewer), float32 [groups, rows, length]."""
         if self.kernel is None:
             flat = values.reshape(-1, values.shape[-1])
@@ -78,18 +79,24 @@ def windows_of(node: Node) -> Windows | None:
     )
 
 
+def rows_per_sample(samples: int | None) -> int:
+    """How many rows of each of ``samples`` samples make :data:`ROWS`, within bounds."""
+    return MOST if samples is None else int(np.clip(-(-ROWS // max(samples, 1)), FEWEST, MOST))
+
+
 @dataclass
 class MomentObserver:
     """Streams what one product reads into E[x x^T], float32 [groups, length, length]."""
 
     windows: Windows
+    rows: int = MOST  # of each sample
     random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     total: Floats | None = None
     count: int = 0
 
     def observe(self, values: Array) -> None:
         """Count rows of the float ``values`` that the product reads in one sample."""
-        rows = self.windows.rows(values, self.random)
+        rows = self.windows.rows(values, self.random, self.rows)
         products = np.matmul(rows.transpose(0, 2, 1), rows)
         self.total = products if self.total is None else np.add(self.total, products, self.total)
         self.count += rows.shape[1]

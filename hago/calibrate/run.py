@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 
-from hago.calibrate.moments import MomentObserver, Moments, Windows
+from hago.calibrate.moments import MomentObserver, Moments, Windows, rows_per_sample
 from hago.calibrate.observers import TensorObserver, TensorStats
 from hago.errors import DataError
 from hago.progress import SILENT, Progress
@@ -71,7 +71,8 @@ def calibrate(
     not finite, with the sample, and for data without samples.
     """
     tensors = {name: TensorObserver() for name in names}
-    products = {name: MomentObserver(r.windows) for name, r in (readers or {}).items()}
+    rows = rows_per_sample(count_of(data))
+    products = {name: MomentObserver(r.windows, rows) for name, r in (readers or {}).items()}
     samples = 0
     for number, sample in enumerate(progress.track(data, "calibrate", count_of(data))):
         values = run(sample)

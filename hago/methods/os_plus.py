@@ -38,13 +38,14 @@ _GRID = 0.8 ** np.arange(24)  # thresholds as parts of the largest reach, down t
 class OsPlus:
     """Reshapes tensors that only products with constant weights read as codes.
 
-    ``gain`` is the factor by which the predicted error must fall for a tensor to be changed.
+    ``gain`` is the factor by which the predicted error must fall for a tensor to be changed: 4 is
+    what one more bit would do.
     """
 
     name: ClassVar[str] = "os_plus"
     paper: ClassVar[str] = "Wei et al., arXiv 2304.09145, equations 3 and 4"
 
-    gain: float = 2.0
+    gain: float = 4.0
 
     def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
         """``model``: all was done before there were numbers."""

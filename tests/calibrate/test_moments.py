@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from tvm import relax
 
-from hago.calibrate.moments import LARGEST, ROWS, MomentObserver, Windows, windows_of
+from hago.calibrate.moments import (
+    LARGEST,
+    MOST,
+    MomentObserver,
+    Windows,
+    rows_per_sample,
+    windows_of,
+)
 from hago.dataflow import read_dataflow
 from hago.realize.interpret import interpret
 from tests.graphs import LAYOUT, Builder
@@ -46,9 +53,14 @@ def test_rows_times_weights_are_the_convolution(name):
 def test_of_many_rows_a_fixed_number_is_taken_from_all_over():
     data = np.arange(1000, dtype=np.float32).reshape(1, 1000, 1)
     rows = Windows(1, 1).rows(data, np.random.default_rng(0))
-    assert rows.shape == (1, ROWS, 1)
+    assert rows.shape == (1, MOST, 1)
     # One of each part: neighbours are less than two parts apart.
-    assert np.diff(rows[0, :, 0]).max() < 2 * 1000 / ROWS
+    assert np.diff(rows[0, :, 0]).max() < 2 * 1000 / MOST
+
+
+@pytest.mark.parametrize(("samples", "rows"), [(None, 128), (1, 128), (104, 40), (10_000, 16)])
+def test_many_samples_need_few_rows_each(samples, rows):
+    assert rows_per_sample(samples) == rows
 
 
 def test_the_same_data_give_the_same_moments():

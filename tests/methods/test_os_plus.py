@@ -12,6 +12,7 @@ from tests.graphs import Builder, machine
 
 RANDOM = np.random.default_rng(0)
 EVEN = RANDOM.normal(size=(256, 8)).astype(np.float32)
+ANY = OsPlus(gain=1.0)  # changes whatever gets better at all
 OUTLIER = EVEN * np.float32([1, 1, 1, 50, 1, 1, 1, 1])
 
 
@@ -41,7 +42,7 @@ def scales(module):
 
 @pytest.mark.parametrize("reader", ["matmul", "conv"])
 def test_the_channel_that_stands_out_is_scaled_down_most(reader):
-    (inverse,) = scales(OsPlus().reshape(graph(reader), channels(OUTLIER)))
+    (inverse,) = scales(ANY.reshape(graph(reader), channels(OUTLIER)))
     assert inverse.argmin() == 3
     assert inverse.max() == 1.0
 
@@ -62,7 +63,7 @@ def test_a_channel_far_from_zero_is_shifted():
 
 def test_the_small_half_of_the_channels_is_never_scaled():
     steep = EVEN * (2.0 ** np.arange(8, dtype=np.float32))
-    (inverse,) = scales(OsPlus().reshape(graph("conv"), channels(steep)))
+    (inverse,) = scales(ANY.reshape(graph("conv"), channels(steep)))
     assert (inverse == 1.0).sum() >= 4
 
 

@@ -1,0 +1,121 @@
+"""What quantization costs on data that was not used for calibration.
+
+    python -m tests.zoo.accuracy efficientnet_lite0 --hw x86-vnni --data FOLDER [--json]
+
+FOLDER holds ``photos/calibration`` and ``photos/evaluation`` for image models,
+``sentences-calibration.txt`` and ``sentences-evaluation.txt`` for text encoders; the lines of the
+text recogniser are rendered. The model is compiled as a user would, with hago's default recipe,
+and its outputs are compared with those of float32. Where the machine's instructions are missing
+here, its quantized model runs on the kernels of this CPU: the integers are the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from hago.calibrate import load_data
+from hago.clock import Clock
+from hago.deploy.load import load
+from hago.frontend.onnx import import_onnx
+from hago.hardware.host import host_spec, missing_features
+from hago.hardware.load import load_spec
+from hago.methods.method import find_methods
+from hago.model import RunModel, input_specs, run_on
+from hago.pipeline import DEFAULT_RECIPE, Options, compile_model
+from hago.plan import Quantizer
+from hago.prepare import prepare
+from hago.sample import Sample
+from hago.scheme import Array
+from tests.zoo.models import MODELS, model_file
+from tests.zoo.tasks import TASKS, Figures, Material
+
+
+def judge(name: str, hardware: str, data: Path, options: Options) -> Figures:
+    """The figures of the zoo model ``name`` by measure, with the "seconds" of its compilation.
+
+    Raises MissingPackage, FileNotFoundError and HagoError for what is missing or does not fit.
+    """
+    task, file = TASKS[name], model_file(name)
+    calibration, evaluation = task.calibration(data), task.evaluation(data)
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="hago-zoo-") as scratch:
+        run = _quantized(file, hardware, calibration, options, Path(scratch))
+        seconds = time.perf_counter() - start
+        actual = _outputs(run, evaluation)
+    module = prepare(import_onnx(file, dict(options.shapes)))
+    exact = _outputs(run_on(module, host_spec()), evaluation)
+    return {**task.figures(exact, actual, evaluation.truth, file), "seconds": seconds}
+
+
+def _quantized(
+    file: Path, hardware: str, calibration: Material, options: Options, scratch: Path
+) -> RunModel:
+    """The compiled artifact, or where it cannot run the quantized module on this CPU."""
+    spec = load_spec(hardware)
+    samples = list(_samples(calibration))
+    if not missing_features(spec):
+        compile_model(file, hardware, samples, scratch / "artifact", options)
+        return load(scratch / "artifact", threads=options.threads).run
+    module = prepare(import_onnx(file, dict(options.shapes)))
+    data = load_data(samples, input_specs(module))
+    quantizer = Quantizer(module, spec, data, find_methods(options.recipe), Clock())
+    plan = next(iter(quantizer.plans(options.precision)))  # of "auto": the lowest precision
+    return run_on(plan.module, host_spec())
+
+
+def _samples(material: Material) -> Iterator[Sample]:
+    count = len(next(iter(material.inputs.values())))
+    return ({key: rows[i : i + 1] for key, rows in material.inputs.items()} for i in range(count))
+
+
+def _outputs(run: RunModel, material: Material) -> Array:
+    """The first output for every sample, [n, ...]."""
+    return np.concatenate([next(iter(run(sample).values())) for sample in _samples(material)])
+
+
+def show(figures: Mapping[str, Figures], hardware: str) -> None:
+    """One row a model and measure."""
+    table = Table(title=f"quantized for {hardware}, against float32")
+    for heading, side in (("model", "left"), ("measure", "left"), ("value", "right")):
+        table.add_column(heading, justify=side)
+    for name, measures in figures.items():
+        for number, (measure, value) in enumerate(measures.items()):
+            table.add_row("" if number else name, measure, f"{value:.4f}")
+        table.add_section()
+    Console().print(table)
+
+
+def main() -> None:
+    """Judge the models that were named."""
+    parser = argparse.ArgumentParser(prog="python -m tests.zoo.accuracy", description=__doc__)
+    parser.add_argument("names", nargs="+", choices=list(TASKS), metavar="MODEL")
+    parser.add_argument("--hw", default="x86-vnni")
+    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--precision", default="int8")
+    parser.add_argument("--recipe", default=",".join(DEFAULT_RECIPE))
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    found = {}
+    for name in arguments.names:
+        print(f"{name} for {arguments.hw} ...", file=sys.stderr)
+        recipe = tuple(method for method in arguments.recipe.split(",") if method)
+        options = Options(arguments.precision, recipe, MODELS[name].inputs)
+        found[name] = judge(name, arguments.hw, arguments.data, options)
+    if arguments.json:
+        print(json.dumps({"hardware": arguments.hw, "figures": found}, indent=1))
+    else:
+        show(found, arguments.hw)
+
+
+if __name__ == "__main__":
+    main()
