@@ -14,6 +14,8 @@ _HOMES = {
     "compile_model": "hago.pipeline",
     "explain_edge": "hago.pipeline",
     "import_onnx": "hago.frontend.onnx",
+    "import_relay": "hago.frontend.relay",
+    "import_torch": "hago.frontend.torch",
     "inspect_model": "hago.pipeline",
     "load": "hago.deploy.load",
     "load_data": "hago.calibrate",
@@ -25,6 +27,8 @@ __all__ = [
     "compile_model",
     "explain_edge",
     "import_onnx",
+    "import_relay",
+    "import_torch",
     "inspect_model",
     "load",
     "load_data",
@@ -36,6 +40,8 @@ if TYPE_CHECKING:
     from hago.deploy.load import load
     from hago.errors import HagoError
     from hago.frontend.onnx import import_onnx
+    from hago.frontend.relay import import_relay
+    from hago.frontend.torch import import_torch
     from hago.hardware.load import load_spec
     from hago.pipeline import compile_model, explain_edge, inspect_model
 

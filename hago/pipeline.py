@@ -62,7 +62,7 @@ class Options:
 
 
 def compile_model(
-    model: Path,
+    model: Path | ir.IRModule,
     hardware: str,
     data: str | Path | Iterable[Sample] | None,
     output: Path,
@@ -71,6 +71,7 @@ def compile_model(
 ) -> CompileReport:
     """Quantizes ``model`` for ``hardware`` and writes the artifact folder ``output``.
 
+    ``model`` is a file, or a module that a function of ``hago.frontend`` imported.
     ``data`` is what :func:`hago.calibrate.load_data` takes; it may be None where nothing needs a
     range: for a model that is quantized already, and for "float32" and "bfloat16". Raises a
     HagoError for anything wrong with the model, the machine, the data, or the folder.
@@ -90,7 +91,7 @@ def compile_model(
     if not came_quantized(module) and options.precision != "float32":
         plans.append(float_plan(annotate(module, spec)))
     manifest = Manifest(
-        model=model.name,
+        model=_name(model),
         precision=options.precision,
         inputs=input_specs(module),
         outputs=output_specs(module),
@@ -103,16 +104,16 @@ def compile_model(
 
 
 def inspect_model(
-    model: Path, hardware: str, shapes: Mapping[str, Sequence[int]] | None = None
+    model: Path | ir.IRModule, hardware: str, shapes: Mapping[str, Sequence[int]] | None = None
 ) -> InspectReport:
     """Every edge of ``model`` on ``hardware``: what it may be, what it would be, and why."""
     spec = load_spec(hardware)
     module = _prepared(model, shapes or {})
     if came_quantized(module):
-        return InspectReport(model.name, spec.name, qdq_edge_reports(module))
+        return InspectReport(_name(model), spec.name, qdq_edge_reports(module))
     reports = edge_reports(annotate(module, spec))
     preferred = (replace(r, chosen=r.choices[0]) if r.choices else r for r in reports)
-    return InspectReport(model.name, spec.name, tuple(preferred))
+    return InspectReport(_name(model), spec.name, tuple(preferred))
 
 
 def explain_edge(folder: Path, edge: str) -> EdgeReport:
@@ -120,9 +121,15 @@ def explain_edge(folder: Path, edge: str) -> EdgeReport:
     return find_edge(read_manifest(folder).edges, edge)
 
 
-def _prepared(model: Path, shapes: Mapping[str, Sequence[int]]) -> ir.IRModule:
-    imported = dump(import_model(model, dict(shapes)), "imported")
-    return dump(prepare(imported), "prepared")
+def _name(model: Path | ir.IRModule) -> str:
+    return "module" if isinstance(model, ir.IRModule) else model.name
+
+
+def _prepared(
+    model: Path | ir.IRModule, shapes: Mapping[str, Sequence[int]]
+) -> ir.IRModule:
+    imported = model if isinstance(model, ir.IRModule) else import_model(model, dict(shapes))
+    return dump(prepare(dump(imported, "imported")), "prepared")
 
 
 def _build(

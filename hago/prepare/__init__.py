@@ -7,6 +7,7 @@ import tvm
 from hago.prepare.absorb_flatten import absorb_flatten
 from hago.prepare.conv1d_to_conv2d import conv1d_to_conv2d
 from hago.prepare.decompose_batch_norm import decompose_batch_norm
+from hago.prepare.drop_softmax_guard import drop_softmax_guard
 from hago.prepare.fold_constants import fold_constants
 from hago.prepare.fold_padding import fold_padding
 from hago.prepare.fold_scales import fold_scales
@@ -34,6 +35,7 @@ PASSES = (
     fuse_layer_norm,
     fuse_gelu,
     fuse_silu,
+    drop_softmax_guard,
     fold_padding,
     conv1d_to_conv2d,
     pool_to_mean,

@@ -2,6 +2,7 @@
 
 adaptive_avg_pool2d(x, 1x1) => mean(x, (H, W), keepdims=True)
 avg_pool2d(x, window = all of x, no padding) => mean(x, (H, W), keepdims=True)
+adaptive_avg_pool2d(x, h'xw') => avg_pool2d(x, h/h' x w/w')      where these are whole numbers
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from hago.prepare.rewrite import Scope, rewrite
 
 
 def pool_to_mean(module: tvm.IRModule) -> tvm.IRModule:
-    """A module in which global average pools are means."""
+    """A module in which global average pools are means, and no window depends on its place."""
     return rewrite(module, _to_mean)
 
 
@@ -24,9 +25,17 @@ def _to_mean(call: relax.Call, scope: Scope) -> relax.Expr | None:
     layout = str(call.attrs.layout)
     axes = [layout.index("H"), layout.index("W")]
     size = [shape_of(call.args[0])[axis] for axis in axes]
-    if not _covers(call, size):
+    if _covers(call, size):
+        return relax.op.mean(call.args[0], axes, keepdims=True)
+    return _with_fixed_window(call, size) if is_call(call, "nn.adaptive_avg_pool2d") else None
+
+
+def _with_fixed_window(call: relax.Call, size: list[int]) -> relax.Expr | None:
+    wanted = integers(call.attrs.output_size)
+    if any(extent % count for extent, count in zip(size, wanted, strict=True)):
         return None
-    return relax.op.mean(call.args[0], axes, keepdims=True)
+    window = [extent // count for extent, count in zip(size, wanted, strict=True)]
+    return relax.op.nn.avg_pool2d(call.args[0], window, window, layout=str(call.attrs.layout))
 
 
 def _covers(call: relax.Call, size: list[int]) -> bool:

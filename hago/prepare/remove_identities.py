@@ -1,7 +1,8 @@
 """Remove operators that return their input.
 
 dropout(x)[0] => x      astype(x, its dtype) => x      reshape(x, its shape) => x
-permute_dims(x, in order) => x      x + 0, x - 0, x * 1, x / 1 => x
+permute_dims(x, in order) => x      broadcast_to(x, its shape) => x
+x + 0, x - 0, x * 1, x / 1 => x
 permute_dims(permute_dims(x, p), q) => permute_dims(x, p[q])
 permute_dims(x, only unit axes move) => reshape(x)
 x + broadcast_to(y) => x + y
@@ -42,6 +43,8 @@ def _simplify(call: relax.Call, scope: Scope) -> relax.Expr | None:
     if name in _NEUTRAL and _is_neutral(call):
         return call.args[0]
     if name == "astype" and dtype_of(call.args[0]) == dtype_of(call):
+        return call.args[0]
+    if name == "broadcast_to" and shape_of(call.args[0]) == shape_of(call):
         return call.args[0]
     if name in _BROADCASTS:
         return _without_broadcast(call, scope)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tvm import relax
 
+from hago.prepare.drop_softmax_guard import drop_softmax_guard
 from hago.prepare.fuse_gelu import fuse_gelu
 from hago.prepare.fuse_layer_norm import fuse_layer_norm
 from hago.prepare.fuse_silu import fuse_silu
@@ -153,3 +154,34 @@ def test_a_norm_that_is_used_twice_keeps_its_parameters() -> None:
         return op.add(op.multiply(norm, const(range(8))), norm)
 
     assert_stays(fuse_layer_norm, module(body, SHAPE))
+
+
+def guarded_softmax(emit, scores: relax.Expr) -> relax.Expr:
+    """What PyTorch makes of a softmax: zeros where a row has no finite score."""
+    finite = emit(op.logical_not(emit(op.equal(scores, const(-np.inf)))))
+    some = emit(op.max(emit(op.astype(finite, "int8")), axis=-1, keepdims=True))
+    none = emit(op.logical_not(emit(op.astype(some, "bool"))))
+    softmax = emit(op.nn.softmax(scores))
+    return op.where(none, emit(op.full_like(softmax, const(0.0))), softmax)
+
+
+def test_a_softmax_of_products_needs_no_guard() -> None:
+    def scores(emit, x, y):
+        return emit(op.multiply(emit(op.matmul(x, y)), const(0.5)))
+
+    before = module(lambda emit, x, y: guarded_softmax(emit, scores(emit, x, y)), (2, 3), (3, 4))
+    expected = module(lambda emit, x, y: op.nn.softmax(scores(emit, x, y)), (2, 3), (3, 4))
+    assert_becomes(drop_softmax_guard, before, expected)
+
+
+def test_a_softmax_of_masked_scores_keeps_its_guard() -> None:
+    mask = const([[0.0, -np.inf, -np.inf], [-np.inf] * 3])
+
+    def before(emit, x, y):
+        return guarded_softmax(emit, emit(op.add(emit(op.matmul(x, y)), mask)))
+
+    assert_stays(drop_softmax_guard, module(before, (2, 4), (4, 3)))
+
+
+def test_a_softmax_of_an_input_keeps_its_guard() -> None:
+    assert_stays(drop_softmax_guard, module(guarded_softmax, (2, 3)))

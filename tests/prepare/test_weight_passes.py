@@ -285,3 +285,20 @@ def test_a_flatten_of_codes_reorders_the_weights_codes() -> None:
 def test_a_flatten_for_a_weight_that_is_no_constant_stays() -> None:
     before = module(lambda emit, x, w: op.matmul(flattened(x), w), (2, 3, 2, 4), (24, 5))
     assert_stays(absorb_flatten, before)
+
+
+def test_an_adaptive_pool_whose_windows_are_equal_has_a_window() -> None:
+    shape = (1, 6, 4, 3)
+    before = module(lambda emit, x: op.nn.adaptive_avg_pool2d(x, [3, 2], layout="NHWC"), shape)
+    expected = module(
+        lambda emit, x: op.nn.avg_pool2d(x, [2, 2], [2, 2], layout="NHWC"), shape
+    )
+    assert_becomes(pool_to_mean, before, expected)
+
+
+def test_an_adaptive_pool_with_unequal_windows_stays() -> None:
+    shape = (1, 7, 4, 3)
+    assert_stays(
+        pool_to_mean,
+        module(lambda emit, x: op.nn.adaptive_avg_pool2d(x, [3, 2], layout="NHWC"), shape),
+    )

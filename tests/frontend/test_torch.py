@@ -1,0 +1,93 @@
+"""Programs of torch.export compute the same in Relax."""
+
+import numpy as np
+import pytest
+
+from hago.errors import ModelError
+from hago.pipeline import Options, compile_model, inspect_model
+from hago.prepare import prepare
+from hago.realize import interpret
+
+torch = pytest.importorskip("torch", reason="needs the extra torch")
+from torch import nn  # noqa: E402
+
+from hago.frontend.torch import import_torch  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # torch.export deprecates parts of itself
+
+
+class Mixed(nn.Module):
+    """Convolutions as in MobileNet, then a transformer layer over one token."""
+
+    def __init__(self):
+        super().__init__()
+        self.image = nn.Sequential(
+            nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.Hardswish(),
+            nn.Conv2d(8, 8, 3, 1, 1, groups=8), nn.ReLU6(), nn.MaxPool2d(2),
+            nn.AdaptiveAvgPool2d(2), nn.Flatten(2),
+        )  # fmt: skip
+        self.dense, self.norm = nn.Linear(4, 16), nn.LayerNorm(16)
+        self.layer = nn.TransformerEncoderLayer(
+            16, 2, 32, batch_first=True, activation="gelu", dropout=0.0
+        )
+        self.out = nn.Linear(16, 5)
+
+    def forward(self, image):
+        tokens = self.layer(self.norm(self.dense(self.image(image))))
+        return torch.softmax(self.out(tokens.mean(1)), -1)
+
+
+@pytest.fixture(scope="module")
+def exported():
+    torch.manual_seed(0)
+    model, image = Mixed().eval(), torch.randn(1, 3, 16, 16)
+    with torch.no_grad():
+        return torch.export.export(model, (image,)), image.numpy(), model(image).numpy()
+
+
+def test_a_program_computes_the_same(exported):
+    program, image, expected = exported
+    module = prepare(import_torch(program))
+    (actual,) = interpret(module, {str(module["main"].params[0].name): image})
+    # Sums of at most 72 products in another order, through a dozen layers.
+    np.testing.assert_allclose(actual, expected, atol=12 * 72 * np.finfo(np.float32).eps)
+
+
+def test_attention_has_no_guard_that_finite_scores_do_not_need(exported):
+    assert "where" not in prepare(import_torch(exported[0])).script()
+
+
+def test_inputs_are_called_as_the_arguments_of_forward(exported):
+    main = import_torch(exported[0])["main"]
+    assert list(main.attrs["hago.input_names"]) == ["image"]
+    assert list(main.attrs["hago.output_names"]) == ["output"]
+
+
+def test_a_module_goes_the_way_of_a_file(exported, tmp_path):
+    program, image, _ = exported
+    module = import_torch(program)
+    assert inspect_model(module, "x86-avx2").edges
+    report = compile_model(
+        module, "x86-avx2", [{"image": image}], tmp_path / "out", Options(precision="int8")
+    )
+    assert report.model == "module"
+    assert report.accuracy["cosine"] > 0.99
+
+
+def test_a_dynamic_program_is_refused():
+    batch = torch.export.Dim("batch", min=2, max=8)
+    program = torch.export.export(
+        nn.Linear(4, 2).eval(), (torch.randn(3, 4),), dynamic_shapes=({0: batch},)
+    )
+    with pytest.raises(ModelError, match="not fixed"):
+        import_torch(program)
+
+
+def test_an_operator_that_tvm_does_not_know_is_named():
+    class Odd(nn.Module):
+        def forward(self, x):
+            return torch.special.bessel_j0(x)
+
+    program = torch.export.export(Odd(), (torch.randn(3),))
+    with pytest.raises(ModelError, match="bessel_j0"):
+        import_torch(program)
