@@ -81,21 +81,26 @@ def _instructions(workload: Conv2d, band: Band, dot: Dot, lanes: int) -> float:
     return (words + dots) / band.outputs
 
 
+def word_scratch(band: Band, lanes: int, count: int) -> Buffer:
+    """Room for the words ``[vectors, groups, width, lanes]`` of ``count`` channels."""
+    return T.alloc_buffer((-(-count // lanes) * band.groups * band.width * lanes,), "uint32")
+
+
 def fill_words(
     workload: Conv2d,
     band: Band,
     dot: Dot,
     lanes: int,
     data: Buffer,
+    words: Buffer,
     image: Expr,
     row: Expr,
     channel: Expr,
     count: int,
-) -> Buffer:
-    """Scratch words ``[vectors, groups, width, lanes]`` for the band whose first output is
-    ``row``, of ``count`` channels from ``channel``."""
+) -> None:
+    """Write the words of the band whose first output is ``row``, of ``count`` channels from
+    ``channel``."""
     filler = _Filler(workload, band, dot, lanes, data, image, channel)
-    words = T.alloc_buffer((-(-count // lanes) * band.groups * band.width * lanes,), "int32")
     first = T.Bind(row * workload.strides[0] - workload.padding[0])
     filler.pad_columns(words, -(-count // lanes) * band.groups)
     last = first + (band.rows - 1) * band.pitch
@@ -104,7 +109,6 @@ def fill_words(
             filler.fill(words, first, count, is_inside=True)
         with T.Else():
             filler.fill(words, first, count, is_inside=False)
-    return words
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +127,7 @@ class _Filler:
         right = min(left + self.workload.w, width)
         bits = 32 // self.dot.depth
         word = sum(self.workload.pad_code << (bits * i) for i in range(self.dot.depth))
-        signed = word - (1 << 32) if word >= 1 << 31 else word
-        filler = tir.Broadcast(tir.const(signed, "int32"), self.lanes)
+        filler = tir.Broadcast(tir.const(word, "uint32"), self.lanes)
         if left == 0 and right == width:
             return
         with T.serial(0, lines) as line:

@@ -8,6 +8,7 @@ Values are numbered: 0 is the accumulator (or the first input of a plain element
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,25 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Narrowing:
+    """The quantization to bytes at the end of an epilogue, with its bounds as codes."""
+
+    dtype: str
+    scale: float
+    zero_point: int
+    low: float
+    high: float
+
+    def round(self, x: tir.Expr) -> tir.Expr:
+        """int32 codes of ``x`` without zero point. The lower bound of the dtype is left to the
+        saturation of the packing; the upper is not, because the conversion of a number above
+        2^31 is negative."""
+        at_bottom = self.low <= np.iinfo(self.dtype).min
+        low = -math.inf if at_bottom else self.low - self.zero_point
+        return vector.round_codes(x, self.scale, low, self.high - self.zero_point)
+
+
+@dataclass(frozen=True)
 class Epilogue:
     """``steps`` over (accumulator, operands); the last value, as ``dtype``, is the output.
 
@@ -69,12 +89,35 @@ class Epilogue:
         same number of lanes (a broadcast where the operand is constant along the lanes).
         Needs an open TIR builder: each value is bound.
         """
+        values = self._values(acc, load, self.steps)
+        return values[-1] if self.steps else acc
+
+    @property
+    def narrowing(self) -> Narrowing | None:
+        """How the output gets narrow, where the last step quantizes to bytes."""
+        last = self.steps[-1] if self.steps else None
+        if last is None or not last.op.startswith("quantize_"):
+            return None
+        scale, zero_point, low, high = last.consts
+        return Narrowing(self.dtype, scale, int(zero_point), low, high)
+
+    def emit_codes(self, acc: tir.Expr, load: Callable[[int], tir.Expr]) -> tir.Expr:
+        """The last value as int32 codes without zero point, for a packing that adds it and
+        saturates to the dtype."""
+        narrowing = self.narrowing
+        assert narrowing is not None, "only codes of 8 bits are packed"
+        values = self._values(acc, load, self.steps[:-1])
+        return vector.bind(narrowing.round(values[self.steps[-1].args[0]]))
+
+    def _values(
+        self, acc: tir.Expr, load: Callable[[int], tir.Expr], steps: Sequence[Step]
+    ) -> list[tir.Expr]:
         values = [vector.bind(acc), *(vector.bind(load(i)) for i in range(len(self.operands)))]
-        for step in self.steps:
+        for step in steps:
             operation = vector.OPERATIONS[step.op]
             value = operation.emit(*(values[a] for a in step.args), *step.consts)
             values.append(vector.bind(value))
-        return values[-1] if self.steps else acc
+        return values
 
     def evaluate(self, acc: Array, operands: Sequence[Array]) -> Array:
         """The same in numpy: ``acc`` has the output's shape, operands broadcast against it."""

@@ -18,7 +18,7 @@ _BLOCK = 64  # bytes that one AVX-512 register shuffles at once
 
 
 def interleave(rows: Sequence[Expr], depth: int, lanes: int) -> list[Expr]:
-    """``rows`` (at most ``depth``, uint8) as int32 words, in vectors of ``lanes``; bound.
+    """``rows`` (at most ``depth``, uint8) as uint32 words, in vectors of ``lanes``; bound.
 
     Rows that are missing are zero. A row has a multiple of ``lanes`` elements, or fewer.
     """
@@ -26,10 +26,10 @@ def interleave(rows: Sequence[Expr], depth: int, lanes: int) -> list[Expr]:
     if depth == 4 and lanes == 16 and count == _BLOCK and len(rows) > 1:
         return _unpacked(rows)
     assert count <= lanes, "more than a vector is only interleaved in blocks"
-    words = v.cast(rows[0], "int32")
+    words = v.cast(rows[0], "uint32")
     for place, row in enumerate(rows[1:], start=1):
-        shift = v.splat(place * (32 // depth), words, "int32")
-        words = tir.bitwise_or(words, v.cast(row, "int32") << shift)
+        shift = v.splat(place * (32 // depth), words, "uint32")
+        words = tir.bitwise_or(words, v.cast(row, "uint32") << shift)
     return [T.Bind(words)]
 
 
@@ -52,7 +52,7 @@ def _unpacked(rows: Sequence[Expr]) -> list[Expr]:
     bytes_of_words = [
         _unpack(first[pair], second[pair], half, 2) for pair in range(2) for half in range(2)
     ]
-    return [T.Bind(tir.reinterpret("int32x16", word)) for word in bytes_of_words]
+    return [T.Bind(tir.reinterpret("uint32x16", word)) for word in bytes_of_words]
 
 
 def _permuted(row: Expr, dwords: list[int]) -> Expr:

@@ -1,4 +1,4 @@
-"""A register tile of a matrix product, and the epilogue that leaves it.
+"""A register tile of a matrix product.
 
 Everything here runs inside an open TIR builder (``tvm.script.ir_builder``). Rows are elements of
 A at an address plus a constant pitch; columns are vectors of packed B.
@@ -6,7 +6,7 @@ A at an address plus a constant pitch; columns are vectors of packed B.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -15,7 +15,6 @@ from tvm import tirx as tir
 from tvm.script.ir_builder import tirx as T
 
 from hago.codegen.access import store, vector
-from hago.codegen.epilogue import Epilogue
 from hago.codegen.intrin.dot import Dot
 from hago.codegen.stream import Stream
 
@@ -79,23 +78,6 @@ def _each_step(source: Source, steps: int) -> Iterator[tuple[Expr, Expr]]:
             yield t, part * stream.every + step
 
 
-@dataclass(frozen=True, eq=False)
-class Target:
-    """Where a tile's results go, and how to find the operands of its epilogue.
-
-    ``load(operand, row, column, lanes)`` and ``store(value, row, column, lanes)`` take the row
-    of the tile and the first output channel of a vector; ``channels`` bounds the columns.
-    """
-
-    epilogue: Epilogue
-    load: Callable[[int, int, Expr, int], Expr]
-    store: Callable[[Expr, int, Expr, int], None]
-
-    def operands(self, row: int, channel: Expr, lanes: int) -> Callable[[int], Expr]:
-        """The epilogue's operands for one vector, by number."""
-        return lambda operand: self.load(operand, row, channel, lanes)
-
-
 def pieces(width: int) -> list[tuple[int, int]]:
     """(offset, lanes) of the power-of-two vectors that cover ``width`` elements, largest first."""
     found, offset = [], 0
@@ -104,27 +86,3 @@ def pieces(width: int) -> list[tuple[int, int]]:
         found.append((offset, lanes))
         offset, width = offset + lanes, width - lanes
     return found
-
-
-def leave(
-    registers: Sequence[Buffer],
-    target: Target,
-    rows: int,
-    columns: int,
-    lanes: int,
-    first: Expr,
-    last_width: int,
-) -> None:
-    """Run the epilogue over a tile whose first channel is ``first``.
-
-    The last column vector has ``last_width`` valid channels; when that is not all lanes it
-    leaves in power-of-two vectors.
-    """
-    for row in range(rows):
-        for column in range(columns):
-            width = last_width if column == columns - 1 else lanes
-            for offset, count in pieces(width):
-                acc = vector(registers[row * columns + column], offset, count)
-                channel = first + column * lanes + offset
-                load = target.operands(row, channel, count)
-                target.store(target.epilogue.emit(acc, load), row, channel, count)

@@ -165,19 +165,27 @@ def _quantize_numpy(
     return np.clip(codes, np.float32(low), np.float32(high))
 
 
-def _quantize_narrow(dtype: str) -> Callable[..., Expr]:
-    """Codes in ``dtype``: as :func:`_quantize`, but rounded by the conversion to int32.
+def round_codes(x: Expr, scale: float, low: float, high: float) -> Expr:
+    """int32 codes without their zero point, rounded half to even by the conversion.
 
-    Bounds are moved before the rounding, which keeps them: codes are monotonic in x and the
-    moved bounds are integers.
+    Bounds (without the zero point, too; ``low`` may be -inf) come before the rounding, which keeps
+    them: codes are monotonic in x and the bounds are integers.
     """
+    reciprocal = float(np.float32(1.0) / np.float32(scale))
+    bounded = x * splat(reciprocal, x)
+    bounded = tir.min(bounded, splat(high, x))
+    if low > -math.inf:
+        bounded = tir.max(bounded, splat(low, x))
+    lanes = dtype_of(x)[1]
+    integer = f"int32x{lanes}" if lanes > 1 else "int32"
+    return tir.call_llvm_pure_intrin(integer, "llvm.lrint", bounded)
+
+
+def _quantize_narrow(dtype: str) -> Callable[..., Expr]:
+    """Codes in ``dtype``: as :func:`_quantize`, but rounded by the conversion to int32."""
 
     def emit(x: Expr, scale: float, zero_point: float, low: float, high: float) -> Expr:
-        reciprocal = float(np.float32(1.0) / np.float32(scale))
-        bounded = _clip(x * splat(reciprocal, x), low - zero_point, high - zero_point)
-        lanes = dtype_of(x)[1]
-        integer = f"int32x{lanes}" if lanes > 1 else "int32"
-        codes = tir.call_llvm_pure_intrin(integer, "llvm.lrint", bounded)
+        codes = round_codes(x, scale, low - zero_point, high - zero_point)
         return cast(codes + splat(int(zero_point), x, "int32"), dtype)
 
     return emit

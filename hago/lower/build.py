@@ -8,6 +8,7 @@ import tvm
 from tvm import ir, relax
 from tvm.runtime import Executable
 
+from hago.codegen.passes import CPU_PIPELINE
 from hago.hardware.spec import HardwareSpec
 
 ExecMode = Literal["compiled", "bytecode"]
@@ -22,7 +23,13 @@ def build(
     about 20 us a model slower, and can be instrumented.
     """
     target = tvm.target.Target(spec.target)
-    return relax.build(module, target, relax_pipeline=_pipeline(), exec_mode=exec_mode)
+    return relax.build(
+        module,
+        target,
+        relax_pipeline=_pipeline(),
+        tir_pipeline=CPU_PIPELINE,
+        exec_mode=exec_mode,
+    )
 
 
 def _pipeline() -> tvm.transform.Pass:

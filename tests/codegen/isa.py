@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tvm
 
+from hago.codegen.passes import CPU_PIPELINE
 from hago.codegen.workload import Kernel, Machine
 
 MACHINES = {
@@ -38,7 +39,8 @@ def machine(isa: str) -> Machine:
 
 def compiled(kernel: Kernel, isa: str) -> tvm.runtime.Module:
     func = kernel.func.with_attr("global_symbol", "main")
-    return tvm.compile(tvm.IRModule({"main": func}), {"kind": "llvm", "mcpu": _MCPU[isa]})
+    target = {"kind": "llvm", "mcpu": _MCPU[isa]}
+    return tvm.compile(tvm.IRModule({"main": func}), target, tir_pipeline=CPU_PIPELINE)
 
 
 def run(kernel: Kernel, isa: str, inputs: Sequence[np.ndarray], output: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ weights moved down by r * s rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -19,12 +19,12 @@ from tvm import tirx as tir
 from tvm.script.ir_builder import tirx as T
 
 from hago.codegen.access import flat, load_operand, store, vector
-from hago.codegen.band import Band, choose_band, fill_words
+from hago.codegen.band import Band, choose_band, fill_words, word_scratch
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.intrin.dot import Dot
 from hago.codegen.kernels.product import arguments, kernel
+from hago.codegen.leave import Target, Tile, leave
 from hago.codegen.select import choose_dot
-from hago.codegen.tile import pieces
 from hago.codegen.workload import Array, Conv2d, Kernel, Machine
 
 Expr: TypeAlias = tir.Expr
@@ -95,16 +95,12 @@ class _Emitter:
             image = T.Bind(tir.floordiv(task, bands * blocks))
             row = T.Bind(tir.floormod(tir.floordiv(task, blocks), bands) * self.band.outputs)
             number = T.Bind(tir.floormod(task, blocks))
-            self._either(
-                number < channels // block, channels >= block, channels % block,
-                lambda count: self._task(image, row, T.Bind(number * block), count),
-                block,
-            )  # fmt: skip
+            self._task(image, row, number)
 
-    def _either(self, is_whole: Expr, any_whole: bool, rest: int, body: Any, whole: int) -> None:
+    def _either(self, is_whole: Expr, rest: int, body: Callable[[int], None], whole: int) -> None:
         """``body(whole)``, or ``body(rest)`` in the last piece."""
-        if rest == 0 or not any_whole:
-            body(whole if rest == 0 else rest)
+        if rest == 0:
+            body(whole)
             return
         with T.If(is_whole):
             with T.Then():
@@ -112,25 +108,34 @@ class _Emitter:
             with T.Else():
                 body(rest)
 
-    def _task(self, image: Expr, row: Expr, channel: Expr, count: int) -> None:
-        oh, outputs = self.workload.output_shape[1], self.band.outputs
-        words = fill_words(
-            self.workload, self.band, self.dot, self.lanes, self.data, image, row, channel, count
-        )
+    def _task(self, image: Expr, row: Expr, number: Expr) -> None:
+        """The words of block ``number`` of the channels, then its vectors."""
+        oh, channels, outputs = self.workload.output_shape[1], self.workload.ci, self.band.outputs
+        block = min(self.band.block, channels)
+        first = T.Bind(number * self.band.block)
+        words = word_scratch(self.band, self.lanes, block)
         self._either(
-            row + outputs <= oh, oh >= outputs, oh % outputs,
-            lambda rows: self._vectors(words, image, row, channel, count, rows), outputs,
+            number < channels // block, channels % block,
+            lambda count: fill_words(
+                self.workload, self.band, self.dot, self.lanes, self.data, words,
+                image, row, first, count,
+            ), block,
+        )  # fmt: skip
+        self._either(
+            row + outputs <= oh, oh % outputs,
+            lambda rows: self._vectors(words, image, row, first, rows), outputs,
         )  # fmt: skip
 
-    def _vectors(
-        self, words: Buffer, image: Expr, row: Expr, channel: Expr, count: int, rows: int
-    ) -> None:
-        lanes = self.lanes
-        with T.serial(0, count // lanes) as number:
-            self._row(words, image, row, channel, number, lanes, rows)
-        if count % lanes:
-            last = tir.const(count // lanes, "int32")
-            self._row(words, image, row, channel, last, count % lanes, rows)
+    def _vectors(self, words: Buffer, image: Expr, row: Expr, first: Expr, rows: int) -> None:
+        lanes, channels = self.lanes, self.workload.ci
+        whole = T.Bind(tir.floordiv(tir.min(channels - first, self.band.block), lanes))
+        if channels >= lanes:
+            with T.serial(0, whole) as number:
+                self._row(words, image, row, first, number, lanes, rows)
+        if channels % lanes == 0:
+            return
+        with T.If(first + self.band.block >= channels), T.Then():
+            self._row(words, image, row, first, whole, channels % lanes, rows)
 
     def _row(
         self,
@@ -150,9 +155,8 @@ class _Emitter:
 
         def tile(column: Expr, size: int) -> None:
             registers = self._accumulate(words, number, channel, column, rows, size)
-            for index, register in enumerate(registers):
-                output, x = divmod(index, size)
-                self._leave(register, T.Bind(pixel + (output * ow + x) + column), channel, width)
+            target = self._target(T.Bind(pixel + column), size)
+            leave(registers, target, Tile(len(registers), 1, self.lanes, width), channel)
 
         with T.serial(0, ow // pixels) as index:
             tile(T.Bind(index * pixels), pixels)
@@ -194,17 +198,21 @@ class _Emitter:
         size = self.lanes * self.dot.depth
         return vector(self.weight, index * size, size)
 
-    def _leave(self, register: Buffer, pixel: Expr, channel: Expr, width: int) -> None:
+    def _target(self, first: Expr, pixels: int) -> Target:
+        """The pixels of a tile, ``pixels`` in each of its output rows, from ``first``."""
         shape = self.workload.output_shape
-        for offset, count in pieces(width):
-            start = channel + offset
 
-            def load(i: int, start: Expr = start, count: int = count) -> Expr:
-                operand = self.epilogue.operands[i]
-                return load_operand(self.operands[i], operand, shape, pixel, start, count)
+        def pixel(row: Expr) -> Expr:
+            return first + tir.floordiv(row, pixels) * shape[2] + tir.floormod(row, pixels)
 
-            value = self.epilogue.emit(vector(register, offset, count), load)
-            store(self.output, value, pixel * shape[3] + start, count)
+        def load(number: int, row: Expr, channel: Expr, count: int) -> Expr:
+            operand = self.epilogue.operands[number]
+            return load_operand(self.operands[number], operand, shape, pixel(row), channel, count)
+
+        def write(value: Expr, row: Expr, channel: Expr, count: int) -> None:
+            store(self.output, value, pixel(row) * shape[3] + channel, count)
+
+        return Target(self.epilogue, load, write)
 
 
 def tile_pixels(width: int, most: int) -> int:

@@ -23,8 +23,9 @@ from hago.codegen.access import flat, load_operand, store, vector
 from hago.codegen.blocking import Blocking, choose_blocking
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.intrin.dot import Dot
+from hago.codegen.leave import Target, Tile, leave
 from hago.codegen.stream import Stream, fetch, plan_stream
-from hago.codegen.tile import Source, Target, accumulate, leave
+from hago.codegen.tile import Source, accumulate
 from hago.codegen.workload import Array
 from hago.scheme import BFLOAT16_ARRAY
 
@@ -251,28 +252,29 @@ class _Emitter:
         product, lanes = self.product, self.lanes
         target = self._target(start)
         vectors, rest = product.vectors(lanes), product.channels % lanes
+        whole, partial = (Tile(rows, columns, lanes, last) for last in (lanes, rest))
         if rest == 0:
-            leave(registers, target, rows, columns, lanes, channel, lanes)
+            leave(registers, target, whole, channel)
             return
         if columns == vectors or columns < self.blocking.columns:
-            leave(registers, target, rows, columns, lanes, channel, rest)
+            leave(registers, target, partial, channel)
             return
         with T.If(first_vector + columns == vectors):
             with T.Then():
-                leave(registers, target, rows, columns, lanes, channel, rest)
+                leave(registers, target, partial, channel)
             with T.Else():
-                leave(registers, target, rows, columns, lanes, channel, lanes)
+                leave(registers, target, whole, channel)
 
     def _target(self, start: Expr) -> Target:
         total = self.shape[-1]
 
-        def load(number: int, row: int, channel: Expr, lanes: int) -> Expr:
+        def load(number: int, row: Expr, channel: Expr, lanes: int) -> Expr:
             operand = self.epilogue.operands[number]
             return load_operand(
                 self.operands[number], operand, self.shape, start + row, channel, lanes
             )
 
-        def write(value: Expr, row: int, channel: Expr, count: int) -> None:
+        def write(value: Expr, row: Expr, channel: Expr, count: int) -> None:
             store(self.output, value, (start + row) * total + channel, count)
 
         return Target(self.epilogue, load, write)
