@@ -77,11 +77,6 @@ class QuantGraph:
         return tuple(self.choices)
 
 
-def default_strategy(graph: QuantGraph) -> dict[Edge, QuantScheme]:
-    """The preferred scheme on every edge that has one."""
-    return {edge: schemes[0] for edge, schemes in graph.choices.items() if schemes}
-
-
 @dataclass(frozen=True, eq=False)
 class QuantModel:
     """A strategy with its numbers.

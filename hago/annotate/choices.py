@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -205,7 +205,3 @@ def _granularities(name: str, node: Node) -> list[Granularity]:
         return [PerAxis(0 if node.op == "nn.conv2d" else 1)]
     length = node.constants[1].shape[0]
     return [PerGroup(0, 128)] if node.op == "matmul" and length % 128 == 0 else []
-
-
-def choices_of(wishes: Mapping[Edge, Wish]) -> dict[Edge, tuple[QuantScheme, ...]]:
-    return {edge: wish.schemes for edge, wish in wishes.items()}
