@@ -135,8 +135,8 @@ def test_fixed_point_leaves_no_float_between_integer_layers():
 
 def test_fixed_point_is_one_code_from_float_requantization_in_each_layer():
     b = Builder(1, 8, 8, 4)
-    hidden = b.emit("relu", relax.op.nn.relu(
-        b.emit("add", relax.op.add(b.conv("conv2d", b.input, 8, padding=1), b.const(8)))))  # fmt: skip
+    biased = b.emit("add", relax.op.add(b.conv("conv2d", b.input, 8, padding=1), b.const(8)))
+    hidden = b.emit("relu", relax.op.nn.relu(biased))
     module = b.done(b.conv("conv2d_1", hidden, 4))
     spec = machine()
     fixed = replace(spec, ops=tuple(replace(r, requantize="fixed_point") for r in spec.ops))
