@@ -45,10 +45,15 @@ def with_cost(function: tir.PrimFunc, workload: Workload) -> tir.PrimFunc:
     return function.with_attrs(attributes)
 
 
+def is_kernel(function: tir.PrimFunc) -> bool:
+    """True for what a template built: its loops are written as they shall run."""
+    return function.attrs is not None and _WORKLOAD in function.attrs
+
+
 def read_cost(function: tir.PrimFunc) -> Cost:
     """The cost of a kernel; of any other PrimFunc its bytes alone."""
     attributes = function.attrs
-    known = attributes is not None and _WORKLOAD in attributes
+    known = is_kernel(function)
     return Cost(
         str(attributes[_WORKLOAD]) if known else "",
         int(attributes[_OPERATIONS]) if known else 0,

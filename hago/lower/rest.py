@@ -6,6 +6,8 @@ import tvm
 from tvm import ir, relax
 
 from hago.hardware.spec import HardwareSpec
+from hago.lower.schedule import schedule_rest
+from hago.lower.select import machine_of
 
 
 def lower_rest(module: ir.IRModule, spec: HardwareSpec) -> ir.IRModule:
@@ -22,4 +24,5 @@ def lower_rest(module: ir.IRModule, spec: HardwareSpec) -> ir.IRModule:
         relax.transform.DeadCodeElimination(),
     ]
     with tvm.target.Target(spec.target):
-        return tvm.transform.Sequential(passes)(module)
+        legal = tvm.transform.Sequential(passes)(module)
+    return schedule_rest(legal, machine_of(spec).lanes)
