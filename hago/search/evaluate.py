@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from hago.errors import DataError
 from hago.graph import QuantModel
 from hago.hardware.host import host_spec
 from hago.lower.callable import compile_callable
@@ -13,7 +14,7 @@ from hago.sample import Sample
 from hago.scheme import Array
 from hago.search.cache import Cache
 from hago.search.goal import Figures
-from hago.search.metrics import Outputs, Reference, Score, noise_share
+from hago.search.metrics import LARGEST_NOISE, Outputs, Reference, Score, noise_share
 from hago.search.numbers import Numbers
 from hago.search.space import Assignment, Space
 from hago.simulate import Simulation, simulate
@@ -80,6 +81,14 @@ def judge_of(
     return Judge(reference, score, score(outputs, reference))
 
 
+def _noise(outputs: Outputs, exact: Outputs) -> float:
+    """The noise share; the largest there is for outputs that are not finite."""
+    try:
+        return noise_share(outputs, exact)
+    except DataError:
+        return LARGEST_NOISE
+
+
 def measure_noise(
     space: Space,
     run: Callable[[Assignment], Outputs],
@@ -99,7 +108,7 @@ def measure_noise(
         noise = cache.get(key) if option else 0.0
         if noise is None:
             alone = tuple(option if g == group else 0 for g in range(len(space.groups)))
-            noise = noise_share(run(alone), exact)
+            noise = _noise(run(alone), exact)
             cache.put(key, noise)
         found[group, option] = noise
     return tuple(

@@ -31,6 +31,8 @@ class Reference:
 
 Score = Callable[[Outputs, Reference], float]
 
+LARGEST_NOISE = 1e6  # noise over signal power
+
 # What the code of a user raises when it is wrong.
 _FAULTS = (
     ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, OSError,
@@ -41,8 +43,8 @@ _FAULTS = (
 def noise_share(outputs: Outputs, exact: Outputs) -> float:
     """Noise over signal power, each sample and output having the same say: 1e-3 is 30 dB.
 
-    Capped at 1e6, so that one wrong sample is bad but finite. Raises DataError for outputs that
-    are not finite.
+    Capped, so that one wrong sample is bad but finite. Raises DataError for outputs that are not
+    finite.
     """
     shares = []
     for found, wanted in zip(outputs, exact, strict=True):
@@ -51,7 +53,7 @@ def noise_share(outputs: Outputs, exact: Outputs) -> float:
             if not np.isfinite(left).all():
                 raise DataError(f"output '{name}' is not finite")
             signal, noise = np.square(right).sum(), np.square(left - right).sum()
-            shares.append(min(noise / max(signal, 1e-30), 1e6))
+            shares.append(min(noise / max(signal, 1e-30), LARGEST_NOISE))
     return float(np.mean(shares))
 
 

@@ -171,7 +171,7 @@ def _check_identity(folder: Path, identity: Identity) -> None:
             fact=f"its {name} is {found.get(name)}, not {identity.get(name)}"
             + (f"; {', '.join(other[1:])} differ, too" if other[1:] else ""),
             source=str(folder / _ABOUT),
-            way_out="Give what it was started with, or another folder with --session.",
+            way_out="Give what it was started with, or begin anew with another --session.",
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+import hago
 from hago.annotate import annotate
 from hago.calibrate import load_data
 from hago.clock import Clock
@@ -19,6 +20,7 @@ from hago.frontend.model import import_model
 from hago.hardware.host import missing_features
 from hago.hardware.load import load_spec, spec_digest
 from hago.hardware.spec import HardwareSpec
+from hago.lower.select import machine_of
 from hago.methods.method import find_methods, needs_of
 from hago.model import came_quantized, input_specs, output_specs
 from hago.plan import observe_ranges, reshape_graph
@@ -59,7 +61,7 @@ class Subject:
     @property
     def latency_key(self) -> dict[str, str]:
         """What latencies depend on, beside the sub-graph: machine and versions."""
-        names = ("hardware", "machine", "threads", "code")
+        names = ("hardware", "machine", "threads", "version")
         return {name: self.identity[name] for name in names}
 
 
@@ -111,6 +113,7 @@ def build_subject(request: Request, clock: Clock, check: Check) -> Subject:
 
 
 def _check_machine(request: Request, spec: HardwareSpec) -> None:
+    machine_of(spec)  # raises BuildError where there are no kernels
     missing = missing_features(spec)
     if missing and request.goal.needs_latency:
         raise SpecError(
@@ -139,7 +142,7 @@ def _identity(
         "hardware": f"{spec.name} {spec_digest(spec)}",
         "machine": cpu_name(),
         "threads": str(request.threads),
-        "code": code_digest(),
+        "version": f"{hago.__version__} {code_digest()}",
         "recipe": ",".join(request.recipe),
         "samples": f"{len(samples)} {samples_digest(samples)}",
         "metric": request.metric,

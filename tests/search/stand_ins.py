@@ -10,15 +10,22 @@ from pathlib import Path
 import numpy as np
 from tvm import ir
 
+from hago.annotate.constants import constant_edges
 from hago.dataflow import read_dataflow
 from hago.deploy.artifact import write_artifact
 from hago.deploy.manifest import Manifest
+from hago.graph import QuantGraph
 from hago.hardware.spec import HardwareSpec
+from hago.methods.assign import assign_numbers
 from hago.realize import interpret
+from hago.scheme import QuantScheme
 from hago.search.goal import Goal
+from hago.search.grouping import build_space
+from hago.search.numbers import Numbers
 from hago.search.request import Request
 from hago.search.runner import TrialError
 from hago.search.work import Verified, time_segment
+from tests.graphs import all_values, input_for
 from tests.onnx_models import node, normal, save
 
 MACHINE = "x86-avx2"
@@ -109,3 +116,18 @@ def computed_artifact(
     (param,) = (str(p.name) for p in module["main"].params)
     outputs = tuple({"y": interpret(module, {param: s["x"]})[0]} for s in samples)
     return Verified(computed_latency(module, spec, threads), constants, outputs)
+
+
+def numbers_of(graph: QuantGraph) -> Numbers:
+    """Ranges from one input, for every level."""
+    space = build_space(graph)
+    values = all_values(graph.module, input_for(graph.module))
+
+    def range_of(src: str, _: QuantScheme) -> tuple[float, float]:
+        return float(values[src].min()), float(values[src].max())
+
+    levels = [
+        assign_numbers(graph, space.strategy(level), range_of, constant_edges(graph))
+        for level in space.levels()
+    ]
+    return Numbers(space, graph, tuple(levels))

@@ -9,42 +9,24 @@ import pytest
 from tvm import relax
 
 from hago.annotate import annotate
-from hago.annotate.constants import constant_edges
 from hago.dataflow import read_dataflow
 from hago.errors import DataError, StrategyError
 from hago.graph import QuantGraph
 from hago.hardware.load import load_spec
-from hago.methods.assign import assign_numbers
 from hago.realize import interpret, realize
-from hago.scheme import QuantScheme
 from hago.search.extract import digest, extract
 from hago.search.features import chosen_options, features, works_of
 from hago.search.grouping import build_space
-from hago.search.numbers import Numbers
 from hago.search.segments import MOST_CONFIGURATIONS, cut
 from hago.search.space import Assignment, Space
-from tests.graphs import Builder, all_values, attention, input_for, residual_network
+from tests.graphs import Builder, attention, input_for, residual_network
+from tests.search.stand_ins import numbers_of
 
 MODELS = {"residual": residual_network, "attention": attention}
 
 
 def graph_of(name: str, machine: str = "x86-bf16") -> QuantGraph:
     return annotate(MODELS[name](), load_spec(machine))
-
-
-def numbers_of(graph: QuantGraph) -> Numbers:
-    """Ranges from one input, for every level."""
-    space = build_space(graph)
-    values = all_values(graph.module, input_for(graph.module))
-
-    def range_of(src: str, _: QuantScheme) -> tuple[float, float]:
-        return float(values[src].min()), float(values[src].max())
-
-    levels = [
-        assign_numbers(graph, space.strategy(level), range_of, constant_edges(graph))
-        for level in space.levels()
-    ]
-    return Numbers(space, graph, tuple(levels))
 
 
 def some_assignments(space: Space, count: int) -> list[Assignment]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hago.deploy.manifest import read_manifest
-from hago.errors import DataError
+from hago.errors import BuildError, DataError, SpecError
 from hago.realize import interpret
 from hago.search import subject
 from hago.search import tune as search
@@ -19,6 +19,7 @@ from hago.search.metrics import noise_share
 from hago.search.request import Effort
 from hago.search.tune import tune
 from hago.simulate import simulate
+from tests.search import stand_ins
 from tests.search.stand_ins import ComputedRunner, request_of
 
 TRIALS = Effort(budget_s=1e6, trials=10, seed=3)
@@ -49,7 +50,7 @@ def prepared_once(monkeypatch, subjects):
     """What does not depend on goal and folder is made once for all tests."""
 
     def build(request, clock, check):
-        key = request.metric, request.recipe
+        key = request.metric, request.recipe, request.hardware
         if key not in subjects:
             subjects[key] = subject.build_subject(request, clock, lambda identity: None)
         check({**subjects[key].identity, "recipe": ",".join(request.recipe)})
@@ -150,6 +151,23 @@ def test_the_size_objective_finds_the_fewest_bytes_within_the_drop(tmp_path):
     sizes = [r.measured.size_bytes for r in outcome.records if r.measured]
     assert outcome.best.measured.size_bytes == min(sizes)
     assert min(sizes) < outcome.floats.measured.size_bytes
+
+
+def test_for_another_machine_size_is_searched_and_latency_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(subject, "missing_features", lambda spec: ("amx_int8",))
+    request = request_of(tmp_path, Goal("size", max_drop=1e-2))
+    monkeypatch.setattr(stand_ins, "computed_latency", lambda *arguments: None)
+    outcome = tune(request, tmp_path / "s", replace(TRIALS, trials=4), runner=ComputedRunner())
+    assert outcome.is_met
+    assert outcome.best.measured.latency_ms is None
+    other = replace(request, goal=Goal("latency", max_drop=1e-2), hardware="x86-vnni")
+    with pytest.raises(SpecError, match="this CPU lacks amx_int8"):
+        tune(other, tmp_path / "other", TRIALS, runner=ComputedRunner())
+
+
+def test_a_machine_without_kernels_is_refused_before_the_long_work(tmp_path):
+    with pytest.raises(BuildError, match="no code generation for this machine"):
+        tune(replace(request_of(tmp_path), hardware="arm-i8mm"), tmp_path / "s", TRIALS)
 
 
 def test_a_session_goes_on_where_its_budget_is_raised(tmp_path):
