@@ -16,7 +16,7 @@ from hago.gradient import torch
 from hago.gradient.operators import round_straight
 from hago.gradient.program import Hook, Hooks, as_tensor
 from hago.graph import QuantModel
-from hago.scheme import Array, DType, TensorQuant
+from hago.scheme import DType, TensorQuant
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +35,9 @@ def fake_quantize(real: Tensor, quant: TensorQuant) -> Tensor:
 def round_integer(real: Tensor, scale: Tensor, zero_point: Tensor, dtype: DType) -> Tensor:
     """The formula above; ``scale`` may be learned."""
     low, high = dtype.code_range
+    if not torch.is_grad_enabled():  # the same in place: most of the time goes into memory
+        codes = (real / scale).round_().add_(zero_point).clamp(low, high)
+        return codes.sub_(zero_point).mul_(scale)
     codes = (round_straight(real / scale) + zero_point).clamp(low, high)
     return (codes - zero_point) * scale
 
@@ -61,9 +64,8 @@ def rounds(quant: TensorQuant) -> Hook:
     return lambda real: fake_quantize(real, quant)
 
 
-def holds(value: Array) -> Hook:
-    """The hook that gives ``value``, whatever stood there."""
-    tensor = as_tensor(value)
+def gives(tensor: Tensor) -> Hook:
+    """The hook that gives ``tensor``, whatever stood there."""
     return lambda _: tensor
 
 
@@ -79,7 +81,7 @@ def activation_hooks(model: QuantModel) -> Hooks:
 def weight_hooks(model: QuantModel) -> Hooks:
     """The quantized weights of ``model``: chosen codes, or the float weights rounded here."""
     return {
-        (edge.dst, edge.arg): holds(model.quants[edge].decode(model.weights[edge]))
+        (edge.dst, edge.arg): gives(as_tensor(model.quants[edge].decode(model.weights[edge])))
         if edge in model.weights
         else rounds(model.quants[edge])
         for edge in model.strategy

@@ -195,7 +195,7 @@ OPERATORS: dict[str, Operator] = {
         for name in (
             "matmul", "add", "subtract", "multiply", "divide", "maximum", "minimum", "sigmoid",
             "tanh", "erf", "exp", "log", "sqrt", "rsqrt", "floor", "abs", "negative", "square",
-            "where", "equal", "less", "greater",
+            "where", "equal", "less", "greater", "sign", "floor_divide",
         )
     },
 }  # fmt: skip

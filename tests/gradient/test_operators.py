@@ -102,14 +102,15 @@ CASES = {
        for name, op in (("sum", relax.op.sum), ("mean", relax.op.mean), ("max", relax.op.max),
                         ("min", relax.op.min))},
     **{name: [(ROWS, one(getattr(relax.op, name), weight(5, 1)))]
-       for name in ("add", "subtract", "multiply", "divide", "maximum", "minimum")},
+       for name in ("add", "subtract", "multiply", "divide", "maximum", "minimum",
+                    "floor_divide")},
     "power": [(ROWS, lambda emit, x: relax.op.power(emit(relax.op.abs(x)), const(1.5)))],
     "clip": [(ROWS, one(relax.op.clip, -0.5, 0.75))],
     "nn.leakyrelu": [(ROWS, one(NN.leakyrelu, 0.2))],
     **{f"nn.{name}": [(ROWS, one(getattr(NN, name)))] for name in ("relu", "gelu", "silu")},
     **{name: [(ROWS, one(getattr(relax.op, name)))]
        for name in ("sigmoid", "tanh", "erf", "exp", "round", "floor", "abs", "negative",
-                    "square")},
+                    "square", "sign")},
     **{name: [(POSITIVE, of_magnitude(getattr(relax.op, name)))]
        for name in ("log", "sqrt", "rsqrt")},
     **{name: [(ROWS, chosen_by(getattr(relax.op, name)))]

@@ -1,0 +1,83 @@
+"""Weights in fewer bits than the machine multiplies: a smaller model on the same instructions.
+
+The codes of 2 to 7 bits are codes of the 8-bit type that keep to a smaller range, so whatever
+multiplies that type multiplies them, exactly and without any change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import networkx as nx
+
+from hago.annotate.operators import is_anchor
+from hago.dataflow import Dataflow, Node, read_dataflow
+from hago.errors import StrategyError
+from hago.graph import Edge, QuantGraph, Strategy
+from hago.scheme import DType, PerGroup, QuantScheme
+
+
+@dataclass(frozen=True)
+class WeightFormat:
+    """``bits`` a weight; with ``group``, a scale for each so many weights of a matrix's column.
+
+    The first and the last layers keep the machine's own format (Esser et al., arXiv 1902.08153,
+    section 2.3, and most papers after it) unless ``ends`` says otherwise. Raises StrategyError for
+    bits that do not exist.
+    """
+
+    bits: int = 8
+    group: int | None = None
+    ends: bool = False
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.bits <= 8:
+            raise StrategyError(
+                f"no weights of {self.bits} bits", way_out="Give --weight-bits 2 to 8."
+            )
+        if self.group is not None and self.group < 1:
+            raise StrategyError(
+                f"no groups of {self.group} weights", way_out="Give --weight-group 32 to 128."
+            )
+
+
+def narrow_weights(graph: QuantGraph, strategy: Strategy, form: WeightFormat) -> Strategy:
+    """``strategy`` with its integer weights in ``form``; other edges stay as they are.
+
+    Weights of convolutions, and matrices whose height is no multiple of the group, keep one scale
+    a channel.
+    """
+    dataflow = read_dataflow(graph.module)
+    nodes, ends = dataflow.by_name(), frozenset() if form.ends else end_layers(dataflow)
+    return {
+        edge: _narrowed(scheme, nodes[edge.dst], form)
+        if _is_weight(edge, scheme) and edge.dst not in ends
+        else scheme
+        for edge, scheme in strategy.items()
+    }
+
+
+def end_layers(dataflow: Dataflow) -> frozenset[str]:
+    """The layers that no other layer comes before, and those that none comes after."""
+    graph = nx.DiGraph()
+    for node in dataflow.nodes:
+        graph.add_node(node.name)
+        graph.add_edges_from((name, node.name) for name in node.inputs if name in graph)
+    layers = {node.name for node in dataflow.nodes if is_anchor(node) and 1 in node.constants}
+    return frozenset(
+        name
+        for name in layers
+        if not layers & nx.ancestors(graph, name) or not layers & nx.descendants(graph, name)
+    )
+
+
+def _is_weight(edge: Edge, scheme: QuantScheme) -> bool:
+    return edge.is_constant and scheme.dtype.is_integer
+
+
+def _narrowed(scheme: QuantScheme, node: Node, form: WeightFormat) -> QuantScheme:
+    dtype = DType(scheme.dtype.kind, min(form.bits, scheme.dtype.bits))
+    height = node.constants[1].shape[0]
+    if form.group is None or node.op != "matmul" or height % form.group:
+        return replace(scheme, dtype=dtype)
+    return replace(scheme, dtype=dtype, granularity=PerGroup(0, form.group))

@@ -1,0 +1,102 @@
+"""Each block's weights rounded up or down together, by what its output means for the results.
+
+    min over a, s_x of  E[ F (z - z^)^2 ] / E0  +  strength * mean(1 - |2 h(a) - 1|^beta)
+
+Li et al., BRECQ: Pushing the Limit of Post-Training Quantization by Block Reconstruction, arXiv
+2102.05426 (ICLR 2021), equation 10 and algorithm 1: z is the output of a residual block, F its
+diagonal Fisher information, the roundings are AdaRound's, the steps of activations are learned as
+in LSQ (section 3.4). E0 is the error of rounding to nearest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, ClassVar
+
+from hago.calibrate import Stats
+from hago.dataflow import read_dataflow
+from hago.gradient import Hooks, read_program, torch
+from hago.gradient.fake_quantize import gives
+from hago.graph import QuantModel
+from hago.methods.blocks import residual_blocks
+from hago.methods.descent import Learned, descend, seeded
+from hago.methods.fisher import fisher_diagonal
+from hago.methods.learned_steps import activation_steps, step_hooks
+from hago.methods.method import register
+from hago.methods.reconstruction import BlockData, hooks_within, reconstruct
+from hago.methods.soft_rounding import annealed_beta, regulariser, soft_rounding
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@register
+@dataclass(frozen=True)
+class Brecq:
+    """Chooses the codes of weights and the scales of activations, block by block.
+
+    Each of ``steps`` steps sees ``batch`` of ``samples`` samples of the data. ``probes`` draws
+    estimate the Fisher information.
+    """
+
+    name: ClassVar[str] = "brecq"
+    paper: ClassVar[str] = "Li et al., arXiv 2102.05426"
+    steps: int = 500
+    batch: int = 8
+    learning_rate: float = 0.03
+    step_rate: float = 0.0005
+    strength: float = 0.1
+    warm_up: float = 0.2
+    betas: tuple[float, float] = (20.0, 2.0)
+    probes: int = 4
+    samples: int = 32
+    seed: int = 0
+
+    def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
+        """``model`` with codes for every integer weight and learned scales of activations."""
+        program = read_program(model.graph.module)
+        blocks = residual_blocks(read_dataflow(model.graph.module))
+        names = [block.output for block in blocks if block.layers]
+        with stats.progress.stage("brecq: Fisher information"):
+            feed = program.feed(islice(stats.data, self.samples))
+            fisher = fisher_diagonal(program, feed, names, self.probes, seeded(self.seed))
+        solve = partial(self._solve, fisher)
+        return reconstruct(model, stats, residual_blocks, solve, self.samples, self.name)
+
+    def _solve(
+        self, fisher: Mapping[str, Tensor], model: QuantModel, data: BlockData
+    ) -> QuantModel:
+        weights = data.weight_edges(model)
+        roundings = {e: soft_rounding(w, model.quants[e]) for e, w in weights.items()}
+        steps = activation_steps(model, data)
+        hooks = hooks_within(model, data.block)
+        importance = fisher[data.block.output]
+        count = len(data.target)
+
+        def error(picked: Tensor, hooks: Hooks) -> Tensor:
+            actual = data.output(picked, hooks)
+            return (importance[picked] * (actual - data.target[picked]).square()).mean()
+
+        with torch.no_grad():
+            unit = sum(error(torch.tensor([i]), hooks) for i in range(count)) / count + 1e-12
+
+        def loss(picked: Tensor, progress: float) -> Tensor:
+            soft = {(e.dst, e.arg): gives(each.soft()) for e, each in roundings.items()}
+            now = error(picked, {**hooks, **step_hooks(steps), **soft}) / unit
+            beta = annealed_beta(progress, self.warm_up, *self.betas)
+            if beta is None:
+                return now
+            undecided = [regulariser(each.share(), beta).flatten() for each in roundings.values()]
+            return now + self.strength * torch.cat(undecided).mean()
+
+        learned = [
+            Learned([each.alpha for each in roundings.values()], self.learning_rate),
+            *([Learned([s.exponent for s in steps], self.step_rate)] if steps else ()),
+        ]
+        descend(loss, learned, self.steps, count, self.batch, seeded(self.seed))
+        codes = {edge: each.codes() for edge, each in roundings.items()}
+        quants = {e: q for step in steps for e, q in step.learned().items()}
+        return replace(model.with_quants(quants), weights={**model.weights, **codes})

@@ -1,0 +1,126 @@
+"""Layer by layer, block by block: what goes in, what should come out, and the loop over them.
+
+Two streams of the same samples run through the model in step. The exact stream is the float
+model's. In the quantized stream activations are rounded and the layers before the one at hand
+have the codes that were chosen for them (the asymmetric reconstruction of AdaRound, arXiv
+2004.10568, equation 25), so that a layer also mends what the layers before it did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from hago.calibrate import Stats
+from hago.dataflow import read_dataflow
+from hago.errors import DataError
+from hago.gradient import Hooks, Program, Step, over_samples, read_program, torch
+from hago.gradient.fake_quantize import model_hooks
+from hago.graph import Edge, QuantModel
+from hago.methods.blocks import Block, Partition
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_CHUNK = 8  # samples that run at once
+
+
+@dataclass(frozen=True, eq=False)
+class BlockData:
+    """A block with the values that it reads in both streams, and the exact ones of its result.
+
+    Tensors are stacked: [samples, *shape in the module]. ``done`` are the operations of the blocks
+    before it.
+    """
+
+    block: Block
+    steps: tuple[Step, ...]
+    exact: Mapping[str, Any]
+    quantized: Mapping[str, Any]
+    target: Tensor
+    done: frozenset[str] = frozenset()
+
+    def output(self, picked: Tensor, hooks: Hooks) -> Tensor:
+        """What the block gives in the quantized stream for the samples ``picked``."""
+        reads = {name: self.quantized[name] for name in _reads(self.steps, self.quantized)}
+        drawn = {name: value[picked] for name, value in reads.items()}
+        return over_samples(self.steps, drawn, hooks, [self.block.output])[self.block.output]
+
+    def weight_edges(self, model: QuantModel) -> dict[Edge, Tensor]:
+        """The float weights of the block's layers that are stored as integer codes."""
+        constants = {step.node.name: step.node.constants for step in self.steps}
+        return {
+            edge: torch.from_numpy(constants[edge.dst][edge.arg].copy())
+            for edge, scheme in model.strategy.items()
+            if edge.is_constant and edge.dst in self.block.layers and scheme.dtype.is_integer
+        }
+
+
+Solve = Callable[[QuantModel, BlockData], QuantModel]
+
+
+def reconstruct(
+    model: QuantModel, stats: Stats, partition: Partition, solve: Solve, samples: int, what: str
+) -> QuantModel:
+    """``model`` after ``solve`` on each block with quantized weights, in order of execution.
+
+    The first ``samples`` of the calibration data are used. Raises DataError where there are none.
+    """
+    program = read_program(model.graph.module)
+    blocks = partition(read_dataflow(model.graph.module))
+    given = list(islice(stats.data, samples))
+    if not given:
+        raise DataError(
+            f"{what}: no calibration data",
+            fact="it learns from what the layers read and give",
+            way_out="Give data with --data, or use a recipe of range methods.",
+        )
+    exact = program.feed(given)
+    quantized = dict(exact)
+    done: set[str] = set()
+    tracked = stats.progress.track(range(len(blocks)), what, len(blocks))
+    for number, release in zip(tracked, _releases(program, blocks), strict=True):
+        block = blocks[number]
+        steps = tuple(program.steps[name] for name in block.nodes)
+        exact[block.output] = _run(steps, exact, {}, block)
+        data = BlockData(block, steps, exact, quantized, exact[block.output], frozenset(done))
+        if data.weight_edges(model):
+            model = solve(model, data)
+        quantized[block.output] = _run(steps, quantized, hooks_within(model, block), block)
+        for name in release:
+            del exact[name], quantized[name]
+        done.update(block.nodes)
+    return model
+
+
+def hooks_within(model: QuantModel, block: Block) -> Hooks:
+    """The hooks of ``model`` on the edges that lead into operations of ``block``."""
+    inside = set(block.nodes)
+    kept = {edge: scheme for edge, scheme in model.strategy.items() if edge.dst in inside}
+    return model_hooks(QuantModel(model.graph, kept, model.quants, model.weights))
+
+
+def _run(steps: Sequence[Step], values: Mapping[str, Any], hooks: Hooks, block: Block) -> Any:
+    inputs = {name: values[name] for name in _reads(steps, values)}
+    with torch.no_grad():
+        return over_samples(steps, inputs, hooks, [block.output], _CHUNK)[block.output]
+
+
+def _reads(steps: Sequence[Step], values: Mapping[str, Any]) -> set[str]:
+    """Which of ``values`` are arguments of ``steps``."""
+    return {name for step in steps for name in step.node.inputs if name in values}
+
+
+def _releases(program: Program, blocks: Sequence[Block]) -> Iterator[list[str]]:
+    """For each block, the values that no later one reads."""
+    last: dict[str, int] = {}
+    for number, block in enumerate(blocks):
+        last[block.output] = number
+        for name in block.nodes:
+            for read in program.steps[name].node.inputs:
+                last[read] = number
+    outputs = {block.output for block in blocks} | set(program.inputs.values())
+    for number in range(len(blocks)):
+        yield [name for name, place in last.items() if place == number and name in outputs]

@@ -1,0 +1,92 @@
+"""Rounding up or down as something that gradients can learn.
+
+    W(a) = s * (clip(floor(W / s) + h(a) + z, low, high) - z)
+    h(a) = clip(1.2 sigmoid(a) - 0.1, 0, 1)
+
+Nagel et al., Up or Down? Adaptive Rounding for Post-Training Quantization, arXiv 2004.10568,
+equations 21 to 24 (the rectified sigmoid is that of Louizos et al., arXiv 1712.01312).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hago.gradient import torch
+from hago.gradient.fake_quantize import numbers_of
+from hago.scheme import Array, TensorQuant
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ZETA, GAMMA = 1.1, -0.1
+
+
+def rectified_sigmoid(alpha: Tensor) -> Tensor:
+    """h(a): 0 and 1 are reached, at finite a (equation 23)."""
+    return (alpha.sigmoid() * (ZETA - GAMMA) + GAMMA).clamp(0, 1)
+
+
+def inverse_rectified_sigmoid(share: Tensor) -> Tensor:
+    """The a with h(a) = ``share``, for 0 <= share <= 1."""
+    return torch.logit((share - GAMMA) / (ZETA - GAMMA))
+
+
+def regulariser(share: Tensor, beta: float) -> Tensor:
+    """1 - |2 h - 1|^beta for each weight: 0 where it is decided, 1 half way (equation 24)."""
+    return 1 - (2 * share - 1).abs().pow(beta)
+
+
+def annealed_beta(progress: float, warm_up: float, first: float, last: float) -> float | None:
+    """beta at ``progress`` (0 to 1): none during the warm-up, then from ``first`` to ``last``
+    along half a cosine."""
+    if progress < warm_up:
+        return None
+    share = (progress - warm_up) / (1 - warm_up)
+    return last + (first - last) * 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * share))))
+
+
+@dataclass(frozen=True, eq=False)
+class SoftRounding:
+    """Weights of any shape with one learned number ``alpha`` each."""
+
+    alpha: Tensor
+    floor: Tensor
+    scale: Tensor
+    zero_point: Tensor
+    low: int
+    high: int
+    storage: str
+
+    def share(self) -> Tensor:
+        """h(a): how far each weight is rounded up."""
+        return rectified_sigmoid(self.alpha)
+
+    def soft(self) -> Tensor:
+        """The weights while they are undecided."""
+        return self._real(self.floor + self.share())
+
+    def hard(self) -> Tensor:
+        """The weights once each is rounded to the side that it leans to."""
+        return self._real(self.floor + (self.alpha >= 0))
+
+    def codes(self) -> Array:
+        """The codes of :meth:`hard`."""
+        codes = (self.floor + (self.alpha >= 0) + self.zero_point).clamp(self.low, self.high)
+        return codes.detach().numpy().astype(self.storage)
+
+    def _real(self, steps: Tensor) -> Tensor:
+        codes = (steps + self.zero_point).clamp(self.low, self.high)
+        return (codes - self.zero_point) * self.scale
+
+
+def soft_rounding(weight: Tensor, quant: TensorQuant) -> SoftRounding:
+    """Undecided weights whose soft value is the float weight (where it is within the range)."""
+    scale, zero_point = numbers_of(quant, tuple(weight.shape))
+    steps = weight / scale
+    floor = steps.floor()
+    alpha = inverse_rectified_sigmoid(steps - floor).requires_grad_()
+    low, high = quant.scheme.dtype.code_range
+    return SoftRounding(
+        alpha, floor, scale, zero_point, low, high, quant.scheme.dtype.storage
+    )
