@@ -29,7 +29,7 @@ def narrow(codes: Sequence[Expr], zero_point: int, dtype: str, lanes: int) -> Ex
     The zero point is added in 16 bits, saturating; it is a code of ``dtype``.
     """
     to_words, to_bytes = _PACKS[lanes]
-    padded = [*codes, *codes[-1:] * (MOST - len(codes))]
+    padded = [*codes, *[codes[-1]] * (MOST - len(codes))]
     words = [
         _shifted(_pack(to_words, f"int16x{lanes * 2}", *padded[i : i + 2]), zero_point)
         for i in range(0, len(codes), 2)
