@@ -87,10 +87,10 @@ class Latencies:
         model = self.numbers.model(assignment)
         key = {"segment": digest(model, segment.operations)}
         found = self.bench.cache.get(key)
-        if found is None:
-            found = self.bench.failed.get(key)
         if found is not None:
             return found
+        if self.bench.failed.get(key) is not None:
+            return self._failed(segment, assignment, "it failed in an earlier run of the session")
         spec = model.graph.spec
         assert spec is not None, "annotate gives every graph its machine"
         module = extract(model, segment.operations)
@@ -100,12 +100,15 @@ class Latencies:
         try:
             latency = future.result()
         except TrialError as error:
-            names = [o.name for o in self._chosen(segment, assignment)]
-            self.failures[f"{segment.operations[0]}: {', '.join(names)}"] = str(error)
             self.bench.failed.put(key, IMPOSSIBLE_MS)
-            return IMPOSSIBLE_MS
+            return self._failed(segment, assignment, str(error))
         self.bench.cache.put(key, latency)
         return latency
+
+    def _failed(self, segment: Segment, assignment: Assignment, why: str) -> float:
+        names = [option.name for option in self._chosen(segment, assignment)]
+        self.failures[f"{segment.operations[0]}: {', '.join(names)}"] = why
+        return IMPOSSIBLE_MS
 
     @property
     def tables(self) -> tuple[Table, ...]:

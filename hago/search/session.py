@@ -131,8 +131,9 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def _check_folder(folder: Path) -> None:
-    """A folder that holds other things than a session is left alone."""
-    if (folder / _ABOUT).exists() or {path.name for path in folder.iterdir()} <= {"lock"}:
+    """A folder that holds other things than a session, or one that began, is left alone."""
+    begun = {"lock", f".{_ABOUT}"}
+    if (folder / _ABOUT).exists() or {path.name for path in folder.iterdir()} <= begun:
         return
     raise DataError(
         f"{folder}: not empty, and no session",

@@ -79,6 +79,7 @@ class _Search:
     last: float
     records: list[Record] = field(default_factory=list)
     damaged: int = 0
+    laboratory: Laboratory = field(init=False)
 
     def run(self) -> Outcome:
         log = self.session.records()
@@ -90,8 +91,10 @@ class _Search:
         except KeyboardInterrupt:
             stopped = "interrupted"
         latencies = self.laboratory.latencies
-        error = None if latencies is None else latencies.error()
-        return replace(self._outcome(stopped), cost_model=error)
+        if latencies is None:
+            return self._outcome(stopped)
+        self._write_problem()  # with what failed since
+        return replace(self._outcome(stopped), cost_model=latencies.error())
 
     def _search(self) -> Stop:
         if not self.records:

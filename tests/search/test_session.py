@@ -45,6 +45,14 @@ def test_a_session_remembers_what_it_is_about(tmp_path):
             session.check({**ABOUT, "hardware": "x86-amx"})
 
 
+def test_a_session_that_was_killed_while_it_began_begins_again(tmp_path):
+    (tmp_path / "lock").write_text("1\n")
+    (tmp_path / ".session.json").write_text('{"format"')
+    with open_session(tmp_path) as session:
+        session.check(ABOUT)
+    assert json.loads((tmp_path / "session.json").read_text())["identity"] == ABOUT
+
+
 def test_a_folder_with_other_things_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(DataError, match="not empty"), open_session(tmp_path):

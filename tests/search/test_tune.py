@@ -14,10 +14,12 @@ from hago.errors import BuildError, DataError, SpecError
 from hago.realize import interpret
 from hago.search import subject
 from hago.search import tune as search
+from hago.search.findings import read_findings
 from hago.search.goal import Goal
 from hago.search.metrics import noise_share
 from hago.search.request import Effort
 from hago.search.tune import tune
+from hago.search.work import time_segment
 from hago.simulate import simulate
 from tests.search import stand_ins
 from tests.search.stand_ins import ComputedRunner, request_of
@@ -119,6 +121,26 @@ def test_a_trial_that_crashes_is_a_record_and_the_search_goes_on(tmp_path):
     assert outcome.errors
     assert all("signal 11" in record.error for record in outcome.errors)
     assert outcome.best is not None
+
+
+def test_a_sub_graph_that_cannot_be_measured_is_told_and_never_chosen(tmp_path):
+    class Broken(ComputedRunner):
+        """Convolutions on codes of the residual's sub-graph crash."""
+
+        def submit(self, call, *args):
+            text = args[0].script()
+            is_broken = 'conv2d' in text and "uint8" in text and text.count("nn.conv2d") == 2
+            self.failing = lambda number: call is time_segment and is_broken
+            return super().submit(call, *args)
+
+    outcome = tune(request_of(tmp_path), tmp_path / "s", TRIALS, runner=Broken())
+    failures = read_findings(tmp_path / "s").failures
+    assert failures
+    assert all("signal 11" in text for text in failures.values())
+    assert outcome.is_met
+    again = tune(request_of(tmp_path), tmp_path / "s", TRIALS, runner=Broken())
+    assert told(again) == told(outcome)
+    assert read_findings(tmp_path / "s").failures.keys() == failures.keys()
 
 
 def test_an_artifact_that_computes_something_else_is_refused(tmp_path):
