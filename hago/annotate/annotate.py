@@ -35,7 +35,7 @@ def tied_edges(
     """Groups of edges with one scheme and one set of numbers.
 
     Readers of one tensor share its codes when they want the same scheme; an operation that
-    passes codes on ties what it reads to what its readers read.
+    passes codes on ties what it reads to what its readers read, if that is the same scheme.
     """
     ties = nx.Graph()
     ties.add_nodes_from(edge for edge, schemes in choices.items() if schemes)
@@ -50,8 +50,10 @@ def tied_edges(
         if passes_codes(node):
             reader = nodes[node.inputs[0]] if node.op == "tuple_get_item" else node
             reads = [Edge(name, reader.name, arg) for arg, name in enumerate(reader.inputs)]
-            linked = [edge for edge in (*reads, *by_source.get(node.name, ())) if edge in ties]
-            nx.add_path(ties, linked)
+            read = [edge for edge in reads if edge in ties]
+            both = (*read, *by_source.get(node.name, ()))
+            for first in {choices[edge][0] for edge in read}:
+                nx.add_path(ties, [edge for edge in both if choices[edge][0] == first])
     return tuple(frozenset(part) for part in nx.connected_components(ties) if len(part) > 1)
 
 
@@ -77,9 +79,21 @@ def choose_strategy(graph: QuantGraph, precision: str) -> dict[Edge, QuantScheme
             for edge, schemes in graph.choices.items()
             if any(scheme.is_quantized for scheme in schemes)
         }
+    chosen = _agreed(graph, chosen)
     if not chosen:
         raise _no_choice(graph, precision)
     return chosen
+
+
+def _agreed(graph: QuantGraph, chosen: dict[Edge, QuantScheme]) -> dict[Edge, QuantScheme]:
+    """``chosen`` without the tied edges that do not all have the same scheme."""
+    split = {
+        edge
+        for group in graph.tied
+        for edge in group
+        if len({chosen.get(other) for other in group}) > 1
+    }
+    return {edge: scheme for edge, scheme in chosen.items() if edge not in split}
 
 
 def _no_choice(graph: QuantGraph, precision: str) -> StrategyError:

@@ -151,3 +151,26 @@ def test_a_machine_without_bfloat16_is_named_with_those_that_have_it(name):
     assert text.startswith(f"{name} cannot compute in bfloat16")
     assert Path(caught.value.source).stem == name.replace("-", "_")
     assert ", ".join(ABLE) in text
+
+
+def residual_after_pooling():
+    """As in a ResNet's first block: what a pool gives is convolved and added."""
+    b = Builder(1, 8, 8, 4)
+    first = b.conv("conv2d", b.input, 8, padding=1)
+    pool = b.emit("pool", relax.op.nn.max_pool2d(first, (2, 2), (2, 2), layout="NHWC"))
+    deep = b.conv("conv2d_1", pool, 8, padding=1)
+    return b.done(b.dense("matmul", b.emit("add", relax.op.add(pool, deep)), 4))
+
+
+@pytest.mark.parametrize("machine", ABLE)
+def test_tied_edges_are_in_bfloat16_together_or_not_at_all(machine):
+    module = residual_after_pooling()
+    inputs = input_for(module)
+    model = in_bfloat16(module, machine)
+    for group in model.graph.tied:
+        assert len({model.strategy.get(edge) for edge in group}) == 1
+    (actual,) = interpret(realize(model), inputs)
+    simulation = simulate(model.graph)
+    (simulated,) = interpret(simulation.module, {**inputs, **simulation.arguments(model)})
+    (exact,) = interpret(module, inputs)
+    assert np.abs(actual - simulated).max() <= 0.25 * np.abs(exact - simulated).max()
