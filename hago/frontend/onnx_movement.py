@@ -11,17 +11,36 @@ from hago.frontend.onnx_operators import tvm_converter
 
 @converts("Pad")
 def pad(node: Node) -> relax.Expr:
-    """Constant or reflected borders; edge and wrap have no Relax operator."""
-    mode = node.text("mode", "constant")
-    if mode not in ("constant", "reflect"):
-        raise NotConvertible(f"mode {mode!r} has no Relax operator")
-    widths = _pad_widths(node)
-    if any(width < 0 for width in widths):
-        raise NotConvertible("negative pads; use Slice to crop")
+    """Constant or reflected borders; edge and wrap read elements again; negative pads crop."""
+    mode, widths = node.text("mode", "constant"), _pad_widths(node)
+    if mode in ("edge", "wrap"):
+        return _read_again(node, widths, mode)
+    x = _cropped(node, widths)
+    widths = [max(width, 0) for width in widths]
     value = float(node.array(2).item()) if node.has(2) else 0.0
-    if not any(widths):
+    return relax.op.nn.pad(x, widths, mode, value) if any(widths) else x
+
+
+def _cropped(node: Node, widths: list[int]) -> relax.Expr:
+    """The input without what negative pads take away."""
+    shape, pairs = node.shape(0), list(zip(widths[::2], widths[1::2], strict=True))
+    if min(widths) >= 0:
         return node.input(0)
-    return relax.op.nn.pad(node.input(0), widths, mode, value)
+    begin = [max(-before, 0) for before, _ in pairs]
+    end = [size + min(after, 0) for size, (_, after) in zip(shape, pairs, strict=True)]
+    return node.emit(relax.op.strided_slice(node.input(0), list(range(len(shape))), begin, end))
+
+
+def _read_again(node: Node, widths: list[int], mode: str) -> relax.Expr:
+    """The input's elements at the indices that the border repeats, one axis after the other."""
+    x = node.input(0)
+    for axis, size in enumerate(node.shape(0)):
+        before, after = widths[2 * axis : 2 * axis + 2]
+        index = np.arange(-before, size + after)
+        if before or after:
+            index = index % size if mode == "wrap" else np.clip(index, 0, size - 1)
+            x = node.emit(relax.op.take(x, constant(index.astype(np.int64)), axis))
+    return x
 
 
 def _pad_widths(node: Node) -> list[int]:

@@ -115,3 +115,15 @@ def test_annotating_twice_gives_the_same_choices():
     first, second = (annotate(residual_network(), machine()) for _ in range(2))
     assert list(first.choices.items()) == list(second.choices.items())
     assert set(first.tied) == set(second.tied)
+
+
+def test_readers_of_a_move_that_want_different_signs_are_not_tied():
+    b = Builder(1, 6, 4)
+    part = b.emit("slice", relax.op.strided_slice(b.input, [1], [0], [4]))
+    rows = b.dense("dense", part, 4)
+    turned = b.emit("turned", relax.op.permute_dims(part, (0, 2, 1)))
+    graph = annotate(b.done(b.emit("product", relax.op.matmul(rows, turned))), machine())
+    schemes = {edge: graph.choices[edge][0] for edge in graph.edges if graph.choices[edge]}
+    assert {str(s) for e, s in schemes.items() if e.src == "slice"} == {"uint8 asymmetric", "int8"}
+    for group in graph.tied:
+        assert len({schemes[edge] for edge in group}) == 1

@@ -43,6 +43,18 @@ CASES = {
         {"pads": i64(0, 0, 1, 2, 0, 0, 3, 0)},
         17,
     ),
+    "pad with the edge": (
+        "take take",
+        node("Pad", "x pads", mode="edge"),
+        {"pads": i64(0, 0, 1, 2, 0, 0, 3, 0)},
+        17,
+    ),
+    "pad with the other side": (
+        "take take",
+        node("Pad", "x pads", mode="wrap"),
+        {"pads": i64(0, 0, 1, 2, 0, 0, 3, 0)},
+        19,
+    ),
     "pad of some axes": (
         "nn.pad",
         node("Pad", "x pads _ axes"),
@@ -239,9 +251,12 @@ def test_half_precision_becomes_float32(tmp_path: Path) -> None:
 
 
 def test_a_refused_use_of_an_operator_names_the_node(tmp_path: Path) -> None:
-    pads = {"pads": i64(0, 0, 1, 1, 0, 0, 1, 1)}
-    path = save(tmp_path / "m.onnx", [node("Pad", "x pads", mode="edge")], {"x": IMAGE}, pads)
-    with pytest.raises(ModelError, match=r"node 'make_y' \(Pad\) cannot be imported\n.*'edge'"):
+    operator = node("BatchNormalization", "x s s s s", training_mode=1)
+    path = save(tmp_path / "m.onnx", [operator], {"x": IMAGE}, {"s": np.ones(IMAGE[1], "f4")})
+    with pytest.raises(
+        ModelError,
+        match=r"node 'make_y' \(BatchNormalization\) cannot be imported\n.*training mode",
+    ):
         import_onnx(path)
 
 
@@ -263,3 +278,11 @@ def test_an_empty_activation_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "m.onnx", [node("Slice", "x low high")], {"x": (4,)}, bounds)
     with pytest.raises(ModelError, match="'y' has a zero-size dimension"):
         import_onnx(path)
+
+
+def test_negative_pads_crop(tmp_path: Path) -> None:
+    pads = {"pads": i64(0, 0, -1, 2, 0, 0, 0, -1)}
+    path = save(tmp_path / "m.onnx", [node("Pad", "x pads")], {"x": IMAGE}, pads)
+    x = normal(*IMAGE)
+    expected = np.pad(x[:, :, 1:, :-1], ((0, 0), (0, 0), (0, 0), (2, 0)))
+    np.testing.assert_array_equal(run(import_onnx(path), x)[0], expected)
