@@ -23,7 +23,7 @@ from hago.hardware.spec import HardwareSpec
 from hago.lower.select import machine_of
 from hago.methods.method import find_methods, needs_of
 from hago.model import came_quantized, input_specs, output_specs
-from hago.plan import observe_ranges, reshape_graph
+from hago.plan import reshape, watch
 from hago.prepare import prepare
 from hago.sample import Sample
 from hago.scheme import Array
@@ -87,11 +87,12 @@ def build_subject(request: Request, clock: Clock, check: Check) -> Subject:
     samples: tuple[Sample, ...] = tuple(islice(judged, request.samples))
     identity = _identity(request, spec, samples)
     check(identity)
-    with clock.stage("reshape"):
-        graph = reshape_graph(annotate(module, spec), spec, data, methods)
+    with clock.stage("look at channels"):
+        watched = reshape(watch(annotate(module, spec)), spec, data, methods)
+    graph = watched.graph
     space = build_space(graph)
     with clock.stage("calibrate"):
-        stats = observe_ranges(graph, data, clock.progress, needs_of(methods))
+        stats = watched.statistics(data, clock.progress, needs_of(methods))
     with clock.stage("choose numbers"):
         numbers = find_numbers(space, graph, stats, methods)
     with clock.stage("build simulation"):
