@@ -39,7 +39,7 @@ def _read_again(node: Node, widths: list[int], mode: str) -> relax.Expr:
         index = np.arange(-before, size + after)
         if before or after:
             index = index % size if mode == "wrap" else np.clip(index, 0, size - 1)
-            x = node.emit(relax.op.take(x, constant(index.astype(np.int64)), axis))
+            x = node.emit(relax.op.take(x, constant(index.astype(np.int64)), axis, mode="clip"))
     return x
 
 
@@ -92,6 +92,6 @@ def gather(node: Node) -> relax.Expr:
     indices = indices.astype(np.int64) % shape[axis]
     first = int(indices.flat[0])
     if not np.array_equal(indices.ravel(), np.arange(first, first + indices.size)):
-        return relax.op.take(x, constant(indices), axis)
+        return relax.op.take(x, constant(indices), axis, mode="clip")
     run = relax.op.strided_slice(x, [axis], [first], [first + indices.size])
     return relax.op.reshape(run, (*shape[:axis], *indices.shape, *shape[axis + 1 :]))

@@ -32,7 +32,7 @@ def tabulate(module: ir.IRModule) -> ir.IRModule:
         index = builder.emit(relax.op.astype(codes, "int32"))
         if str(chain[0].call.args[0].ty.dtype) == "int8":
             index = builder.emit(relax.op.add(index, relax.const(np.int32(128))))
-        return relax.op.take(relax.const(_table(chain)), index, axis=0)
+        return relax.op.take(relax.const(_table(chain)), index, axis=0, mode="clip")
 
     return relax.transform.DeadCodeElimination()(rebuild(module, rewrite))
 
