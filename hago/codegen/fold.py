@@ -3,6 +3,7 @@
     quantize(clip(x, a, b))  =>  quantize(x) between the codes of a and b
     quantize(relu(x))        =>  quantize(x) from the zero point upwards
     uint8(quantize(x))       =>  quantize_uint8(x)
+    float(uint8(quantize(x)))  =>  quantize(x)
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ def fold(epilogue: Epilogue) -> Epilogue:
             folded = _with_bounds(step, steps, known)
         elif step.op in _NARROW:
             folded = _narrowed(step, steps, known)
+        elif step.op == "float":
+            folded = _still_real(step, steps, known)
         steps.append(folded)
     return replace(epilogue, steps=tuple(steps))
 
@@ -52,6 +55,15 @@ def _bounded(consts: tuple[float, ...], clip: tuple[float, ...]) -> tuple[float,
     codes = [float(np.rint(np.float32(real) * reciprocal)) + zero_point for real in clip]
     first, last = (min(max(code, low), high) for code in codes)
     return scale, zero_point, first, last
+
+
+def _still_real(step: Step, steps: list[Step], known: int) -> Step:
+    """Codes that are read as real numbers again need not have been bytes."""
+    (source,) = step.args
+    inner = steps[source - known] if source >= known else step
+    if inner.op not in ("quantize_uint8", "quantize_int8"):
+        return step
+    return Step("quantize", inner.args, inner.consts)
 
 
 def _narrowed(step: Step, steps: list[Step], known: int) -> Step:

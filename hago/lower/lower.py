@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from tvm import ir, relax
 
 from hago.codegen.epilogue import Epilogue
+from hago.codegen.fold import fold
 from hago.codegen.workload import Kernel, Machine, Workload
 from hago.dataflow import tensor_type
 from hago.hardware.spec import HardwareSpec
+from hago.lower.affine import merge_affine
 from hago.lower.cost import with_cost
 from hago.lower.expression import Source
 from hago.lower.fold import fold_dequantized_weights
@@ -68,11 +70,17 @@ def lower_with_weights(
     module = fold_dequantized_weights(module)
     view = view_of(module, weights)
     groups = find_groups(view, lambda work: find_template(work, machine) is not None)
-    calls = _Calls(view, groups, machine)
+    calls = _Calls(view, map(_merged, groups), machine)
     called = rebuild(module, calls.rewrite, params=calls.packed_params())
     called = relax.transform.DeadCodeElimination()(_without_unpacked(called, calls))
     packers = {name: packer for name, (_, packer) in calls.packed.items()}
     return Lowered(lower_rest(called, spec), packers)
+
+
+def _merged(group: Group) -> Group:
+    """``group`` with the shortest epilogue that gives the same codes."""
+    epilogue, operands = merge_affine(fold(group.epilogue), group.operands)
+    return replace(group, epilogue=epilogue, operands=operands)
 
 
 class _Calls:
