@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from typing import Literal
 
+import numpy as np
 from tvm import ir
 
+from hago.annotate import annotate
 from hago.annotate.choices import RULES
 from hago.annotate.operators import hardware_operator
 from hago.dataflow import Node, read_dataflow
 from hago.errors import StrategyError
 from hago.graph import Edge, QuantGraph, QuantModel, Reason
+from hago.hardware.spec import HardwareSpec
+from hago.realize.strip import Given, strip_qdq
 from hago.report import EdgeReport
-from hago.scheme import QuantScheme, TensorQuant
+from hago.scheme import DType, PerAxis, PerTensor, QuantScheme, TensorQuant
 
 
 def edge_reports(graph: QuantGraph, model: QuantModel | None = None) -> tuple[EdgeReport, ...]:
@@ -64,20 +69,43 @@ def _span(
     return scale, (int(quant.zero_point.min()), int(quant.zero_point.max()))
 
 
-def qdq_edge_reports(module: ir.IRModule) -> tuple[EdgeReport, ...]:
-    """The quantized edges of a model that came with its own quantize operations."""
+def imported_edge_reports(module: ir.IRModule, spec: HardwareSpec) -> tuple[EdgeReport, ...]:
+    """Every edge of a model that came with its own quantize operations.
+
+    What its file quantizes has the file's numbers; the rest stays float32, whatever the machine
+    offers for it.
+    """
+    stripped = strip_qdq(module)
+    graph = annotate(stripped.module, spec)
     return tuple(
-        EdgeReport(
-            edge=f"{node.inputs[0]} -> {node.name}[0]",
-            chosen=node.dtype,
-            reason="the model came quantized",
-            source="model",
-            scale=(float(node.constants[1].min()), float(node.constants[1].max())),
-            zero_point=(int(node.constants[2].min()), int(node.constants[2].max())),
-        )
-        for node in read_dataflow(module).nodes
-        if node.op == "quantize" and {1, 2} <= set(node.constants)
+        _imported_report(graph, edge, stripped.given.get((edge.dst, edge.arg)))
+        for edge in graph.edges
     )
+
+
+def _imported_report(graph: QuantGraph, edge: Edge, given: Given | None) -> EdgeReport:
+    reason = graph.reasons[edge]
+    if given is not None:
+        return EdgeReport(
+            edge=str(edge),
+            chosen=str(_scheme(given)),
+            reason="the model's file quantizes it so",
+            source="model",
+            scale=(float(given.scale.min()), float(given.scale.max())),
+            zero_point=(int(given.zero_point.min()), int(given.zero_point.max())),
+        )
+    if graph.choices[edge]:
+        text = "the model's file leaves it in float32"
+        return EdgeReport(str(edge), "float32", reason=text, source="model")
+    return EdgeReport(str(edge), "float32", reason=reason.text, source=reason.source)
+
+
+def _scheme(given: Given) -> QuantScheme:
+    kind: Literal["uint", "int"] = "uint" if given.dtype.startswith("u") else "int"
+    bits = int(given.dtype.removeprefix("u").removeprefix("int"))
+    granularity = PerAxis(given.axis) if given.scale.size > 1 else PerTensor()
+    middle = 2 ** (bits - 1) if kind == "uint" else 0
+    return QuantScheme(DType(kind, bits), granularity, bool(np.all(given.zero_point == middle)))
 
 
 def find_edge(reports: Sequence[EdgeReport], text: str) -> EdgeReport:

@@ -18,7 +18,7 @@ from hago.deploy.build import build_artifact, versions
 from hago.deploy.manifest import Machine, Manifest, read_manifest
 from hago.deploy.runtime import check_threads
 from hago.dump import dump
-from hago.edges import edge_reports, find_edge, qdq_edge_reports
+from hago.edges import edge_reports, find_edge, imported_edge_reports
 from hago.errors import SpecError, StrategyError
 from hago.export.onnx import check_file, export_onnx
 from hago.frontend.model import import_model
@@ -110,7 +110,7 @@ def inspect_model(
     spec = load_spec(hardware)
     module = _prepared(model, shapes or {})
     if came_quantized(module):
-        return InspectReport(_name(model), spec.name, qdq_edge_reports(module))
+        return InspectReport(_name(model), spec.name, imported_edge_reports(module, spec))
     reports = edge_reports(annotate(module, spec))
     preferred = (replace(r, chosen=r.choices[0]) if r.choices else r for r in reports)
     return InspectReport(_name(model), spec.name, tuple(preferred))

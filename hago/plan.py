@@ -17,7 +17,7 @@ from hago.calibrate.run import Reader
 from hago.clock import Clock
 from hago.dataflow import read_dataflow
 from hago.dump import dump
-from hago.edges import edge_reports, qdq_edge_reports
+from hago.edges import edge_reports, imported_edge_reports
 from hago.errors import DataError, StrategyError
 from hago.graph import QuantGraph, Strategy
 from hago.hardware.host import host_spec
@@ -119,7 +119,7 @@ class Quantizer:
         return Plan(
             "int8",
             dump(realized, "realized-int8"),
-            qdq_edge_reports(self.module),
+            imported_edge_reports(self.module, self.spec),
             lambda: self.module,
         )
 
