@@ -3,7 +3,7 @@
     min  sum of latencies of configurations        s.t.  sum of noises <= budget
 
 Each group takes one option; each sub-graph has one configuration, which agrees with its groups.
-The budget is what the bound on accuracy would be if noise were all; it is halved in between
+The budget is what the bound on accuracy would be if noise were all; it is closed in on between
 trials that kept the bound and trials that did not (AdaQuant, arXiv 2006.10518, section 3.3, and
 arXiv 2505.13060).
 """
@@ -21,6 +21,7 @@ from scipy.sparse import csr_array
 
 from hago.search.problem import Problem
 from hago.search.proposers.proposer import History
+from hago.search.records import Record
 from hago.search.space import Assignment
 
 _STEPS = 40
@@ -39,22 +40,40 @@ class Milp:
     ) -> Assignment | None:
         if problem.goal.max_drop is None:
             return _within_bounds(problem, history)
-        low, high, budget = _least_noise(problem), math.inf, math.inf
+        low, high = _bracket(problem, history)
         for _ in range(_STEPS):
+            is_closed = high / low < _CLOSE
+            budget = low if is_closed else math.sqrt(low * high)  # the first is infinite
             found = solve(problem, budget)
             record = None if found is None else history.find(found)
             if found is not None and record is None:
                 return found
-            drop = None if record is None else record.known.drop
-            kept = record is not None and not record.error and drop is not None
-            if found is None or (kept and drop <= problem.goal.max_drop):  # type: ignore[operator]
+            if is_closed or high == math.inf:
+                return None
+            if found is None or (record is not None and _is_kept(problem, record)):
                 low = max(low, budget)
             else:
                 high = min(high, problem.noise_of(found))
-            if high == math.inf or high / low < _CLOSE:
-                return None
-            budget = math.sqrt(low * high)
         return None
+
+
+def _bracket(problem: Problem, history: History) -> tuple[float, float]:
+    """The noise that kept the bound, and the least that did not, of all trials so far.
+
+    A trial that failed says nothing about noise.
+    """
+    tried = zip(history.assignments, history.records, strict=True)
+    pairs = [(assignment, record) for assignment, record in tried if not record.error]
+    broken = [problem.noise_of(a) for a, record in pairs if not _is_kept(problem, record)]
+    high = min((noise for noise in broken if noise > 0), default=math.inf)
+    kept = [problem.noise_of(a) for a, record in pairs if _is_kept(problem, record)]
+    return max((n for n in kept if 0 < n < high), default=_least_noise(problem)), high
+
+
+def _is_kept(problem: Problem, record: Record) -> bool:
+    """Whether a trial kept the bound on accuracy, as far as is known; failures did not."""
+    bound, drop = problem.goal.max_drop, record.known.drop
+    return not record.error and drop is not None and (bound is None or drop <= bound)
 
 
 def _within_bounds(problem: Problem, history: History) -> Assignment | None:
