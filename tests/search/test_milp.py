@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from hago.search.goal import Goal
+from hago.search.proposers import milp
 from hago.search.proposers.milp import Milp, solve
 from tests.search.problems import every_assignment, problem_of, tried
 
@@ -49,6 +51,13 @@ def test_the_least_noise_within_a_latency_and_a_size(seed):
         assert found in allowed
         least = min(map(problem.noise_of, allowed))
         assert problem.noise_of(found) == pytest.approx(least, rel=1e-6, abs=1e-9)
+
+
+def test_the_solver_leaves_stdout_to_the_program(capfd):
+    with milp._quiet_stdout():
+        os.write(1, b"a debugging line of HiGHS")
+    os.write(1, b"the program")
+    assert capfd.readouterr().out == "the program"
 
 
 def test_impossible_bounds_have_no_solution():

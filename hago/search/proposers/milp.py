@@ -11,7 +11,10 @@ arXiv 2505.13060).
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,13 +119,15 @@ def solve(problem: Problem, budget: float, share: float = 1.0) -> Assignment | N
     integral = np.zeros(count)
     integral[: program.options] = 1  # configurations follow from the options
     limits = [LinearConstraint(row[np.newaxis], ub=bound) for row, bound in program.at_most]
-    result = milp(
-        program.objective,
-        integrality=integral,
-        bounds=Bounds(0, 1),
-        constraints=[LinearConstraint(program.equal, program.equal_to, program.equal_to), *limits],
-        options={"time_limit": _LIMIT_S},
-    )
+    agreement = LinearConstraint(program.equal, program.equal_to, program.equal_to)
+    with _quiet_stdout():
+        result = milp(
+            program.objective,
+            integrality=integral,
+            bounds=Bounds(0, 1),
+            constraints=[agreement, *limits],
+            options={"time_limit": _LIMIT_S},
+        )
     if result.x is None:
         return None
     starts = _starts(problem)
@@ -130,6 +135,21 @@ def solve(problem: Problem, budget: float, share: float = 1.0) -> Assignment | N
         int(np.argmax(result.x[start : start + len(group.options)]))
         for start, group in zip(starts, problem.space.groups, strict=True)
     )
+
+
+@contextmanager
+def _quiet_stdout() -> Iterator[None]:
+    """Nothing reaches stdout: HiGHS prints debugging lines there that no option turns off."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _program(problem: Problem, budget: float, share: float) -> _Program:
