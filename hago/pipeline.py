@@ -11,6 +11,7 @@ from pathlib import Path
 from tvm import ir
 
 from hago.annotate import annotate
+from hago.annotate.narrow import MACHINE_FORMAT, WeightFormat
 from hago.calibrate import Dataset, load_data
 from hago.clock import Clock
 from hago.deploy.artifact import LIBRARY, check_output, write_artifact
@@ -44,7 +45,8 @@ class Options:
     ``precision`` "auto" builds every precision that the machine has and keeps the fastest.
     ``recipe`` names methods of ``hago.methods``, applied in order; ``shapes`` fixes dynamic
     dimensions by input name. ``export_qdq`` is an ONNX file to write the result to as well, in QDQ
-    form. Raises StrategyError for a precision that does not exist.
+    form. ``weights`` narrows the machine's integer weights. Raises StrategyError for a precision
+    that does not exist.
     """
 
     precision: str = "auto"
@@ -52,6 +54,7 @@ class Options:
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     threads: int = 1
     export_qdq: Path | None = None
+    weights: WeightFormat = MACHINE_FORMAT
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -87,7 +90,8 @@ def compile_model(
     with clock.stage("import model"):
         module = _prepared(model, options.shapes)
     samples = None if data is None else load_data(data, input_specs(module))
-    plans = list(Quantizer(module, spec, samples, methods, clock).plans(options.precision))
+    quantizer = Quantizer(module, spec, samples, methods, clock, options.weights)
+    plans = list(quantizer.plans(options.precision))
     if not came_quantized(module) and options.precision != "float32":
         plans.append(float_plan(annotate(module, spec)))
     manifest = Manifest(

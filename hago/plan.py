@@ -10,6 +10,7 @@ from tvm import ir
 
 from hago.annotate import annotate, choose_strategy
 from hago.annotate.constants import constant_edges
+from hago.annotate.narrow import MACHINE_FORMAT, WeightFormat, narrow_weights
 from hago.calibrate import Dataset, Stats, calibrate
 from hago.calibrate.channels import observe_channels
 from hago.calibrate.moments import windows_of
@@ -50,13 +51,14 @@ class Plan:
 @dataclass(frozen=True, eq=False)
 class Quantizer:
     """Everything that quantizing a prepared module needs; ``samples`` may be None where no
-    strategy has a range to find."""
+    strategy has a range to find. ``weights`` narrows the machine's integer weights."""
 
     module: ir.IRModule
     spec: HardwareSpec
     samples: Dataset | None
     methods: Sequence[Method]
     clock: Clock
+    weights: WeightFormat = MACHINE_FORMAT
 
     def plans(self, precision: str) -> Iterator[Plan]:
         """The plan of ``precision``; all that the machine has for "auto", the lowest first.
@@ -76,10 +78,10 @@ class Quantizer:
 
     def _plan(self, graph: QuantGraph, precision: str) -> Plan:
         stats = Stats({}, 0)
-        strategy = choose_strategy(graph, precision)
+        strategy: Strategy = choose_strategy(graph, precision)
         if _has_ranges(strategy):
             graph, stats = self._calibrated(graph)
-            strategy = choose_strategy(graph, precision)
+            strategy = narrow_weights(graph, choose_strategy(graph, precision), self.weights)
         with self.clock.stage(f"choose numbers ({precision})"):
             model = assign_numbers(
                 graph,

@@ -41,6 +41,9 @@ class WeightFormat:
             )
 
 
+MACHINE_FORMAT = WeightFormat()  # what the machine multiplies
+
+
 def narrow_weights(graph: QuantGraph, strategy: Strategy, form: WeightFormat) -> Strategy:
     """``strategy`` with its integer weights in ``form``; other edges stay as they are.
 

@@ -44,14 +44,23 @@ def compile_(
         Path | None,
         typer.Option("--export-qdq", metavar="FILE.onnx", help="The result as QDQ ONNX, too."),
     ] = None,
+    weight_bits: Annotated[
+        int, typer.Option("--weight-bits", metavar="2..8", help="Of all but the end layers.")
+    ] = 8,
+    weight_group: Annotated[
+        int | None,
+        typer.Option("--weight-group", metavar="N", help="Weights of a matrix a scale."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Quantize MODEL for a machine, compile it, measure it."""
     shapes, chosen = parse_shapes(shape), parse_precision(precision)
+    from hago.annotate.narrow import WeightFormat
     from hago.pipeline import DEFAULT_RECIPE, Options, compile_model
 
     methods = parse_recipe(recipe, DEFAULT_RECIPE)
-    options = Options(chosen, methods, shapes, threads, export_qdq)
+    weights = WeightFormat(weight_bits, weight_group)
+    options = Options(chosen, methods, shapes, threads, export_qdq, weights)
     from hago.cli.progress import drawn_progress
     from hago.cli.render import print_json, terminal
     from hago.cli.show_compile import show_compile

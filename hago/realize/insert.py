@@ -13,8 +13,9 @@ from hago.dataflow import constant_value, flat_args, is_constant
 from hago.float8 import FORMATS
 from hago.graph import Edge, QuantModel
 from hago.realize.qdq import dequantize, quantize
+from hago.realize.split_groups import join_groups
 from hago.rebuild import Values, emit, rebuild, substitute, with_leaves
-from hago.scheme import QuantScheme, TensorQuant
+from hago.scheme import PerGroup, QuantScheme, TensorQuant
 
 Numbers = tuple[QuantScheme, bytes, bytes]
 
@@ -85,4 +86,6 @@ def _quantized_constant(
         codes = quant.encode(constant_value(leaf).astype(np.float32))
     if quant.scheme.dtype.kind in FORMATS:
         return relax.const(quant.decode(codes))
+    if isinstance(quant.scheme.granularity, PerGroup):
+        return join_groups(builder, codes, quant, f"{dst}_weight")
     return emit(builder, dequantize(relax.const(codes), quant), f"{dst}_weight")
