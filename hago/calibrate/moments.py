@@ -15,8 +15,9 @@ import numpy.typing as npt
 from hago.dataflow import Node
 from hago.scheme import Array, Floats
 
-# How many rows are looked at, of all samples and of each: neighbouring windows tell the same.
-ROWS, FEWEST, MOST = 4096, 16, 128
+# How many rows are looked at: of all samples for each input, and of one sample. More of one tell
+# little: its neighbouring windows are alike.
+PER_INPUT, FEWEST, MOST = 8, 16, 128
 LARGEST = 2400  # inputs of a product: the matrix of more would not be small beside the model
 
 Moments = Mapping[str, Floats]
@@ -79,9 +80,12 @@ def windows_of(node: Node) -> Windows | None:
     )
 
 
-def rows_per_sample(samples: int | None) -> int:
-    """How many rows of each of ``samples`` samples make :data:`ROWS`, within bounds."""
-    return MOST if samples is None else int(np.clip(-(-ROWS // max(samples, 1)), FEWEST, MOST))
+def rows_per_sample(windows: Windows, samples: int | None) -> int:
+    """How many rows of each of ``samples`` samples make :data:`PER_INPUT` an input, bounded."""
+    if samples is None:
+        return MOST
+    wanted = PER_INPUT * windows.length
+    return int(np.clip(-(-wanted // max(samples, 1)), FEWEST, MOST))
 
 
 @dataclass

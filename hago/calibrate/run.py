@@ -71,10 +71,13 @@ def calibrate(
     not finite, with the sample, and for data without samples.
     """
     tensors = {name: TensorObserver() for name in names}
-    rows = rows_per_sample(count_of(data))
-    products = {name: MomentObserver(r.windows, rows) for name, r in (readers or {}).items()}
+    count = count_of(data)
+    products = {
+        name: MomentObserver(reader.windows, rows_per_sample(reader.windows, count))
+        for name, reader in (readers or {}).items()
+    }
     samples = 0
-    for number, sample in enumerate(progress.track(data, "calibrate", count_of(data))):
+    for number, sample in enumerate(progress.track(data, "calibrate", count)):
         values = run(sample)
         for name, tensor in tensors.items():
             check_finite(values[name], f"calibration sample {number}, tensor '{name}'")

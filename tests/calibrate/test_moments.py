@@ -58,9 +58,12 @@ def test_of_many_rows_a_fixed_number_is_taken_from_all_over():
     assert np.diff(rows[0, :, 0]).max() < 2 * 1000 / MOST
 
 
-@pytest.mark.parametrize(("samples", "rows"), [(None, 128), (1, 128), (104, 40), (10_000, 16)])
-def test_many_samples_need_few_rows_each(samples, rows):
-    assert rows_per_sample(samples) == rows
+@pytest.mark.parametrize(
+    ("length", "samples", "rows"),
+    [(384, None, 128), (384, 1, 128), (384, 100, 31), (27, 100, 16)],
+)
+def test_many_samples_need_few_rows_each(length, samples, rows):
+    assert rows_per_sample(Windows(1, length), samples) == rows
 
 
 def test_the_same_data_give_the_same_moments():
