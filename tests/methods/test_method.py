@@ -1,0 +1,43 @@
+"""What every method has, and how methods are found."""
+
+import dataclasses
+
+import pytest
+
+from hago.errors import StrategyError
+from hago.methods.method import Reshaping, find_methods, known_methods, needs_of
+from hago.methods.min_max import MinMax
+from hago.methods.obc import Obc
+from hago.methods.os_plus import OsPlus
+
+
+@pytest.mark.parametrize("name", sorted(known_methods()))
+def test_a_method_is_frozen_data_with_a_name_and_a_paper(name):
+    (method,) = find_methods([name])
+    assert method.name == name
+    assert method.paper
+    assert dataclasses.is_dataclass(method)
+    assert type(method).__dataclass_params__.frozen
+
+
+@pytest.mark.parametrize("name", sorted(known_methods()))
+def test_a_method_asks_only_for_what_calibration_can_give(name):
+    assert needs_of(find_methods([name])) <= {"moments"}
+
+
+def test_what_several_methods_need_is_asked_for_once():
+    assert needs_of([MinMax(), Obc(), Obc(damping=0.1)]) == {"moments"}
+
+
+def test_only_methods_that_change_the_module_are_reshaping():
+    assert isinstance(OsPlus(), Reshaping)
+    assert not isinstance(Obc(), Reshaping)
+
+
+def test_methods_come_in_the_order_of_the_recipe():
+    assert [method.name for method in find_methods(["obc", "mse"])] == ["obc", "mse"]
+
+
+def test_an_unknown_method_is_refused_with_a_suggestion():
+    with pytest.raises(StrategyError, match="did you mean 'percentile'"):
+        find_methods(["mse", "percentil"])
