@@ -25,6 +25,7 @@ from hago.export.onnx import check_file, export_onnx
 from hago.frontend.model import import_model
 from hago.hardware.load import load_spec, spec_digest
 from hago.hardware.spec import HardwareSpec
+from hago.lower.fold import fold_dequantized_weights
 from hago.lower.lower import lower
 from hago.measure import Built, agreement, fastest, race
 from hago.methods.method import find_methods
@@ -133,7 +134,10 @@ def _prepared(
     model: Path | ir.IRModule, shapes: Mapping[str, Sequence[int]]
 ) -> ir.IRModule:
     imported = model if isinstance(model, ir.IRModule) else import_model(model, dict(shapes))
-    return dump(prepare(dump(imported, "imported")), "prepared")
+    prepared = prepare(dump(imported, "imported"))
+    if not came_quantized(prepared):  # weights alone: hago quantizes them again with the rest
+        prepared = prepare(fold_dequantized_weights(prepared))
+    return dump(prepared, "prepared")
 
 
 def _build(
