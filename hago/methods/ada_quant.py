@@ -46,10 +46,11 @@ class AdaQuant:
     samples: int = 32
     rows: int = 4096
     seed: int = 0
+    cache: str = ""
 
     def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
         """``model`` with codes and scales for every integer weight."""
-        return reconstruct(model, stats, single_layers, self._solve, self.samples, self.name)
+        return reconstruct(self, single_layers, self._solve, model, stats)
 
     def _solve(self, model: QuantModel, data: BlockData) -> QuantModel:
         ((edge, weight),) = data.weight_edges(model).items()

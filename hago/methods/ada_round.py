@@ -49,10 +49,11 @@ class AdaRound:
     samples: int = 32
     rows: int = 4096
     seed: int = 0
+    cache: str = ""
 
     def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
         """``model`` with codes for every integer weight."""
-        return reconstruct(model, stats, single_layers, self._solve, self.samples, self.name)
+        return reconstruct(self, single_layers, self._solve, model, stats)
 
     def _solve(self, model: QuantModel, data: BlockData) -> QuantModel:
         ((edge, weight),) = data.weight_edges(model).items()

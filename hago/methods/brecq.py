@@ -54,6 +54,7 @@ class Brecq:
     probes: int = 4
     samples: int = 32
     seed: int = 0
+    cache: str = ""
 
     def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
         """``model`` with codes for every integer weight and learned scales of activations."""
@@ -64,7 +65,7 @@ class Brecq:
             feed = program.feed(islice(stats.data, self.samples))
             fisher = fisher_diagonal(program, feed, names, self.probes, seeded(self.seed))
         solve = partial(self._solve, fisher)
-        return reconstruct(model, stats, residual_blocks, solve, self.samples, self.name)
+        return reconstruct(self, residual_blocks, solve, model, stats)
 
     def _solve(
         self, fisher: Mapping[str, Tensor], model: QuantModel, data: BlockData

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from hago.calibrate import Stats
 from hago.dataflow import read_dataflow
@@ -20,6 +21,8 @@ from hago.gradient import Hooks, Program, Step, over_samples, read_program, torc
 from hago.gradient.fake_quantize import model_hooks
 from hago.graph import Edge, QuantModel
 from hago.methods.blocks import Block, Partition
+from hago.methods.finished import Finished, digest
+from hago.sample import Sample
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,26 +64,33 @@ class BlockData:
 Solve = Callable[[QuantModel, BlockData], QuantModel]
 
 
+class Learner(Protocol):
+    """A method that learns from the first ``samples`` of the data. ``cache`` is a folder that keeps
+    finished blocks, so that an interrupted run goes on; empty for none."""
+
+    name: ClassVar[str]
+
+    @property
+    def samples(self) -> int: ...
+
+    @property
+    def cache(self) -> str: ...
+
+
 def reconstruct(
-    model: QuantModel, stats: Stats, partition: Partition, solve: Solve, samples: int, what: str
+    learner: Learner, partition: Partition, solve: Solve, model: QuantModel, stats: Stats
 ) -> QuantModel:
     """``model`` after ``solve`` on each block with quantized weights, in order of execution.
 
-    The first ``samples`` of the calibration data are used. Raises DataError where there are none.
+    Raises DataError where there are no samples.
     """
     program = read_program(model.graph.module)
     blocks = partition(read_dataflow(model.graph.module))
-    given = list(islice(stats.data, samples))
-    if not given:
-        raise DataError(
-            f"{what}: no calibration data",
-            fact="it learns from what the layers read and give",
-            way_out="Give data with --data, or use a recipe of range methods.",
-        )
-    exact = program.feed(given)
+    exact = program.feed(_samples(learner, stats))
     quantized = dict(exact)
     done: set[str] = set()
-    tracked = stats.progress.track(range(len(blocks)), what, len(blocks))
+    solve = _resumable(learner, solve, model, exact)
+    tracked = stats.progress.track(range(len(blocks)), learner.name, len(blocks))
     for number, release in zip(tracked, _releases(program, blocks), strict=True):
         block = blocks[number]
         steps = tuple(program.steps[name] for name in block.nodes)
@@ -93,6 +103,38 @@ def reconstruct(
             del exact[name], quantized[name]
         done.update(block.nodes)
     return model
+
+
+def _samples(learner: Learner, stats: Stats) -> list[Sample]:
+    given = list(islice(stats.data, learner.samples))
+    if given:
+        return given
+    raise DataError(
+        f"{learner.name}: no calibration data",
+        fact="it learns from what the layers read and give",
+        way_out="Give data with --data, or use a recipe of range methods.",
+    )
+
+
+def _resumable(learner: Learner, solve: Solve, model: QuantModel, feed: Mapping[str, Any]) -> Solve:
+    """``solve``, which looks into the learner's cache first."""
+    if not learner.cache:
+        return solve
+    finished = Finished(Path(learner.cache))
+    constants = [node.constants for node in read_dataflow(model.graph.module).nodes]
+    samples = {name: value.numpy() for name, value in feed.items()}
+    key = digest(repr(learner), samples, constants, model.quants, model.weights)
+
+    def solve_once(model: QuantModel, data: BlockData) -> QuantModel:
+        nonlocal key
+        key = digest(key, data.block.nodes)
+        found = finished.load(key, model)
+        if found is None:
+            found = solve(model, data)
+            finished.save(key, model, found)
+        return found
+
+    return solve_once
 
 
 def hooks_within(model: QuantModel, block: Block) -> Hooks:
