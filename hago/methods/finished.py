@@ -1,8 +1,8 @@
 """What was learned of finished blocks, kept in a folder: an interrupted run goes on from there.
 
 A block's key is a digest of everything that its result depends on: the method with its options,
-the samples, the model with its numbers, and the keys of the blocks before it. Files are written whole
-or not at all.
+the samples, the model with its numbers, and the keys of the blocks before it. Files are written
+whole or not at all.
 """
 
 from __future__ import annotations
