@@ -18,6 +18,7 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg.lapack import dtrtri
 
 from hago.annotate.constants import constant_edges
 from hago.calibrate import Stats
@@ -111,5 +112,11 @@ def _inverse_factor(moments: Floats, damping: float) -> Doubles:
     added = np.where(power > 0, damping * power, 1.0)
     wide = wide + added[:, None, None] * np.eye(wide.shape[1])
     lower = np.linalg.cholesky(wide[:, ::-1, ::-1])[:, ::-1, ::-1]
-    upper: Doubles = np.triu(np.linalg.inv(lower))
-    return upper
+    return np.stack([_triangular_inverse(factor) for factor in lower])
+
+
+def _triangular_inverse(upper: Doubles) -> Doubles:
+    """The inverse of an upper triangular matrix with a positive diagonal."""
+    inverse, info = dtrtri(upper)
+    assert info == 0, "the Cholesky factor of a positive definite matrix has an inverse"
+    return np.asarray(np.triu(inverse))
