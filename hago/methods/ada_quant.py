@@ -75,7 +75,8 @@ class AdaQuant:
             Learned([moved], rate),
             Learned([each.exponent for each in (step, *inputs)], self.step_rate),
         ]
-        descend(lambda *at: error(*at) / unit, learned, self.steps, rows.count, self.batch,
+        batch = rows.batch(self.batch)
+        descend(lambda *at: error(*at) / unit, learned, self.steps, rows.count, batch,
                 seeded(self.seed))  # fmt: skip
         quants = {e: q for each in (step, *inputs) for e, q in each.learned().items()}
         return _with(model.with_quants(quants), edge, moved)

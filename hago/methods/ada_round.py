@@ -78,7 +78,7 @@ class AdaRound:
             return error + self.strength * regulariser(rounding.share(), beta).mean()
 
         learned = [Learned([rounding.alpha], self.learning_rate)]
-        descend(loss, learned, self.steps, rows.count, self.batch, seeded(self.seed))
+        descend(loss, learned, self.steps, rows.count, rows.batch(self.batch), seeded(self.seed))
         return rounding.codes()
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _MOST_ELEMENTS = 2**24  # of the inputs of one layer: 64 MB in each stream
+_BATCH_ELEMENTS = 2**20  # of the inputs of one step
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,12 @@ class LayerRows:
     @property
     def count(self) -> int:
         return int(self.exact.shape[1])
+
+
+    def batch(self, most: int) -> int:
+        """How many rows a step sees: ``most``, or fewer where a row is long (many channels of a
+        depthwise convolution, with few weights each)."""
+        return min(most, max(32, _BATCH_ELEMENTS // (self.exact.shape[0] * self.exact.shape[2])))
 
 
 def product(inputs: Tensor, weight: Tensor) -> Tensor:
