@@ -46,7 +46,8 @@ def compiled(kernel: Kernel, isa: str) -> tvm.runtime.Module:
 def run(kernel: Kernel, isa: str, inputs: Sequence[np.ndarray], output: np.ndarray) -> np.ndarray:
     """Build ``kernel`` and run it; ``output`` gives shape and dtype, and is filled before."""
     poisoned = np.full_like(output, 77)
-    arguments = [tvm.runtime.tensor(np.ascontiguousarray(a)) for a in (*inputs, poisoned)]
+    # A scalar would become one-dimensional.
+    arguments = [tvm.runtime.tensor(np.array(a, order="C")) for a in (*inputs, poisoned)]
     compiled(kernel, isa)["main"](*arguments)
     return arguments[-1].numpy()
 
