@@ -170,13 +170,14 @@ def _window_sizes(workload: Pool2d) -> Array:
 
 
 def _mean(view: View, node: Node) -> Anchor | None:
-    """The mean over an image: one window of its size."""
+    """The mean over axes in front of the last: one window of their size."""
     data = _before_widening(view, node.inputs[0])
-    anchor = _image_sum(view, node, data)
+    anchor = _axes_sum(view, node, data)
     if anchor is None or node.dtype != "float32":
         return None
-    _, h, w, _ = view.type_of(data)[0]
-    return _scaled(anchor, 1.0 / (h * w))
+    workload = anchor.workload
+    assert isinstance(workload, Pool2d)
+    return _scaled(anchor, 1.0 / (workload.h * workload.w))
 
 
 def _before_widening(view: View, name: str) -> str:
@@ -188,20 +189,24 @@ def _before_widening(view: View, name: str) -> str:
 
 
 def _sum(view: View, node: Node) -> Anchor | None:
-    """The sum over an image; of codes through their cast to int32."""
+    """The sum over axes in front of the last; of codes through their cast to int32."""
     cast = view.node(node.inputs[0])
     if cast is not None and cast.op == "astype" and node.dtype == "int32":
         codes = cast.inputs[0]
-        return _image_sum(view, node, codes) if view.type_of(codes)[1] in CODES else None
-    return _image_sum(view, node, node.inputs[0]) if node.dtype == "float32" else None
+        return _axes_sum(view, node, codes) if view.type_of(codes)[1] in CODES else None
+    return _axes_sum(view, node, node.inputs[0]) if node.dtype == "float32" else None
 
 
-def _image_sum(view: View, node: Node, data: str) -> Anchor | None:
+def _axes_sum(view: View, node: Node, data: str) -> Anchor | None:
+    """The sum over consecutive axes in front of the last: a window over the image
+    ``[axes before, first of the axes, the others of them, axes behind]``."""
     shape, dtype = view.type_of(data)
     axes = sorted(int(axis) % len(shape) for axis in node.call.attrs.axis or ())
-    if len(shape) != 4 or axes != [1, 2]:
+    if not axes or axes[-1] == len(shape) - 1 or axes != list(range(axes[0], axes[-1] + 1)):
         return None
-    n, h, w, c = shape
+    first, behind = axes[0], axes[-1] + 1
+    parts = (shape[:first], shape[first : first + 1], shape[first + 1 : behind], shape[behind:])
+    n, h, w, c = map(math.prod, parts)
     workload = Pool2d("avg", n, h, w, c, (h, w), (1, 1), data=dtype)
     return Anchor(workload, (data,), workload.output_shape, workload.accum)
 

@@ -81,6 +81,27 @@ def test_broadcast_growth_ends_a_group():
     assert groups[0].output == "sigmoid"
 
 
+@pytest.mark.parametrize(
+    ("axes", "image"),
+    [((1, 2), (2, 3, 4, 5)), ((2,), (6, 4, 1, 5)), ((0,), (1, 2, 1, 60)), ((0, 1), (1, 2, 3, 20))],
+)
+def test_a_sum_over_axes_in_front_of_the_last_is_one_window(axes, image):
+    b = Builder(2, 3, 4, 5)
+    total = b.emit("sum", relax.op.sum(b.input, axis=axes))
+    (group,) = groups_of(b.done(b.emit("relu", relax.op.nn.relu(total))))
+    n, h, w, c = image
+    assert group.workload == Pool2d("avg", n, h, w, c, (h, w), (1, 1))
+    assert group.anchor == "sum"
+    assert "relu" in group.members
+
+
+@pytest.mark.parametrize("axes", [(3,), (0, 2), None])
+def test_other_sums_are_left_to_tvm(axes):
+    b = Builder(2, 3, 4, 5)
+    groups = groups_of(b.done(b.emit("sum", relax.op.sum(b.input, axis=axes))))
+    assert not any(group.anchor == "sum" for group in groups)
+
+
 def test_a_matrix_product_folds_its_batch_and_its_operands():
     b = Builder(2, 16, 8)
     y = b.emit("add", relax.op.add(b.dense("matmul", b.input, 8), b.input))
@@ -177,7 +198,9 @@ def evaluated(group, values):
         accumulator = value(group.data[0])
     elif isinstance(group.workload, Pool2d) and group.workload.kind == "avg":
         dtype = np.int32 if group.epilogue.accumulator == "int32" else np.float32
-        accumulator = value(group.data[0]).sum(axis=(1, 2), dtype=dtype)
+        work = group.workload
+        image = value(group.data[0]).reshape(work.n, work.h, work.w, work.c)
+        accumulator = image.sum(axis=(1, 2), dtype=dtype)
     else:
         accumulator = values[group.anchor]
     operands = [
