@@ -5,7 +5,7 @@
 Li et al., BRECQ: Pushing the Limit of Post-Training Quantization by Block Reconstruction, arXiv
 2102.05426 (ICLR 2021), equation 10 and algorithm 1: z is the output of a residual block, F its
 diagonal Fisher information, the roundings are AdaRound's, the steps of activations are learned as
-in LSQ (section 3.4). E0 is the error of rounding to nearest.
+in LSQ (section 3.4). E0 is the error of the model as it comes.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 class Brecq:
     """Chooses the codes of weights and the scales of activations, block by block.
 
-    Each of ``steps`` steps sees ``batch`` of ``samples`` samples of the data. ``probes`` draws
-    estimate the Fisher information.
+    Codes that a method before it chose (``ada_round`` is a good one) are where it starts, otherwise
+    it starts at the float weights. Each of ``steps`` steps sees ``batch`` of ``samples`` samples of
+    the data. ``probes`` draws estimate the Fisher information.
     """
 
     name: ClassVar[str] = "brecq"
@@ -71,7 +72,9 @@ class Brecq:
         self, fisher: Mapping[str, Tensor], model: QuantModel, data: BlockData
     ) -> QuantModel:
         weights = data.weight_edges(model)
-        roundings = {e: soft_rounding(w, model.quants[e]) for e, w in weights.items()}
+        roundings = {
+            e: soft_rounding(w, model.quants[e], model.weights.get(e)) for e, w in weights.items()
+        }
         steps = activation_steps(model, data)
         hooks = hooks_within(model, data.block)
         importance = fisher[data.block.output]

@@ -80,12 +80,22 @@ class SoftRounding:
         return (codes - self.zero_point) * self.scale
 
 
-def soft_rounding(weight: Tensor, quant: TensorQuant) -> SoftRounding:
-    """Undecided weights whose soft value is the float weight (where it is within the range)."""
+def soft_rounding(
+    weight: Tensor, quant: TensorQuant, codes: Array | None = None
+) -> SoftRounding:
+    """Undecided weights whose soft value is the float weight (where it is within the range).
+
+    Where ``codes`` were chosen before they start half way between the float weight and these, on
+    the side of these (or of the neighbour that is nearest to them).
+    """
     scale, zero_point = numbers_of(quant, tuple(weight.shape))
     steps = weight / scale
     floor = steps.floor()
-    alpha = inverse_rectified_sigmoid(steps - floor).requires_grad_()
+    share = steps - floor
+    if codes is not None:
+        chosen = (torch.from_numpy(codes) - zero_point - floor).clamp(0, 1)
+        share = (share + chosen) / 2
+    alpha = inverse_rectified_sigmoid(share).requires_grad_()
     low, high = quant.scheme.dtype.code_range
     return SoftRounding(
         alpha, floor, scale, zero_point, low, high, quant.scheme.dtype.storage
