@@ -1,7 +1,4 @@
-"""Elementwise expressions over whole tensors, and 256-entry tables.
-
-    out[i] = epilogue(a[i])          out[i] = table[codes[i]]
-"""
+"""Elementwise expressions over whole tensors: out[i] = epilogue(a[i])."""
 
 from __future__ import annotations
 
@@ -68,21 +65,3 @@ def each_vector(rows: int, length: int, lanes: int, apply: Any) -> None:
         done = length // lanes * lanes
         for offset, count in pieces(length % lanes):
             apply(row, tir.const(done + offset, "int32"), count)
-
-
-def build_table(shape: tuple[int, ...], data: str, dtype: str) -> Kernel:
-    """``func(codes, table [256], output)``: uint8 codes index directly, int8 ones from -128."""
-    total = math.prod(shape)
-    chunk = next((c for c in (_CHUNK, 1024, 256) if total % c == 0), total)
-    with kernel("table") as builder:
-        codes, table, output = (
-            flat(buffer)
-            for buffer in arguments(
-                "codes table output", [(shape, data), ((256,), dtype), (shape, dtype)]
-            )
-        )
-        with T.parallel(0, total // chunk) as row, T.serial(0, chunk) as i:
-            index = T.Bind(row * chunk + i)
-            position = tir.Cast("int32", codes[index]) + (128 if data == "int8" else 0)
-            T.buffer_store(output, table[position], [index])
-    return Kernel(builder.get(), None, "table")
