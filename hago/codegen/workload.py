@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -148,7 +149,33 @@ class Elementwise:
     data: str = "float32"
 
 
-Workload = Conv2d | Matmul | BatchMatmul | Pool2d | RowReduce | Elementwise
+@dataclass(frozen=True)
+class Permute:
+    """Axes in another order: axis ``i`` of the output is axis ``axes[i]`` of the input."""
+
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
+    data: str = "float32"
+
+    @property
+    def accum(self) -> str:
+        return self.data
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        return tuple(self.shape[axis] for axis in self.axes)
+
+    @property
+    def moves_last(self) -> bool:
+        """Whether neighbours in memory do not stay neighbours."""
+        return bool(self.axes) and self.axes[-1] != len(self.shape) - 1
+
+    def stride(self, axis: int) -> int:
+        """Elements between neighbours along an axis of the input."""
+        return math.prod(self.shape[axis + 1 :])
+
+
+Workload = Conv2d | Matmul | BatchMatmul | Pool2d | RowReduce | Elementwise | Permute
 
 
 @dataclass(frozen=True)

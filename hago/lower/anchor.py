@@ -12,7 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from hago.codegen.workload import BatchMatmul, Conv2d, Matmul, Pool2d, RowReduce, Workload
+from hago.codegen.workload import (
+    BatchMatmul,
+    Conv2d,
+    Matmul,
+    Permute,
+    Pool2d,
+    RowReduce,
+    Workload,
+)
 from hago.dataflow import Node
 from hago.lower.expression import Expression, Source, Value
 from hago.lower.view import View
@@ -237,6 +245,16 @@ def _row_reduce(
     return Anchor(workload, (node.inputs[0], *affine), (rows, length), "float32")
 
 
+def _permute(view: View, node: Node) -> Anchor | None:
+    if 0 in node.constants:
+        return None
+    shape, dtype = view.type_of(node.inputs[0])
+    axes = node.call.attrs.axes
+    order = tuple(reversed(range(len(shape)))) if axes is None else tuple(map(int, axes))
+    workload = Permute(shape, tuple(axis % len(shape) for axis in order), dtype)
+    return Anchor(workload, (node.inputs[0],), workload.output_shape, dtype)
+
+
 def _scaled(anchor: Anchor, factor: float) -> Anchor | None:
     def finish(expression: Expression, total: Value) -> Value:
         return expression.step("multiply_const", total, consts=(factor,))
@@ -283,4 +301,5 @@ ROWS: dict[str, Row] = {
     "sum": _sum,
     "nn.softmax": _softmax,
     "nn.layer_norm": _layer_norm,
+    "permute_dims": _permute,
 }

@@ -14,6 +14,7 @@ from hago.codegen.workload import (
     Conv2d,
     Elementwise,
     Matmul,
+    Permute,
     Pool2d,
     RowReduce,
     Workload,
@@ -83,6 +84,8 @@ def operations(workload: Workload) -> int:
             return workload.rows * workload.length
         case Elementwise():
             return math.prod(workload.shape)
+        case Permute():
+            return 0
 
 
 def describe(workload: Workload) -> str:
@@ -103,3 +106,5 @@ def describe(workload: Workload) -> str:
             return f"{rows} rows of {length}"
         case Elementwise(shape=shape):
             return f"{workload.data} {'x'.join(map(str, shape))}"
+        case Permute(shape=shape, axes=axes):
+            return f"{workload.data} {'x'.join(map(str, shape))}, axes {axes}"

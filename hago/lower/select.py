@@ -19,6 +19,7 @@ from hago.codegen.kernels.matmul import build_matmul
 from hago.codegen.kernels.matmul_amx import build_matmul_amx, matmul_fills_tiles
 from hago.codegen.kernels.pool import build_pool
 from hago.codegen.kernels.reduce import build_row_reduce
+from hago.codegen.kernels.transpose import build_transpose, transposes
 from hago.codegen.select import choose_dot
 from hago.codegen.workload import (
     BatchMatmul,
@@ -27,6 +28,7 @@ from hago.codegen.workload import (
     Kernel,
     Machine,
     Matmul,
+    Permute,
     Pool2d,
     RowReduce,
     Workload,
@@ -124,4 +126,5 @@ TEMPLATES: tuple[Template, ...] = (
     Template(Pool2d, _always, build_pool),
     Template(RowReduce, _always, build_row_reduce),
     Template(Elementwise, _always, build_elementwise),
+    Template(Permute, transposes, build_transpose),
 )
