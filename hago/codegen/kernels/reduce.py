@@ -29,14 +29,33 @@ _TOGETHER = 4  # rows: a row alone waits for its own sums and for the lanes of e
 
 @dataclass(frozen=True, eq=False)
 class _Row:
-    """A row by number, and the element that it starts at."""
+    """A row by number, its place among those that are normalised together, and the element that
+    it starts at."""
 
     number: Expr
+    place: int
     start: Expr
 
 
-# (number among the rows, row, first element, lanes) -> a vector, or nothing
-Body: TypeAlias = Callable[[int, _Row, Expr, int], Any]
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """``lanes`` elements of a row from ``first``; the last ``fresh`` were in no piece before."""
+
+    first: Expr
+    lanes: int
+    fresh: int
+
+    def once(self, value: Expr, neutral: float) -> Expr:
+        """``value``, but ``neutral`` in lanes that were in a piece before."""
+        if self.fresh == self.lanes:
+            return value
+        known = tir.const(self.lanes - self.fresh, "int32")
+        is_fresh = tir.Ramp(0, 1, self.lanes) >= tir.Broadcast(known, self.lanes)
+        return tir.Select(is_fresh, value, v.splat(neutral, value))
+
+
+# A vector of a row, or nothing
+Body: TypeAlias = Callable[[_Row, _Piece], Any]
 
 
 def build_row_reduce(workload: RowReduce, epilogue: Epilogue, machine: Machine) -> Kernel:
@@ -77,88 +96,94 @@ class _Emitter:
     def rows(self, rows: Sequence[Expr]) -> None:
         """Normalise ``rows`` together."""
         body = {"softmax": self._softmax, "layer_norm": self._layer_norm}[self.workload.kind]
-        body([_Row(row, T.Bind(row * self.workload.length)) for row in rows])
+        length = self.workload.length
+        body([_Row(row, place, T.Bind(row * length)) for place, row in enumerate(rows)])
 
     def _softmax(self, rows: Sequence[_Row]) -> None:
         lowest = float(np.finfo(np.float32).min)
         largest = self._reduced(rows, lowest, tir.max, self._load)
         powers = [T.alloc_buffer((self.workload.length,), "float32") for _ in rows]
 
-        def power(number: int, row: _Row, i: Expr, count: int) -> Expr:
-            shifted = self._load(number, row, i, count) - _spread(largest[number], count)
+        def power(row: _Row, piece: _Piece) -> Expr:
+            shifted = self._load(row, piece) - _spread(largest[row.place], piece.lanes)
             value = v.bind(v.OPERATIONS["exp"].emit(shifted))
-            store(powers[number], value, i, count)
+            store(powers[row.place], value, piece.first, piece.lanes)
             return value
 
         totals = self._reduced(rows, 0.0, _add, power)
         factors = [T.Bind(tir.const(1.0, "float32") / total) for total in totals]
 
-        def share(number: int, row: _Row, i: Expr, count: int) -> None:
-            value = vector(powers[number], i, count) * _spread(factors[number], count)
-            self._leave(row, value, i, count)
+        def share(row: _Row, piece: _Piece) -> None:
+            value = vector(powers[row.place], piece.first, piece.lanes)
+            self._leave(row, piece, value * _spread(factors[row.place], piece.lanes))
 
         self._each(rows, share)
 
     def _layer_norm(self, rows: Sequence[_Row]) -> None:
-        share = tir.const(1.0 / self.workload.length, "float32")
+        part = tir.const(1.0 / self.workload.length, "float32")
         epsilon = tir.const(self.workload.epsilon, "float32")
-        means = [T.Bind(total * share) for total in self._reduced(rows, 0.0, _add, self._load)]
+        means = [T.Bind(total * part) for total in self._reduced(rows, 0.0, _add, self._load)]
 
-        def centred(number: int, row: _Row, i: Expr, count: int) -> Expr:
-            return v.bind(self._load(number, row, i, count) - _spread(means[number], count))
+        def centred(row: _Row, piece: _Piece) -> Expr:
+            return v.bind(self._load(row, piece) - _spread(means[row.place], piece.lanes))
 
-        def square(number: int, row: _Row, i: Expr, count: int) -> Expr:
-            value = centred(number, row, i, count)
+        def square(row: _Row, piece: _Piece) -> Expr:
+            value = centred(row, piece)
             return value * value
 
         one = tir.const(1.0, "float32")
         squares = self._reduced(rows, 0.0, _add, square)
-        factors = [T.Bind(one / tir.sqrt(total * share + epsilon)) for total in squares]
+        factors = [T.Bind(one / tir.sqrt(total * part + epsilon)) for total in squares]
 
-        def normal(number: int, row: _Row, i: Expr, count: int) -> None:
-            gamma, beta = (vector(buffer, i, count) for buffer in self.affine)
-            value = centred(number, row, i, count) * _spread(factors[number], count)
-            self._leave(row, value * gamma + beta, i, count)
+        def normal(row: _Row, piece: _Piece) -> None:
+            gamma, beta = (vector(buffer, piece.first, piece.lanes) for buffer in self.affine)
+            value = centred(row, piece) * _spread(factors[row.place], piece.lanes)
+            self._leave(row, piece, value * gamma + beta)
 
         self._each(rows, normal)
 
-    def _load(self, number: int, row: _Row, i: Expr, count: int) -> Expr:
-        return vector(self.data, row.start + i, count)
+    def _load(self, row: _Row, piece: _Piece) -> Expr:
+        return vector(self.data, row.start + piece.first, piece.lanes)
 
-    def _leave(self, row: _Row, value: Expr, channel: Expr, count: int) -> None:
+    def _leave(self, row: _Row, piece: _Piece, value: Expr) -> None:
         shape = (self.workload.rows, self.workload.length)
 
         def load(i: int) -> Expr:
-            operand = self.epilogue.operands[i]
-            return load_operand(self.operands[i], operand, shape, row.number, channel, count)
+            operand, buffer = self.epilogue.operands[i], self.operands[i]
+            return load_operand(buffer, operand, shape, row.number, piece.first, piece.lanes)
 
-        store(self.output, self.epilogue.emit(value, load), row.start + channel, count)
+        result = self.epilogue.emit(value, load)
+        store(self.output, result, row.start + piece.first, piece.lanes)
 
     def _each(self, rows: Sequence[_Row], body: Body) -> None:
-        """``body(number, row, first, lanes)`` over all vectors, the rows in turns."""
+        """``body(row, piece)`` over all pieces, the rows in turns."""
         length, lanes = self.workload.length, self.lanes
 
-        def turn(i: Expr, count: int) -> None:
-            for number, row in enumerate(rows):
-                body(number, row, i, count)
+        def turn(piece: _Piece) -> None:
+            for row in rows:
+                body(row, piece)
 
-        if length >= lanes:
-            with T.serial(0, length // lanes) as i:
-                turn(T.Bind(i * lanes), lanes)
-        done = length // lanes * lanes
-        for offset, count in pieces(length % lanes):
-            turn(tir.const(done + offset, "int32"), count)
+        if length < lanes:
+            for offset, count in pieces(length):
+                turn(_Piece(tir.const(offset, "int32"), count, count))
+            return
+        with T.serial(0, length // lanes) as i:
+            turn(_Piece(T.Bind(i * lanes), lanes, lanes))
+        if length % lanes:
+            turn(_Piece(tir.const(length - lanes, "int32"), lanes, length % lanes))
 
     def _reduced(self, rows: Sequence[_Row], start: float, join: Join, value: Body) -> list[Expr]:
-        """``value`` over each row joined into one number: lanes first, then across them."""
+        """``value`` over each row joined into one number: lanes first, then across them.
+        ``start`` joined with anything is the other."""
         partial = [T.alloc_buffer((self.lanes,), "float32") for _ in rows]
         single = [T.alloc_buffer((1,), "float32") for _ in rows]
         for buffer in partial:
             store(buffer, _spread(tir.const(start, "float32"), self.lanes), 0, self.lanes)
 
-        def take(number: int, row: _Row, i: Expr, count: int) -> None:
-            so_far = vector(partial[number], 0, count)
-            store(partial[number], join(so_far, value(number, row, i, count)), 0, count)
+        def take(row: _Row, piece: _Piece) -> None:
+            so_far = vector(partial[row.place], 0, piece.lanes)
+            joined = join(so_far, piece.once(value(row, piece), start))
+            store(partial[row.place], joined, 0, piece.lanes)
 
         self._each(rows, take)
         for lanes, number in zip(partial, single, strict=True):
