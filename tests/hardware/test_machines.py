@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 
-from hago.accuracy import sqnr_db
 from hago.annotate import annotate, choose_strategy
 from hago.annotate.constants import constant_edges
 from hago.dataflow import read_dataflow
@@ -20,7 +19,6 @@ from hago.scheme import E4M3, QuantScheme
 from hago.simulate import simulate
 from tests.graphs import all_values, input_for, quantized
 from tests.hardware.models import MODELS
-from tests.zoo.cache import zoo_folder
 
 MACHINES = (
     "arm-dotprod", "arm-i8mm", "cuda-sm75", "cuda-sm80", "cuda-sm90", "gaudi-fp8", "x86-amx",
@@ -137,25 +135,3 @@ def test_a_trained_network_keeps_its_answers(name, digits):
     actual = [int(interpret(real, image)[0].argmax()) for image in images]
     # Float is right about 98 of 100 digits: of eight, one may be a close call.
     assert sum(a == e for a, e in zip(actual, answers, strict=True)) >= 7
-
-
-@pytest.fixture(scope="module")
-def zoo_model():
-    """PP-OCR's direction classifier with an input, the ranges of its tensors, and its answer."""
-    path = zoo_folder() / "ppocr_cls.onnx"
-    if not path.exists():
-        pytest.skip(f"no {path}: 'python -m tests.zoo' makes it")
-    module = prepare(import_onnx(path, {"x": (1, 3, 48, 192)}))
-    random = np.random.default_rng(0)
-    inputs = {"x": random.uniform(-1, 1, (1, 3, 48, 192)).astype("float32")}
-    return module, inputs, ranges_over(module, [inputs]), interpret(module, inputs)[0]
-
-
-@pytest.mark.parametrize("name", ["arm-dotprod", "gaudi-fp8", "x86-avx2", "x86-vnni"])
-def test_a_zoo_model_goes_the_whole_way(name, zoo_model):
-    module, inputs, ranges, exact = zoo_model
-    model = model_of(module, load_spec(name), ranges)
-    predicted, (actual,) = simulated(model, inputs), interpret(realize(model), inputs)
-    # A code that falls on the other side of a tie moves later ones: the two rounded networks are
-    # as far from each other as two independent roundings of one network, at most.
-    assert sqnr_db(predicted, actual) >= sqnr_db(exact, predicted) - 10 * np.log10(2)
