@@ -28,7 +28,10 @@ from hago.hardware.spec import HardwareSpec
 from hago.lower.fold import fold_dequantized_weights
 from hago.lower.lower import lower
 from hago.measure import Built, agreement, fastest, race
-from hago.methods.method import find_methods
+from hago.methods.facts import facts_of
+from hago.methods.pick import NONE, Picked, check_recipe, pick_methods
+from hago.methods.recipes import DEFAULT
+from hago.methods.syntax import parse_steps
 from hago.model import came_quantized, input_specs, output_specs
 from hago.plan import PRECISIONS, Plan, Quantizer, float_plan
 from hago.prepare import prepare
@@ -36,7 +39,7 @@ from hago.progress import SILENT, Progress
 from hago.report import CompileReport, EdgeReport, InspectReport
 from hago.sample import Sample, did_you_mean
 
-DEFAULT_RECIPE = ("os_plus", "mse", "obc")
+DEFAULT_RECIPE = (DEFAULT,)
 
 
 @dataclass(frozen=True)
@@ -44,20 +47,22 @@ class Options:
     """What a compilation was asked for, beside model, machine and data.
 
     ``precision`` "auto" builds every precision that the machine has and keeps the fastest.
-    ``recipe`` names methods of ``hago.methods``, applied in order; ``shapes`` fixes dynamic
-    dimensions by input name. ``export_qdq`` is an ONNX file to write the result to as well, in QDQ
-    form. ``weights`` narrows the machine's integer weights. Raises StrategyError for a precision
-    that does not exist.
+    ``recipe`` names methods of ``hago.methods`` and recipes of ``hago.methods.recipes``, applied in
+    order, options in brackets: ``"best"`` or ``("percentile(keep=99.9)", "obc")``. ``shapes`` fixes
+    dynamic dimensions by input name. ``export_qdq`` is an ONNX file to write the result to as well,
+    in QDQ form. ``weights`` narrows the machine's integer weights. Raises StrategyError for a
+    precision that does not exist, and a recipe that cannot be read.
     """
 
     precision: str = "auto"
-    recipe: tuple[str, ...] = DEFAULT_RECIPE
+    recipe: str | tuple[str, ...] = DEFAULT_RECIPE
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     threads: int = 1
     export_qdq: Path | None = None
     weights: WeightFormat = MACHINE_FORMAT
 
     def __post_init__(self) -> None:
+        parse_steps(self.recipe)
         if self.precision not in PRECISIONS:
             raise StrategyError(
                 f"no precision '{self.precision}'{did_you_mean(self.precision, PRECISIONS)}",
@@ -87,11 +92,14 @@ def compile_model(
     if options.export_qdq is not None:
         check_file(options.export_qdq)
     spec = _buildable(load_spec(hardware))
-    methods = find_methods(options.recipe)
+    check_recipe(options.recipe)
     with clock.stage("import model"):
         module = _prepared(model, options.shapes)
     samples = None if data is None else load_data(data, input_specs(module))
-    quantizer = Quantizer(module, spec, samples, methods, clock, options.weights)
+    picked = _picked(module, options)
+    quantizer = Quantizer(
+        module, spec, samples, picked.methods, clock, options.weights, picked.report
+    )
     plans = list(quantizer.plans(options.precision))
     if not came_quantized(module) and options.precision != "float32":
         plans.append(float_plan(annotate(module, spec)))
@@ -124,6 +132,13 @@ def inspect_model(
 def explain_edge(folder: Path, edge: str) -> EdgeReport:
     """Why ``edge`` of the artifact ``folder`` has its precision, and its numbers."""
     return find_edge(read_manifest(folder).edges, edge)
+
+
+def _picked(module: ir.IRModule, options: Options) -> Picked:
+    """The methods for ``module``; none where no edge is to get a range."""
+    if came_quantized(module) or options.precision in ("float32", "bfloat16"):
+        return NONE
+    return pick_methods(options.recipe, facts_of(module, options.weights.bits))
 
 
 def _name(model: Path | ir.IRModule) -> str:
@@ -179,6 +194,7 @@ def _choose(
         edges=winner.plan.edges,
         accuracy=accuracy,
         latency_ms={} if latency is None else {"median": latency},
+        recipe={} if winner.plan.recipe is None else winner.plan.recipe.to_json(),
     )
     if options.export_qdq is not None:
         with clock.stage("export"):
@@ -195,6 +211,7 @@ def _choose(
         slower=tuple(c for i, c in enumerate(contestants[:last]) if i != chosen),
         accuracy=accuracy,
         seconds=clock.seconds,
+        recipe=winner.plan.recipe,
     )
 
 

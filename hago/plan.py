@@ -28,7 +28,7 @@ from hago.methods.method import Method, Reshaping, needs_of
 from hago.model import RunModel, came_quantized, run_on
 from hago.progress import SILENT, Progress
 from hago.realize import insert_qdq, realize, realize_imported
-from hago.report import EdgeReport
+from hago.report import EdgeReport, RecipeReport
 from hago.simulate.observe import observe
 
 PRECISIONS = ("auto", "int8", "bfloat16", "float32")
@@ -39,19 +39,22 @@ LOW = ("int8", "bfloat16")  # the fewest bits first
 class Plan:
     """``module`` is what lower takes: realized, or the prepared float module itself.
 
-    ``exchange`` makes its QDQ form, which other runtimes understand.
+    ``exchange`` makes its QDQ form, which other runtimes understand. ``recipe`` says which
+    methods chose the numbers, where there were any to choose.
     """
 
     precision: str
     module: ir.IRModule
     edges: tuple[EdgeReport, ...]
     exchange: Callable[[], ir.IRModule]
+    recipe: RecipeReport | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Quantizer:
     """Everything that quantizing a prepared module needs; ``samples`` may be None where no
-    strategy has a range to find. ``weights`` narrows the machine's integer weights."""
+    strategy has a range to find. ``weights`` narrows the machine's integer weights, ``recipe``
+    tells where ``methods`` come from."""
 
     module: ir.IRModule
     spec: HardwareSpec
@@ -59,6 +62,7 @@ class Quantizer:
     methods: Sequence[Method]
     clock: Clock
     weights: WeightFormat = MACHINE_FORMAT
+    recipe: RecipeReport | None = None
 
     def plans(self, precision: str) -> Iterator[Plan]:
         """The plan of ``precision``; all that the machine has for "auto", the lowest first.
@@ -98,6 +102,7 @@ class Quantizer:
             dump(realized, f"realized-{precision}"),
             edge_reports(graph, model),
             lambda: insert_qdq(model),
+            self.recipe if _has_ranges(strategy) else None,
         )
 
     def _calibrated(self, graph: QuantGraph) -> tuple[QuantGraph, Stats]:

@@ -42,7 +42,7 @@ class EdgeReport:
         return self.source == FUSED
 
     def to_json(self) -> dict[str, Json]:
-        return _plain(self)
+        return plain_dataclass(self)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class InspectReport:
     edges: tuple[EdgeReport, ...]
 
     def to_json(self) -> dict[str, Json]:
-        return _plain(self)
+        return plain_dataclass(self)
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,43 @@ class Contestant:
     accuracy: float | None = None
 
     def to_json(self) -> dict[str, Json]:
-        return _plain(self)
+        return plain_dataclass(self)
+
+
+@dataclass(frozen=True)
+class MethodReport:
+    """A method that was applied, with all of its options, and why."""
+
+    name: str
+    options: Mapping[str, Json]
+    reason: str
+
+    @property
+    def text(self) -> str:
+        """As a recipe writes it."""
+        given = ",".join(f"{name}={value!r}" for name, value in self.options.items())
+        return f"{self.name}({given})" if given else self.name
+
+
+@dataclass(frozen=True)
+class LeftOutReport:
+    """A method of a named recipe that the model did not ask for; ``reason`` is when it would."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RecipeReport:
+    """What a recipe came to: ``asked`` is its text, ``facts`` what was seen of the model."""
+
+    asked: str
+    facts: str
+    methods: tuple[MethodReport, ...]
+    left_out: tuple[LeftOutReport, ...] = ()
+
+    def to_json(self) -> dict[str, Json]:
+        return plain_dataclass(self)
 
 
 @dataclass(frozen=True)
@@ -77,7 +113,8 @@ class CompileReport:
     ``baseline`` is hago's own float32 of the same model on the same machine, None where that is
     what was ``compiled``; ``slower`` are the other precisions that were built and not taken.
     ``accuracy`` holds the agreement with float that was measured on the calibration data, by name
-    of the measure. ``seconds`` is the time of each stage.
+    of the measure. ``seconds`` is the time of each stage. ``recipe`` says which methods chose the
+    numbers; None where there were none to choose.
     """
 
     output: Path
@@ -90,13 +127,15 @@ class CompileReport:
     slower: tuple[Contestant, ...] = ()
     accuracy: Mapping[str, float] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    recipe: RecipeReport | None = None
 
     @property
     def stayed_float(self) -> tuple[EdgeReport, ...]:
         return tuple(edge for edge in self.edges if edge.is_float)
 
     def to_json(self) -> dict[str, Json]:
-        return {**_plain(self), "stayed_float": [edge.to_json() for edge in self.stayed_float]}
+        stayed: list[Json] = [edge.to_json() for edge in self.stayed_float]
+        return {**plain_dataclass(self), "stayed_float": stayed}
 
 
 @dataclass(frozen=True)
@@ -110,10 +149,10 @@ class DemoReport:
     stayed_float: tuple[EdgeReport, ...]
 
     def to_json(self) -> dict[str, Json]:
-        return _plain(self)
+        return plain_dataclass(self)
 
 
-def _plain(value: object) -> dict[str, Json]:
+def plain_dataclass(value: object) -> dict[str, Json]:
     """A dataclass as what ``json.dump`` takes: tuples as lists, paths as text."""
     assert dataclasses.is_dataclass(value)
     assert not isinstance(value, type)
@@ -122,7 +161,7 @@ def _plain(value: object) -> dict[str, Json]:
 
 def _jsonable(value: object) -> Json:
     if dataclasses.is_dataclass(value):
-        return _plain(value)
+        return plain_dataclass(value)
     if isinstance(value, Mapping):
         return {str(key): _jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -32,18 +32,20 @@ def mean_range(stats: TensorStats, scheme: QuantScheme) -> Range:
     return stats.mean_low, stats.mean_high
 
 
-def percentile_range(stats: TensorStats, scheme: QuantScheme) -> Range:
-    """The smallest range without the outer 0.01% of the values, half of it at each end.
+def percentile_range(
+    stats: TensorStats, scheme: QuantScheme, keep: float = PERCENTILE
+) -> Range:
+    """The smallest range with ``keep`` percent of the values, half of the others at each end.
 
     A side on which less than that lies keeps its extreme. Symmetric schemes cut magnitudes.
     """
     histogram = stats.histogram
     if scheme.symmetric:
         magnitudes = np.abs(histogram.edges)
-        top = _quantile(*_folded(histogram), PERCENTILE / 100)
+        top = _quantile(*_folded(histogram), keep / 100)
         top = min(top, float(magnitudes.max()))
         return max(stats.low, -top), min(stats.high, top)
-    tail = (1 - PERCENTILE / 100) / 2
+    tail = (1 - keep / 100) / 2
     low = _quantile(histogram.edges, histogram.counts, tail)
     high = _quantile(histogram.edges, histogram.counts, 1 - tail)
     return max(stats.low, low), min(stats.high, high)

@@ -20,6 +20,7 @@ from hago.cli.compile import compile_
 from hago.cli.demo import demo
 from hago.cli.explain import explain
 from hago.cli.inspect import inspect
+from hago.cli.recipes import recipes
 from hago.cli.report import report
 from hago.cli.run import run
 from hago.cli.spec import app as spec
@@ -39,6 +40,7 @@ app.command("tune")(tune)
 app.command("report")(report)
 app.command("inspect")(inspect)
 app.command("explain")(explain)
+app.command("recipes")(recipes)
 app.add_typer(spec, name="spec")
 app.command("demo")(demo)
 

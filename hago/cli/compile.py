@@ -11,10 +11,10 @@ from hago.cli.options import (
     AsJson,
     Hardware,
     Model,
+    Recipe,
     Shapes,
     Threads,
     parse_precision,
-    parse_recipe,
     parse_shapes,
 )
 
@@ -35,9 +35,7 @@ def compile_(
             help="'auto' keeps what was measured to be fastest.",
         ),
     ] = "auto",
-    recipe: Annotated[
-        str | None, typer.Option("--recipe", metavar="NAME,...", help="Methods, in order.")
-    ] = None,
+    recipe: Recipe = None,
     shape: Shapes = None,
     threads: Threads = 1,
     export_qdq: Annotated[
@@ -58,9 +56,9 @@ def compile_(
     from hago.annotate.narrow import WeightFormat
     from hago.pipeline import DEFAULT_RECIPE, Options, compile_model
 
-    methods = parse_recipe(recipe, DEFAULT_RECIPE)
+    asked = DEFAULT_RECIPE if recipe is None else recipe
     weights = WeightFormat(weight_bits, weight_group)
-    options = Options(chosen, methods, shapes, threads, export_qdq, weights)
+    options = Options(chosen, asked, shapes, threads, export_qdq, weights)
     from hago.cli.progress import drawn_progress
     from hago.cli.render import print_json, terminal
     from hago.cli.show_compile import show_compile

@@ -23,6 +23,14 @@ Shapes = Annotated[
         "--shape", metavar="INPUT=1x3x224x224", help="Fixes an input's shape; repeat for others."
     ),
 ]
+Recipe = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="NAME,..",
+        help="A recipe or methods, in order, options in brackets: 'hago recipes' lists them.",
+    ),
+]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads to run on.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
@@ -70,17 +78,3 @@ def parse_precision(text: str) -> str:
         fact=f"hago knows {', '.join(PRECISIONS)}",
         way_out="Give one of these; 'auto' keeps what was measured to be fastest.",
     )
-
-
-def parse_recipe(text: str | None, default: tuple[str, ...]) -> tuple[str, ...]:
-    """``"a,b"`` as ``("a", "b")``. Raises UsageError where there is no name in it."""
-    if text is None:
-        return default
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names:
-        raise UsageError(
-            f"--recipe '{text}': names no method",
-            fact="a recipe is a list of methods, for example mse,equalize",
-            way_out="Name methods, or leave --recipe out.",
-        )
-    return names

@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Mapping
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from hago.cli.render import (
+    INDENT,
     count,
     print_indented,
     print_table,
@@ -17,7 +19,7 @@ from hago.cli.render import (
     short_source,
     table_of,
 )
-from hago.report import CompileReport, Contestant, DemoReport, EdgeReport
+from hago.report import CompileReport, Contestant, DemoReport, EdgeReport, RecipeReport
 
 # How the measures of hago.accuracy are written.
 _MEASURES = {
@@ -35,7 +37,21 @@ def show_compile(console: Console, report: CompileReport) -> None:
     if report.accuracy:
         console.print()
         print_indented(console, f"against float32:  {_measures(report.accuracy)}")
+    if report.recipe is not None:
+        show_recipe(console, report.recipe)
     _show_float(console, report.stayed_float, len(report.edges))
+
+
+def show_recipe(console: Console, recipe: RecipeReport) -> None:
+    """Which methods chose the numbers, and why these."""
+    console.print()
+    heading = Text.assemble(f"recipe {recipe.asked}", (f"   {recipe.facts}", "dim"))
+    print_indented(console, heading)
+    table = table_of("", "")
+    table.show_header = False
+    for method in recipe.methods:
+        table.add_row(method.name, Text(method.reason, style="dim"))
+    console.print(Padding(table, (0, 0, 0, 2 * INDENT), expand=False))
 
 
 def show_demo(console: Console, report: DemoReport) -> None:

@@ -11,10 +11,10 @@ from hago.cli.options import (
     AsJson,
     Hardware,
     Model,
+    Recipe,
     Shapes,
     Threads,
     UsageError,
-    parse_recipe,
     parse_shapes,
 )
 from hago.cli.quantities import (
@@ -70,9 +70,7 @@ def tune(
     ] = None,
     labels: Annotated[File, typer.Option("--labels", metavar="FILE.npy")] = None,
     samples: Annotated[int, typer.Option("--samples", min=1, help="To judge on.")] = 32,
-    recipe: Annotated[
-        Text, typer.Option("--recipe", metavar="NAME,...", help="Methods, in order.")
-    ] = None,
+    recipe: Recipe = None,
     shape: Shapes = None,
     threads: Threads = 1,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
@@ -114,7 +112,7 @@ def tune(
     goal = Goal(wanted, drop, latency, size)  # type: ignore[arg-type]  # it checks the word itself
     names = tuple(n.strip() for n in proposers.split(",")) if proposers is not None else DEFAULT
     effort = Effort(budget_s, trials, limit_s, seed, names)
-    methods = parse_recipe(recipe, DEFAULT_RECIPE)
+    methods = DEFAULT_RECIPE if recipe is None else (recipe,)
     request = Request(
         model, hw, data, goal, methods, shapes, threads, metric, eval_data, labels, samples, cache
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hago.errors import BuildError
-from hago.report import EdgeReport
+from hago.report import EdgeReport, Json
 from hago.sample import TensorSpec
 
 FORMAT = 1
@@ -33,6 +33,7 @@ class Manifest:
 
     ``edges`` is the strategy: each edge with its scheme, numbers and reason, those that stayed
     float included. ``accuracy`` and ``latency_ms`` are as measured when the artifact was built.
+    ``recipe`` is what ``RecipeReport.to_json`` gives: the methods with their options, and why.
     ``library_sha256`` is filled when the library is written.
     """
 
@@ -45,6 +46,7 @@ class Manifest:
     accuracy: Mapping[str, float] = field(default_factory=dict)
     latency_ms: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    recipe: Mapping[str, Json] = field(default_factory=dict)
     library_sha256: str = ""
 
     def __post_init__(self) -> None:
@@ -97,6 +99,7 @@ def _from_json(fields: dict[str, Any]) -> Manifest:
         accuracy={_text(k): float(v) for k, v in fields["accuracy"].items()},
         latency_ms={_text(k): float(v) for k, v in fields["latency_ms"].items()},
         versions={_text(k): _text(v) for k, v in fields["versions"].items()},
+        recipe={_text(k): v for k, v in fields.get("recipe", {}).items()},
         library_sha256=_text(fields["library_sha256"]),
     )
 

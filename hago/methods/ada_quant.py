@@ -39,6 +39,7 @@ class AdaQuant:
 
     name: ClassVar[str] = "ada_quant"
     paper: ClassVar[str] = "Hubara et al., arXiv 2006.10518"
+    extra: ClassVar[str] = "torch"
     steps: int = 1000
     batch: int = 256
     weight_rate: float = 0.03

@@ -40,6 +40,7 @@ class AdaRound:
 
     name: ClassVar[str] = "ada_round"
     paper: ClassVar[str] = "Nagel et al., arXiv 2004.10568"
+    extra: ClassVar[str] = "torch"
     steps: int = 1000
     batch: int = 256
     learning_rate: float = 0.03

@@ -45,6 +45,7 @@ class Brecq:
 
     name: ClassVar[str] = "brecq"
     paper: ClassVar[str] = "Li et al., arXiv 2102.05426"
+    extra: ClassVar[str] = "torch"
     steps: int = 500
     batch: int = 8
     learning_rate: float = 0.03

@@ -42,6 +42,7 @@ class Gptq:
 
     name: ClassVar[str] = "gptq"
     paper: ClassVar[str] = "Frantar et al., arXiv 2210.17323"
+    extra: ClassVar[str] = "torch"
     damping: float = 0.01
     samples: int = 32
     rows: int = 4096

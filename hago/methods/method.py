@@ -15,6 +15,8 @@ from hago.calibrate import Stats
 from hago.calibrate.channels import ChannelStats
 from hago.errors import StrategyError
 from hago.graph import QuantGraph, QuantModel
+from hago.methods.options import with_options
+from hago.methods.syntax import Step, parse_steps
 from hago.sample import did_you_mean
 
 
@@ -44,6 +46,11 @@ def needs_of(methods: Iterable[Method]) -> frozenset[str]:
     return frozenset().union(*(getattr(method, "needs", ()) for method in methods))
 
 
+def extra_of(method: object) -> str:
+    """The package beside hago's own that a method (or its class) needs, by its ``extra``."""
+    return str(getattr(method, "extra", ""))
+
+
 M = TypeVar("M", bound=Method)
 _REGISTRY: dict[str, Callable[[], Method]] = {}
 
@@ -65,15 +72,28 @@ def known_methods() -> dict[str, Callable[[], Method]]:
     return _REGISTRY
 
 
-def find_methods(names: Iterable[str]) -> tuple[Method, ...]:
-    """The methods called ``names``. Raises StrategyError for an unknown one."""
+def find_methods(recipe: str | Iterable[str]) -> tuple[Method, ...]:
+    """The methods that ``recipe`` names, in order, with their options.
+
+    Raises StrategyError for what cannot be read, an unknown method, and an unknown or wrong option.
+    """
+    return tuple(find_method(step) for step in parse_steps(recipe))
+
+
+def find_method(step: Step) -> Method:
+    """The method of a step, with its options; case and underscores of its name do not matter."""
     known = known_methods()
-    for name in names:
-        if name not in known:
-            raise StrategyError(
-                f"no method '{name}'{did_you_mean(name, known)}",
-                fact=f"hago knows {', '.join(sorted(known))}",
-                source="hago/methods",
-                way_out="Give one of these, or install a package that provides it.",
-            )
-    return tuple(known[name]() for name in names)
+    name = {_folded(each): each for each in known}.get(_folded(step.name))
+    if name is None:
+        raise StrategyError(
+            f"no method '{step.name}'{did_you_mean(step.name, known)}",
+            fact=f"hago knows {', '.join(sorted(known))}",
+            source="hago/methods",
+            way_out="Give one of these, or install a package that provides it.",
+        )
+    return with_options(known[name], name, step.options)
+
+
+def _folded(name: str) -> str:
+    """Papers write AdaRound, files ada_round."""
+    return name.replace("_", "").lower()

@@ -21,7 +21,9 @@ from hago.hardware.host import missing_features
 from hago.hardware.load import load_spec, spec_digest
 from hago.hardware.spec import HardwareSpec
 from hago.lower.select import machine_of
-from hago.methods.method import find_methods, needs_of
+from hago.methods.facts import facts_of
+from hago.methods.method import needs_of
+from hago.methods.pick import check_recipe, pick_methods
 from hago.model import came_quantized, input_specs, output_specs
 from hago.plan import reshape, watch
 from hago.prepare import prepare
@@ -36,6 +38,7 @@ from hago.search.request import Request
 from hago.search.segments import Segment, cut
 from hago.search.space import Space
 
+_WEIGHT_BITS = 8  # the machines' own; what a strategy narrows further is found by the search
 Check = Callable[[dict[str, str]], None]
 
 
@@ -72,7 +75,8 @@ def build_subject(request: Request, clock: Clock, check: Check) -> Subject:
     """
     spec = load_spec(request.hardware)
     _check_machine(request, spec)
-    methods, score = find_methods(request.recipe), find_metric(request.metric)
+    check_recipe(request.recipe)
+    score = find_metric(request.metric)
     with clock.stage("import model"):
         module = prepare(import_model(request.model, dict(request.shapes)))
     if came_quantized(module):
@@ -81,6 +85,7 @@ def build_subject(request: Request, clock: Clock, check: Check) -> Subject:
             fact="its precisions were chosen by whoever quantized it",
             way_out="Search with the float model, or use 'hago compile'.",
         )
+    picked = pick_methods(request.recipe, facts_of(module, _WEIGHT_BITS))
     inputs = input_specs(module)
     data = load_data(request.data, inputs)
     judged = data if request.judged_on is None else load_data(request.judged_on, inputs)
@@ -88,13 +93,13 @@ def build_subject(request: Request, clock: Clock, check: Check) -> Subject:
     identity = _identity(request, spec, samples)
     check(identity)
     with clock.stage("look at channels"):
-        watched = reshape(watch(annotate(module, spec)), spec, data, methods)
+        watched = reshape(watch(annotate(module, spec)), spec, data, picked.methods)
     graph = watched.graph
     space = build_space(graph)
     with clock.stage("calibrate"):
-        stats = watched.statistics(data, clock.progress, needs_of(methods))
+        stats = watched.statistics(data, clock.progress, needs_of(picked.methods))
     with clock.stage("choose numbers"):
-        numbers = find_numbers(space, graph, stats, methods)
+        numbers = find_numbers(space, graph, stats, picked.methods)
     with clock.stage("build simulation"):
         simulate = build_simulation(numbers)
     exact = simulate(space.floats, samples)
@@ -106,6 +111,7 @@ def build_subject(request: Request, clock: Clock, check: Check) -> Subject:
         outputs=output_specs(module),
         machine=Machine(spec.name, spec_digest(spec), spec.features),
         versions=versions(),
+        recipe={} if picked.report is None else picked.report.to_json(),
     )
     segments = cut(graph, space)
     return Subject(

@@ -46,6 +46,43 @@ def test_compile_prints_one_json_document(
     assert {"edge", "chosen", "reason", "source"} <= set(report["edges"][0])
 
 
+def test_the_methods_and_their_options_are_told_and_kept(
+    hago_program: Program, model: Path, data: Path, tmp_path: Path
+) -> None:
+    arguments = (model, *HW, "--data", data, "-o", tmp_path / "out", "--precision", "int8")
+    recipe = ("--recipe", "fast,percentile(keep=99.5)", "--weight-bits", 4)
+    told = document(hago_program("compile", *arguments, *recipe, "--json").out)["recipe"]
+    kept = document((tmp_path / "out" / "manifest.json").read_text())["recipe"]
+    assert told == kept
+    assert told["asked"] == "fast,percentile(keep=99.5)"
+    methods = {method["name"]: method for method in told["methods"]}
+    assert list(methods) == ["mse", "weight_mse", "percentile"]
+    assert methods["percentile"]["options"] == {"keep": 99.5}
+    assert "weights of 4 bits" in methods["weight_mse"]["reason"]
+
+
+def test_the_table_names_the_recipe_and_its_reasons(
+    hago_program: Program, model: Path, data: Path, tmp_path: Path
+) -> None:
+    arguments = (model, *HW, "--data", data, "-o", tmp_path / "out", "--precision", "int8")
+    out = hago_program("compile", *arguments).out
+    for part in ("recipe balanced", "1 convolution,", "os_plus", "rounds weights by what"):
+        assert part in out
+
+
+def test_recipes_lists_recipes_and_methods(hago_program: Program) -> None:
+    found = document(hago_program("recipes", "--json").out)
+    methods = {method["name"]: method for method in found["methods"]}
+    assert {"fast", "balanced", "best"} <= {recipe["name"] for recipe in found["recipes"]}
+    assert (methods["ada_round"]["needs"], methods["mse"]["needs"]) == ("torch", "")
+    assert methods["percentile"]["options"] == [
+        {"name": "keep", "type": "float", "default": 99.99}
+    ]
+    text = hago_program("recipes").out
+    assert all(name in text for name in methods)
+    assert all(name in text for name in ("balanced *", "keep=99.99", "arXiv 2004.10568"))
+
+
 def test_float32_needs_no_data(hago_program: Program, model: Path, tmp_path: Path) -> None:
     arguments = (model, *HW, "-o", tmp_path / "out", "--precision", "float32")
     assert hago_program("compile", *arguments).code == 0

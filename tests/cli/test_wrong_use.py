@@ -306,6 +306,18 @@ OPTIONS = {
     "precision": (("--precision", "int9"), ("int9", "did you mean 'int8'", "bf16")),
     "recipe": (("--recipe", "mse,perzentile"), ("perzentile", "did you mean 'percentile'")),
     "empty recipe": (("--recipe", ","), ("names no method",)),
+    "recipe's name": (("--recipe", "balancd"), ("balancd", "did you mean 'balanced'")),
+    "recipe left open": (
+        ("--recipe", "percentile(keep=99"), ("( is never closed", "percentile(keep=99", "^"),
+    ),
+    "method's option": (
+        ("--recipe", "percentile(kepe=99)"), ("did you mean 'keep'", "keep: float = 99.99"),
+    ),
+    "option of another type": (
+        ("--recipe", "percentile(keep='99')"), ("of type str", "keep: float = 99.99"),
+    ),
+    "option out of range": (("--recipe", "percentile(keep=0)"), ("percentile: keep=0",)),
+    "code for a recipe": (("--recipe", "__import__('os').abort()"), ("method's name", "^")),
     "shape": (("--shape", "image"), ("--shape image", "image=1x3x224x224")),
     "shape of words": (("--shape", "image=axb"), ("image=axb",)),
     "shape of nothing": (("--shape", "image=1x3x0x8"), ("size of 0",)),

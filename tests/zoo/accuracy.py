@@ -29,7 +29,8 @@ from hago.deploy.load import load
 from hago.frontend.onnx import import_onnx
 from hago.hardware.host import host_spec, missing_features
 from hago.hardware.load import load_spec
-from hago.methods.method import find_methods
+from hago.methods.facts import facts_of
+from hago.methods.pick import pick_methods
 from hago.model import RunModel, input_specs, run_on
 from hago.pipeline import DEFAULT_RECIPE, Options, compile_model
 from hago.plan import Quantizer
@@ -68,7 +69,8 @@ def _quantized(
         return load(scratch / "artifact", threads=options.threads).run
     module = prepare(import_onnx(file, dict(options.shapes)))
     data = load_data(samples, input_specs(module))
-    quantizer = Quantizer(module, spec, data, find_methods(options.recipe), Clock())
+    picked = pick_methods(options.recipe, facts_of(module, options.weights.bits))
+    quantizer = Quantizer(module, spec, data, picked.methods, Clock(), options.weights)
     plan = next(iter(quantizer.plans(options.precision)))  # of "auto": the lowest precision
     return run_on(plan.module, host_spec())
 
@@ -108,8 +110,7 @@ def main() -> None:
     found = {}
     for name in arguments.names:
         print(f"{name} for {arguments.hw} ...", file=sys.stderr)
-        recipe = tuple(method for method in arguments.recipe.split(",") if method)
-        options = Options(arguments.precision, recipe, MODELS[name].inputs)
+        options = Options(arguments.precision, arguments.recipe, MODELS[name].inputs)
         found[name] = judge(name, arguments.hw, arguments.data, options)
     if arguments.json:
         print(json.dumps({"hardware": arguments.hw, "figures": found}, indent=1))

@@ -31,7 +31,8 @@ from hago.frontend.onnx import import_onnx
 from hago.hardware.host import host_spec
 from hago.hardware.load import load_spec
 from hago.lower.callable import compile_callable
-from hago.methods.method import find_methods
+from hago.methods.facts import facts_of
+from hago.methods.pick import pick_methods
 from hago.model import input_specs
 from hago.pipeline import DEFAULT_RECIPE
 from hago.plan import Quantizer
@@ -122,7 +123,7 @@ def realized_model(name: str, hardware: str, data: Path) -> tuple[ir.IRModule, D
         load_data(_rows(material.inputs), specs)
         for material in (task.calibration(data), task.evaluation(data))
     )
-    methods = find_methods(DEFAULT_RECIPE)
+    methods = pick_methods(DEFAULT_RECIPE, facts_of(module, weight_bits=8)).methods
     quantizer = Quantizer(module, load_spec(hardware), calibration, methods, Clock())
     return next(iter(quantizer.plans("int8"))).module, evaluation
 

@@ -8,7 +8,8 @@ from hago.demo import digits_calibration, digits_model
 from hago.frontend.onnx import import_onnx
 from hago.hardware.host import host_spec
 from hago.hardware.load import load_spec
-from hago.methods.method import find_methods
+from hago.methods.facts import facts_of
+from hago.methods.pick import pick_methods
 from hago.model import input_specs
 from hago.pipeline import DEFAULT_RECIPE
 from hago.plan import Quantizer
@@ -24,7 +25,7 @@ def digits():
     samples = digits_calibration()[:24]
     module = prepare(import_onnx(digits_model(), {}))
     data = load_data(samples, input_specs(module))
-    methods = find_methods(DEFAULT_RECIPE)
+    methods = pick_methods(DEFAULT_RECIPE, facts_of(module, weight_bits=8)).methods
     quantizer = Quantizer(module, load_spec("x86-vnni"), data, methods, Clock())
     return next(iter(quantizer.plans("int8"))).module, samples
 

@@ -1,0 +1,74 @@
+"""What a recipe looks at: which structures a model has, and how narrow its weights will be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tvm.ir import IRModule
+
+from hago.annotate.operators import MOVES
+from hago.dataflow import Node, read_dataflow
+from hago.methods.blocks import is_layer
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Counts of a prepared module's structures.
+
+    ``convolutions`` and ``products`` (matrix products) are those with constant weights;
+    ``depthwise`` are the convolutions of single channels, ``normalised`` the products that read a
+    layer normalisation, whose channels are known to stand out; ``residuals`` are sums of two
+    activations of one shape. ``weight_bits`` are those of all but the end layers.
+    """
+
+    convolutions: int = 0
+    depthwise: int = 0
+    products: int = 0
+    normalised: int = 0
+    residuals: int = 0
+    weight_bits: int = 8
+
+    def __str__(self) -> str:
+        parts = (
+            (self.convolutions, "convolution", "s"),
+            (self.depthwise, "of them depthwise", ""),
+            (self.products, "matrix product", "s"),
+            (self.normalised, "of them after a layer normalisation", ""),
+            (self.residuals, "residual sum", "s"),
+        )
+        told = (f"{n} {what}{plural if n > 1 else ''}" for n, what, plural in parts if n)
+        return ", ".join([*told, f"weights of {self.weight_bits} bits"])
+
+
+def facts_of(module: IRModule, weight_bits: int) -> Facts:
+    """The facts of a prepared ``module`` whose weights are to have ``weight_bits``."""
+    dataflow = read_dataflow(module)
+    nodes = dataflow.by_name()
+    layers = [node for node in dataflow.nodes if is_layer(node)]
+    convolutions = [node for node in layers if node.op == "nn.conv2d"]
+    products = [node for node in layers if node.op == "matmul"]
+    return Facts(
+        convolutions=len(convolutions),
+        depthwise=sum(_is_depthwise(node) for node in convolutions),
+        products=len(products),
+        normalised=sum(_reads_layer_norm(nodes, node) for node in products),
+        residuals=sum(_is_residual(nodes, node) for node in dataflow.nodes),
+        weight_bits=weight_bits,
+    )
+
+
+def _is_depthwise(node: Node) -> bool:
+    return int(node.call.attrs.groups) > 1 and node.constants[1].shape[-1] == 1
+
+
+def _reads_layer_norm(nodes: Mapping[str, Node], product: Node) -> bool:
+    source = nodes.get(product.inputs[0])
+    while source is not None and source.op in MOVES:
+        source = nodes.get(source.inputs[0])
+    return source is not None and source.op == "nn.layer_norm"
+
+
+def _is_residual(nodes: Mapping[str, Node], node: Node) -> bool:
+    both = [nodes[name].shape for name in node.inputs if name in nodes]
+    return node.op == "add" and both == [node.shape, node.shape]

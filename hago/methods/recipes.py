@@ -1,0 +1,111 @@
+"""The named recipes, as a table: methods in order, each where the model's structure asks for it.
+
+What works for convolutions does not for transformers: BRECQ's recipe collapses on vision
+transformers at W4A4 (Z. Li et al., RepQ-ViT, arXiv 2212.08254, table 2). So a row has a situation,
+a test of :class:`hago.methods.facts.Facts`. A new finding is a new row or a changed word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from hago.methods.facts import Facts
+
+
+@dataclass(frozen=True)
+class Situation:
+    """When a row counts: ``holds`` decides, ``about`` says it in general, ``told`` of a model."""
+
+    holds: Callable[[Facts], bool]
+    about: str
+    told: str
+
+    def tell(self, facts: Facts) -> str:
+        """``told`` with the facts in place of their names."""
+        return self.told.format(**vars(facts))
+
+
+_BITS, _FEW = "weights of {weight_bits} bits", 6
+SITUATIONS: Mapping[str, Situation] = {
+    "always": Situation(lambda f: True, "any model", ""),
+    "low bits": Situation(
+        lambda f: f.weight_bits <= _FEW, f"weights have at most {_FEW} bits", _BITS
+    ),
+    "high bits": Situation(
+        lambda f: f.weight_bits > _FEW, f"weights have more than {_FEW} bits", _BITS
+    ),
+    "low bits, convolutions": Situation(
+        lambda f: f.weight_bits <= _FEW and f.convolutions > f.products,
+        f"weights have at most {_FEW} bits and most layers are convolutions",
+        _BITS + ", {convolutions} convolutions",
+    ),
+    "low bits, products": Situation(
+        lambda f: f.weight_bits <= _FEW and f.products >= f.convolutions,
+        f"weights have at most {_FEW} bits and most layers are matrix products",
+        _BITS + ", {products} matrix products",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A method as text, with options where they differ from the defaults, and when it counts.
+
+    ``why`` is what it is good for there.
+    """
+
+    method: str
+    why: str
+    when: str = "always"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named list of methods; ``about`` is one line for the user."""
+
+    name: str
+    about: str
+    picks: tuple[Pick, ...]
+
+
+_SCALED = Pick("os_plus", "scales down channels that stand out, where a prediction says it pays")
+_RANGES = Pick("mse", "ranges with the least squared error")
+_NARROW = Pick("weight_mse", "narrow weights are better clipped than rounded coarsely", "low bits")
+_ROUNDED = Pick("obc", "rounds weights by what they multiply, from calibration alone")
+
+DEFAULT = "balanced"
+RECIPES: Mapping[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("fast", "ranges only: one pass over the data", (_RANGES, _NARROW)),
+        Recipe("balanced", "the default: no gradients, seconds to a minute more than 'fast'",
+               (_SCALED, _RANGES, _NARROW, _ROUNDED)),
+        Recipe(
+            "best",
+            "the most accurate; learns the rounding of narrow weights, in minutes, with PyTorch",
+            (
+                _SCALED,
+                _RANGES,
+                _NARROW,
+                Pick("obc", "at 8 bits learned rounding wins nothing over it", "high bits"),
+                Pick("ada_round", "learns the rounding of each layer", "low bits, convolutions"),
+                Pick("brecq", "learns on, block by block", "low bits, convolutions"),
+                Pick("gptq", "rounds each layer on what the quantized ones before it give",
+                     "low bits, products"),
+            ),
+        ),
+        Recipe("ada_round_paper", "Nagel et al., arXiv 2004.10568: learned rounding, by layers",
+               (_RANGES, _NARROW, Pick("ada_round", "section 3"))),
+        Recipe("ada_quant_paper", "Hubara et al., arXiv 2006.10518: weights and steps learned",
+               (_RANGES, Pick("ada_quant", "section 3"))),
+        Recipe("brecq_paper", "Li et al., arXiv 2102.05426: learned rounding, by blocks",
+               (_RANGES, _NARROW, Pick("brecq", "section 3"))),
+        Recipe("gptq_paper", "Frantar et al., arXiv 2210.17323: weights one column at a time",
+               (_RANGES, Pick("gptq", "section 3"))),
+        Recipe("os_plus_paper", "Wei et al., arXiv 2304.09145: shifted and scaled channels",
+               (_SCALED, _RANGES)),
+        Recipe("hago_paper", "HAGO, arXiv 2103.14949: mean extremes, rounding to nearest",
+               (Pick("mean", "the paper's own ranges"),)),
+    )
+}  # fmt: skip

@@ -1,0 +1,156 @@
+"""Named recipes: what they come to for a model, and that they say why."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from pathlib import Path
+
+import pytest
+from tvm import relax
+
+import hago.methods.pick
+from hago.errors import StrategyError
+from hago.methods.catalogue import catalogue
+from hago.methods.facts import Facts, facts_of
+from hago.methods.method import extra_of, known_methods
+from hago.methods.pick import check_recipe, pick_methods
+from hago.methods.recipes import RECIPES, SITUATIONS
+from tests.graphs import Builder, attention, residual_network
+
+CONVOLUTIONS = Facts(convolutions=49, depthwise=16, products=1, residuals=9)
+TRANSFORMER = Facts(products=36, normalised=24, residuals=12)
+FOLDER = Path(hago.methods.pick.__file__).parent
+
+
+def names(recipe, facts):
+    return [method.name for method in pick_methods(recipe, facts).methods]
+
+
+def narrow(facts, bits=4):
+    return Facts(**{**vars(facts), "weight_bits": bits})
+
+
+def test_the_default_at_8_bits():
+    assert names("balanced", CONVOLUTIONS) == ["os_plus", "mse", "obc"]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("facts", [CONVOLUTIONS, TRANSFORMER])
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_every_recipe_chooses_ranges_for_every_model(recipe, facts, bits):
+    found = pick_methods(recipe, narrow(facts, bits)).report
+    assert {"mse", "mean", "lapq", "percentile"} & {method.name for method in found.methods}
+    assert all(method.reason for method in found.methods)
+
+
+def test_the_best_recipe_learns_roundings_of_narrow_convolutions_only():
+    assert "ada_round" in names("best", narrow(CONVOLUTIONS))
+    assert "ada_round" not in names("best", CONVOLUTIONS)
+    assert "ada_round" not in names("best", narrow(TRANSFORMER))
+    assert "gptq" in names("best", narrow(TRANSFORMER))
+
+
+def test_a_reason_has_the_numbers_of_the_model():
+    report = pick_methods("best", narrow(CONVOLUTIONS)).report
+    (learned,) = (method for method in report.methods if method.name == "ada_round")
+    assert "weights of 4 bits, 49 convolutions" in learned.reason
+    (left,) = (each for each in report.left_out if each.name == "gptq")
+    assert "matrix products" in left.reason
+
+
+def test_recipes_and_methods_stand_in_one_list():
+    assert names("fast,obc", CONVOLUTIONS) == ["mse", "obc"]
+    assert pick_methods(("fast", "obc"), CONVOLUTIONS).report.asked == "fast,obc"
+
+
+def test_options_of_a_recipe_go_to_its_methods_that_have_them():
+    methods = pick_methods("best(seed=7,damping=0.5)", narrow(CONVOLUTIONS)).methods
+    seeds = [method.seed for method in methods if hasattr(method, "seed")]
+    assert set(seeds) == {7}
+    assert names("best(seed=7)", CONVOLUTIONS) == names("best", CONVOLUTIONS)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ("best(sed=7)", "no method of it has an option 'sed', did you mean 'seed'"),
+        ("best(seed='x')", "seed='x' is of type str"),
+        ("fastt", "no recipe 'fastt', did you mean 'fast'"),
+        ("percentil", "no method 'percentil', did you mean 'percentile'"),
+        ("xyzzy", "no method 'xyzzy'"),
+    ],
+)
+def test_what_is_unknown_is_refused_before_there_is_a_model(recipe, words):
+    with pytest.raises(StrategyError, match=words):
+        check_recipe(recipe)
+
+
+@pytest.mark.parametrize("spelling", ["AdaRound", "adaround", "Ada_Round"])
+def test_a_method_may_be_spelled_as_its_paper_does(spelling):
+    assert names(spelling, CONVOLUTIONS) == ["ada_round"]
+
+
+def test_without_pytorch_one_error_says_what_else_works(monkeypatch):
+    monkeypatch.setattr(hago.methods.pick, "find_spec", lambda name: None)
+    with pytest.raises(StrategyError) as caught:
+        pick_methods("best", narrow(CONVOLUTIONS))
+    assert "ada_round, brecq: PyTorch is not installed" in str(caught.value)
+    assert "--recipe balanced" in caught.value.way_out
+    assert pick_methods("balanced", narrow(CONVOLUTIONS)).methods
+
+
+def imports_of(name: str) -> set[str]:
+    """The modules of hago that ``name`` needs to be loaded, itself included; all the way down."""
+    found, left = set(), [name]
+    while left:
+        current = left.pop()
+        if current in found:
+            continue
+        found.add(current)
+        path = FOLDER / f"{current.removeprefix('hago.methods.')}.py"
+        if current.startswith("hago.methods.") and path.exists():
+            tree = ast.parse(path.read_text())
+            left += [n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module]
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(known_methods()))
+def test_a_method_names_the_package_that_it_needs(name):
+    method = known_methods()[name]
+    needs_torch = "hago.gradient" in imports_of(method.__module__)
+    assert extra_of(method) == ("torch" if needs_torch else "")
+    assert not needs_torch or importlib.util.find_spec("torch")
+
+
+def test_every_situation_is_used_and_told_with_facts():
+    used = {pick.when for recipe in RECIPES.values() for pick in recipe.picks}
+    assert used == set(SITUATIONS)
+    assert not any("{" in each.tell(CONVOLUTIONS) for each in SITUATIONS.values())
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_weights_are_either_low_or_high(bits):
+    facts = Facts(weight_bits=bits)
+    assert SITUATIONS["low bits"].holds(facts) != SITUATIONS["high bits"].holds(facts)
+
+
+def test_facts_are_counted_in_the_graph():
+    found = facts_of(residual_network(), 4)
+    assert found == Facts(convolutions=3, depthwise=1, products=1, residuals=1, weight_bits=4)
+    assert facts_of(attention(), 8) == Facts(products=4)
+
+
+def test_products_that_read_a_normalisation_through_a_reshape_are_counted():
+    b = Builder(1, 4, 8)
+    normal = b.emit("norm", relax.op.nn.layer_norm(b.input, b.const(8), b.const(8), -1))
+    b.dense("other", b.input, 8)
+    flat = b.emit("flat", relax.op.reshape(normal, (4, 8)))
+    assert facts_of(b.done(b.dense("read", flat, 3)), 8) == Facts(products=2, normalised=1)
+
+
+def test_the_catalogue_has_all_there_is():
+    found = catalogue()
+    assert [recipe.name for recipe in found.recipes] == list(RECIPES)
+    assert [method.name for method in found.methods] == sorted(known_methods())
+    assert [recipe.name for recipe in found.recipes if recipe.is_default] == ["balanced"]
