@@ -19,8 +19,9 @@ from hago.lower.cost import Cost, read_cost
 from hago.lower.lower import lower
 from hago.lower.profile import KernelTime, profile_kernels
 from hago.report import Json
-from tests.bench.contestant import Task
+from hago.scheme import Array
 from tests.bench.modules import realized_module
+from tests.bench.overhead import Overhead, measure_overhead
 from tests.bench.peaks import Peaks, measure_peaks
 
 
@@ -53,19 +54,29 @@ def bench_layers(arguments: Namespace, console: Console) -> dict[str, Json]:
     models: dict[str, Json] = {}
     for name in arguments.models:
         task = make_task(name, arguments)
-        layers = profile_layers(task, spec, arguments.precision, peaks, clock)
+        lowered = lower(realized_module(task, spec, arguments.precision), spec)
+        inputs = list(task.sample.values())
+        layers = profile_layers(lowered, spec, inputs, peaks, clock)
+        overhead = measure_overhead(lowered, spec, inputs, arguments.seconds, clock)
         console.print(layer_table(f"{name}, {arguments.precision}", layers))
-        models[name] = [asdict(layer) for layer in layers]
+        _show_overhead(console, overhead)
+        models[name] = {
+            "layers": [asdict(layer) for layer in layers],
+            "overhead": {**asdict(overhead), "share": overhead.share},
+        }
     bandwidth: Json = [list(pair) for pair in peaks.bandwidth]
     return {"peak_gops": dict(peaks.gops), "peak_gbps": bandwidth, "models": models}
 
 
 def profile_layers(
-    task: Task, spec: HardwareSpec, precision: str, peaks: Peaks, clock: Callable[[], float]
+    lowered: ir.IRModule,
+    spec: HardwareSpec,
+    inputs: Sequence[Array],
+    peaks: Peaks,
+    clock: Callable[[], float],
 ) -> tuple[Layer, ...]:
-    """The kernels of ``task``'s model, the slowest first."""
-    lowered = lower(realized_module(task, spec, precision), spec)
-    times = profile_kernels(lowered, spec, list(task.sample.values()), clock=clock)
+    """The kernels of a lowered module, the slowest first."""
+    times = profile_kernels(lowered, spec, inputs, clock=clock)
     return to_layers(times, costs(lowered), peaks)
 
 
@@ -119,6 +130,14 @@ def layer_table(title: str, layers: Sequence[Layer], least_share: float = 0.002)
                 f"{layer.roofline:.0%}",
             )  # fmt: skip
     return table
+
+
+def _show_overhead(console: Console, overhead: Overhead) -> None:
+    console.print(
+        f"beside kernels: {overhead.empty_ms * 1e3:.0f} us of {overhead.run_ms:.2f} ms, "
+        f"{overhead.share:.1%}\n",
+        highlight=False,
+    )
 
 
 def _show_peaks(console: Console, peaks: Peaks) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
+from hago.hardware.host import host_spec
 from hago.lower.cost import Cost
+from hago.lower.lower import lower
 from hago.lower.profile import KernelTime
 from tests.bench.inputs import draw_sample
 from tests.bench.layers import to_layers
+from tests.bench.overhead import measure_overhead
 from tests.bench.peaks import Peaks
+from tests.graphs import input_for, residual_network
 
 PEAKS = Peaks({"float32": 100.0, "uint8": 400.0}, ((1_000, 200.0), (1_000_000, 10.0)))
 
@@ -37,3 +43,12 @@ def test_tokens_are_in_the_vocabulary_and_every_token_takes_part() -> None:
     assert sample["input_ids"].max() < 30522
     assert sample["attention_mask"].tolist() == [[1] * 8]
     assert sample["pixels"].dtype == "float32"
+
+
+def test_a_model_whose_kernels_do_nothing_is_what_runs_beside_them() -> None:
+    module = residual_network()
+    spec = host_spec()
+    lowered = lower(module, spec)
+    overhead = measure_overhead(lowered, spec, [input_for(module)["x"]], 0.05, time.thread_time)
+    assert 0 < overhead.empty_ms < overhead.run_ms
+    assert overhead.share == overhead.empty_ms / overhead.run_ms
