@@ -71,10 +71,10 @@ class Options:
 
 
 def compile_model(
-    model: Path | ir.IRModule,
+    model: str | Path | ir.IRModule,
     hardware: str,
     data: str | Path | Iterable[Sample] | None,
-    output: Path,
+    output: str | Path,
     options: Options | None = None,
     progress: Progress = SILENT,
 ) -> CompileReport:
@@ -85,7 +85,7 @@ def compile_model(
     range: for a model that is quantized already, and for "float32" and "bfloat16". Raises a
     HagoError for anything wrong with the model, the machine, the data, or the folder.
     """
-    options = options or Options()
+    options, model, output = options or Options(), _located(model), Path(output)
     clock = Clock(progress)
     check_output(output)
     check_threads(options.threads)
@@ -117,10 +117,12 @@ def compile_model(
 
 
 def inspect_model(
-    model: Path | ir.IRModule, hardware: str, shapes: Mapping[str, Sequence[int]] | None = None
+    model: str | Path | ir.IRModule,
+    hardware: str,
+    shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> InspectReport:
     """Every edge of ``model`` on ``hardware``: what it may be, what it would be, and why."""
-    spec = load_spec(hardware)
+    spec, model = load_spec(hardware), _located(model)
     module = _prepared(model, shapes or {})
     if came_quantized(module):
         return InspectReport(_name(model), spec.name, imported_edge_reports(module, spec))
@@ -129,9 +131,13 @@ def inspect_model(
     return InspectReport(_name(model), spec.name, tuple(preferred))
 
 
-def explain_edge(folder: Path, edge: str) -> EdgeReport:
+def explain_edge(folder: str | Path, edge: str) -> EdgeReport:
     """Why ``edge`` of the artifact ``folder`` has its precision, and its numbers."""
-    return find_edge(read_manifest(folder).edges, edge)
+    return find_edge(read_manifest(Path(folder)).edges, edge)
+
+
+def _located(model: str | Path | ir.IRModule) -> Path | ir.IRModule:
+    return Path(model) if isinstance(model, str) else model
 
 
 def _picked(module: ir.IRModule, options: Options) -> Picked:

@@ -16,7 +16,9 @@ from hago.frontend.onnx_operators import check_operators
 _AS_DECLARED: Mapping[str, Sequence[int]] = MappingProxyType({})
 
 
-def import_onnx(path: Path, shapes: Mapping[str, Sequence[int]] = _AS_DECLARED) -> tvm.IRModule:
+def import_onnx(
+    path: str | Path, shapes: Mapping[str, Sequence[int]] = _AS_DECLARED
+) -> tvm.IRModule:
     """The model in `path` as a Relax module with static shapes and constants inline.
 
     Args:

@@ -29,7 +29,7 @@ _LARGEST_FILE = 2**32  # bytes
 _REFUSALS = (ValueError, TypeError, IndexError, KeyError, AttributeError, RuntimeError)
 
 
-def import_relay(text: Path, params: Path | None = None) -> tvm.IRModule:
+def import_relay(text: str | Path, params: str | Path | None = None) -> tvm.IRModule:
     """The function ``main`` of a Relay text file as a Relax module with constants inline.
 
     Args:
@@ -45,7 +45,7 @@ def import_relay(text: Path, params: Path | None = None) -> tvm.IRModule:
     text = Path(text)
     program, constants = _read_text(text)
     beside = text.with_suffix(".params")
-    known = _read_params(params or (beside if beside.is_file() else None))
+    known = _read_params(Path(params) if params else (beside if beside.is_file() else None))
     _check_operators(program, text)
     try:
         return _Importer(program, constants, known).module()
