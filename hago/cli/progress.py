@@ -3,39 +3,59 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bars
 
 from hago.progress import Progress
 
 T = TypeVar("T")
+_QUIET = 30.0  # seconds after which plain lines give a sign of life
+_PACE = 600.0  # seconds whose pace the time to come is foretold from: steps differ much
 
 
 class _Lines:
-    """One line for each stage, with its time, when it is over."""
+    """One line for each stage, with its time, when it is over; now and then one for long counts."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(
+        self, console: Console, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         self._console = console
+        self._clock = clock
 
     def stage(self, description: str) -> AbstractContextManager[None]:
         return self._timed(description)
 
     @contextmanager
     def _timed(self, description: str) -> Iterator[None]:
-        start = time.perf_counter()
+        start = self._clock()
         yield
-        self._tell(description, time.perf_counter() - start)
+        self._tell(description, self._clock() - start)
 
     def _tell(self, description: str, seconds: float) -> None:
         self._console.print(f"  {description:<30} {seconds:7.1f} s", highlight=False)
 
     def track(self, items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
-        return iter(items)
+        start = told = self._clock()
+        for number, item in enumerate(items):
+            now = self._clock()
+            if now - told >= _QUIET:
+                told = now
+                self._console.print(
+                    f"  {description}: {_share(number, total, now - start)}", highlight=False
+                )
+            yield item
 
 
 class _Drawn(_Lines):
@@ -48,12 +68,12 @@ class _Drawn(_Lines):
     @contextmanager
     def _timed(self, description: str) -> Iterator[None]:
         task = self._bars.add_task(description, total=None)
-        start = time.perf_counter()
+        start = self._clock()
         try:
             yield
         finally:
             self._bars.remove_task(task)
-        self._tell(description, time.perf_counter() - start)
+        self._tell(description, self._clock() - start)
 
     def track(self, items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
         task = self._bars.add_task(description, total=total)
@@ -63,6 +83,13 @@ class _Drawn(_Lines):
                 self._bars.advance(task)
         finally:
             self._bars.remove_task(task)
+
+
+def _share(done: int, total: int | None, seconds: float) -> str:
+    """How far a count is, and how long the rest takes at this pace."""
+    if total is None:
+        return f"{done}"
+    return f"{done} of {total}, about {seconds / done * (total - done):.0f} s more"
 
 
 @contextmanager
@@ -77,8 +104,12 @@ def drawn_progress() -> Iterator[Progress]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
     )
-    with Bars(*columns, console=console, transient=True) as bars:
+    with Bars(
+        *columns, console=console, transient=True, speed_estimate_period=_PACE
+    ) as bars:
         yield _Drawn(bars)
 
 

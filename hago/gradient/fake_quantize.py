@@ -9,11 +9,11 @@ arXiv 1308.3432); with respect to s it is that of LSQ (Esser et al., arXiv 1902.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from hago.float8 import FORMATS
 from hago.gradient import torch
-from hago.gradient.operators import round_straight
 from hago.gradient.program import Hook, Hooks, as_tensor
 from hago.graph import QuantModel
 from hago.scheme import DType, TensorQuant
@@ -38,8 +38,50 @@ def round_integer(real: Tensor, scale: Tensor, zero_point: Tensor, dtype: DType)
     if not torch.is_grad_enabled():  # the same in place: most of the time goes into memory
         codes = (real / scale).round_().add_(zero_point).clamp(low, high)
         return codes.sub_(zero_point).mul_(scale)
-    codes = (round_straight(real / scale) + zero_point).clamp(low, high)
-    return (codes - zero_point) * scale
+    rounded: Tensor = _rounding().apply(real, scale, zero_point, low, high)[0]
+    return rounded
+
+
+@cache
+def _rounding() -> Any:
+    """The formula with its gradients as one operation.
+
+    Of single operations the backward pass alone reads and writes the tensor a dozen times.
+    """
+
+    class Rounding(torch.autograd.Function):  # type: ignore[misc]
+        @staticmethod
+        def forward(
+            real: Tensor, scale: Tensor, zero_point: Tensor, low: int, high: int
+        ) -> tuple[Tensor, Tensor]:
+            unbounded = (real / scale).round_().add_(zero_point)
+            codes = unbounded.clamp(low, high)
+            inside = unbounded == codes
+            return codes.sub_(zero_point).mul_(scale), inside
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+            real, scale, *_ = inputs
+            ctx.mark_non_differentiable(output[1])
+            ctx.save_for_backward(real, scale, *output)
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+            real, scale, rounded, inside = ctx.saved_tensors
+            passed = gradient * inside if ctx.needs_input_grad[0] else None
+            if not ctx.needs_input_grad[1]:
+                return passed, None, None, None, None
+            by_step = (rounded - real * inside).mul_(gradient).div_(scale)
+            return passed, by_step.sum_to_size(scale.shape), None, None, None
+
+        @staticmethod
+        def vmap(
+            info: Any, dims: tuple[Any, ...], real: Tensor, *numbers: Any
+        ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
+            assert dims[1:] == (None,) * len(numbers), "samples share their numbers"
+            return Rounding.apply(real.movedim(dims[0], 0), *numbers), (0, 0)
+
+    return Rounding
 
 
 def round_float(real: Tensor, dtype: DType) -> Tensor:

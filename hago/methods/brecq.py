@@ -32,6 +32,8 @@ from hago.methods.soft_rounding import annealed_beta, regulariser, soft_rounding
 if TYPE_CHECKING:
     from torch import Tensor
 
+_UNIT_SAMPLES = 32  # that tell the error before
+
 
 @register
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Brecq:
     batch: int = 8
     learning_rate: float = 0.03
     step_rate: float = 0.0005
+    weight_step_rate: float = 0.0005
     strength: float = 0.1
     warm_up: float = 0.2
     betas: tuple[float, float] = (20.0, 2.0)
@@ -74,19 +77,21 @@ class Brecq:
     ) -> QuantModel:
         weights = data.weight_edges(model)
         roundings = {
-            e: soft_rounding(w, model.quants[e], model.weights.get(e)) for e, w in weights.items()
+            edge: soft_rounding(weight, model.quants[edge], model.weights.get(edge), edge)
+            for edge, weight in weights.items()
         }
         steps = activation_steps(model, data)
         hooks = hooks_within(model, data.block)
         importance = fisher[data.block.output]
-        count = len(data.target)
+        count = data.target.count
 
         def error(picked: Tensor, hooks: Hooks) -> Tensor:
             actual = data.output(picked, hooks)
-            return (importance[picked] * (actual - data.target[picked]).square()).mean()
+            return (importance[picked] * (actual - data.target.take(picked)).square()).mean()
 
         with torch.no_grad():
-            unit = sum(error(torch.tensor([i]), hooks) for i in range(count)) / count + 1e-12
+            some = torch.randperm(count, generator=seeded(self.seed))[:_UNIT_SAMPLES]
+            unit = sum(error(each[None], hooks) for each in some) / len(some) + 1e-12
 
         def loss(picked: Tensor, progress: float) -> Tensor:
             soft = {(e.dst, e.arg): gives(each.soft()) for e, each in roundings.items()}
@@ -99,9 +104,11 @@ class Brecq:
 
         learned = [
             Learned([each.alpha for each in roundings.values()], self.learning_rate),
+            Learned([each.step.exponent for each in roundings.values()], self.weight_step_rate),
             *([Learned([s.exponent for s in steps], self.step_rate)] if steps else ()),
         ]
-        descend(loss, learned, self.steps, count, self.batch, seeded(self.seed))
+        descend(loss, learned, self.steps, count, data.batch(self.batch), seeded(self.seed))
         codes = {edge: each.codes() for edge, each in roundings.items()}
-        quants = {e: q for step in steps for e, q in step.learned().items()}
+        learned_steps = [*steps, *(each.step for each in roundings.values())]
+        quants = {e: q for step in learned_steps for e, q in step.learned().items()}
         return replace(model.with_quants(quants), weights={**model.weights, **codes})

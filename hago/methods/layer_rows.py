@@ -9,16 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
-from hago.gradient import Hook, run_steps, torch
+from hago.gradient import Hook, Step, run_steps, torch
 from hago.methods.reconstruction import BlockData
+from hago.methods.streams import Value, chunks
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from tvm import relax
 
 _MOST_ELEMENTS = 2**24  # of the inputs of one layer: 64 MB in each stream
 _BATCH_ELEMENTS = 2**20  # of the inputs of one step
+_SPREAD = 4  # positions to draw one of, where there are so many
+_FEWEST_SAMPLES = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +44,6 @@ class LayerRows:
     def count(self) -> int:
         return int(self.exact.shape[1])
 
-
     def batch(self, most: int) -> int:
         """How many rows a step sees: ``most``, or fewer where a row is long (many channels of a
         depthwise convolution, with few weights each)."""
@@ -59,12 +63,14 @@ def layer_rows(data: BlockData, round_input: Hook, most: int, generator: object)
     ``round_input`` fake-quantizes what the layer reads in the quantized stream.
     """
     step, source = data.steps[0], data.steps[0].node.inputs[0]
-    gather, to_rows, from_rows = _FORMS[step.node.op](step, data.exact[source], most, generator)
+    form = _FORMS[step.node.op](step)
+    most = max(1, min(most, _MOST_ELEMENTS // form.length))
+    drawn = _draw(form, data.exact[source].count, most, generator)
     return LayerRows(
-        gather(data.exact[source]),
-        round_input(gather(data.quantized[source])),
-        to_rows,
-        from_rows,
+        drawn.rows(data.exact[source]),
+        round_input(drawn.rows(data.quantized[source])),
+        form.to_rows,
+        form.from_rows,
         lambda sums: _finish(data, sums),
     )
 
@@ -78,53 +84,89 @@ def _finish(data: BlockData, sums: Tensor) -> Tensor:
     return found[data.block.output].reshape(rows, groups, width).permute(1, 0, 2)
 
 
-_Form = tuple[
-    Callable[["Tensor"], "Tensor"], Callable[["Tensor"], "Tensor"], Callable[["Tensor"], "Tensor"]
-]
+@dataclass(frozen=True, eq=False)
+class _Form:
+    """How a layer is a product: each sample gives ``positions`` rows of ``length`` elements in
+    all groups; ``gather`` takes some of those of values [samples, ...]."""
+
+    positions: int
+    length: int
+    gather: Callable[[Tensor, Tensor], Tensor]
+    to_rows: Callable[[Tensor], Tensor]
+    from_rows: Callable[[Tensor], Tensor]
 
 
-def _matmul(step: object, data: Tensor, most: int, generator: object) -> _Form:
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """Rows ``places`` (rising) of the samples ``samples``."""
+
+    form: _Form
+    samples: Tensor
+    places: Tensor
+
+    def rows(self, value: Value) -> Tensor:
+        """These rows of ``value``, [groups, rows, k]."""
+        found = []
+        for chunk in chunks(len(self.samples)):
+            first, last = (int(place) * self.form.positions for place in (chunk.start, chunk.stop))
+            inside = self.places[(self.places >= first) & (self.places < last)] - first
+            found.append(self.form.gather(value.take(self.samples[chunk]), inside))
+        return torch.cat(found, 1)
+
+
+def _draw(form: _Form, count: int, most: int, generator: object) -> _Drawn:
+    """Rows of all ``count`` samples, or of fewer where these have many positions."""
+    enough = max(_FEWEST_SAMPLES, -(-_SPREAD * most // form.positions))
+    samples = torch.randperm(count, generator=generator)[:enough].sort().values
+    total = len(samples) * form.positions
+    places = torch.randperm(total, generator=generator)[:most].sort().values
+    return _Drawn(form, samples, places)
+
+
+def _matmul(step: Step) -> _Form:
     """[samples, .., k] by [k, n]: every position is a row."""
-    total, k = data.numel() // data.shape[-1], data.shape[-1]
-    picked = _draw(total, min(most, _MOST_ELEMENTS // k), generator)
-    return (
-        lambda values: values.reshape(-1, k)[picked][None],
-        lambda weight: weight.T[None],
-        lambda rows: rows[0].T,
+    k = step.node.constants[1].shape[0]
+    return _Form(
+        positions=prod(step.node.shape) // step.node.constants[1].shape[1],
+        length=k,
+        gather=lambda values, places: values.reshape(-1, k)[places][None],
+        to_rows=lambda weight: weight.T[None],
+        from_rows=lambda rows: rows[0].T,
     )
 
 
-def _conv2d(step: object, data: Tensor, most: int, generator: object) -> _Form:
+def _conv2d(step: Step) -> _Form:
     """[samples, 1, h, w, c] by [o, kh, kw, c / groups]: every window is a row."""
-    call = step.node.call  # type: ignore[attr-defined]
-    weight = step.node.constants[1]  # type: ignore[attr-defined]
-    (out, kh, kw, per_group), groups = weight.shape, int(call.attrs.groups)
+    call = step.node.call
+    (out, kh, kw, per_group), groups = step.node.constants[1].shape, int(call.attrs.groups)
+    batch, oh, ow, _ = step.node.shape
     k = kh * kw * per_group
-    _, oh, ow, _ = (int(extent) for extent in call.ty.shape)
-    images = data.shape[0] * data.shape[1]
-    picked = _draw(images * oh * ow, min(most, _MOST_ELEMENTS // (k * groups)), generator)
 
-    def gather(values: Tensor) -> Tensor:
-        flat = values.reshape(images, *values.shape[-3:])
-        image, row, column = picked // (oh * ow), picked // ow % oh, picked % ow
+    def gather(values: Tensor, places: Tensor) -> Tensor:
+        images = values.flatten(0, 1)
+        image, row, column = places // (oh * ow), places // ow % oh, places % ow
         windows = [
-            _at(flat, image, *_place(call, row, column, y, x)) for y in range(kh) for x in range(kw)
+            _at(images, image, *_place(call, row, column, y, x))
+            for y in range(kh)
+            for x in range(kw)
         ]
-        stacked = torch.stack(windows, 1).reshape(len(picked), kh * kw, groups, per_group)
-        return stacked.permute(2, 0, 1, 3).reshape(groups, len(picked), k)
+        stacked = torch.stack(windows, 1).reshape(len(places), kh * kw, groups, per_group)
+        return stacked.permute(2, 0, 1, 3).reshape(groups, len(places), k)
 
-    return (
-        gather,
-        lambda tensor: tensor.reshape(groups, out // groups, k),
-        lambda rows: rows.reshape(out, kh, kw, per_group),
+    return _Form(
+        positions=batch * oh * ow,
+        length=k * groups,
+        gather=gather,
+        to_rows=lambda tensor: tensor.reshape(groups, out // groups, k),
+        from_rows=lambda rows: rows.reshape(out, kh, kw, per_group),
     )
 
 
 def _place(
-    call: object, row: Tensor, column: Tensor, y: int, x: int
+    call: relax.Call, row: Tensor, column: Tensor, y: int, x: int
 ) -> tuple[Tensor, Tensor]:
     """Where tap (y, x) of the windows at output (row, column) reads."""
-    attrs = call.attrs  # type: ignore[attr-defined]
+    attrs = call.attrs
     (down, right), (tall, wide) = map(int, attrs.strides), map(int, attrs.dilation)
     top, left = int(attrs.padding[0]), int(attrs.padding[1])
     return row * down + y * tall - top, column * right + x * wide - left
@@ -136,10 +178,6 @@ def _at(images: Tensor, image: Tensor, row: Tensor, column: Tensor) -> Tensor:
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     pixels = images[image, row.clamp(0, height - 1), column.clamp(0, width - 1)]
     return pixels * inside[:, None]
-
-
-def _draw(total: int, most: int, generator: object) -> Tensor:
-    return torch.randperm(total, generator=generator)[: max(most, 1)]
 
 
 _FORMS = {"nn.conv2d": _conv2d, "matmul": _matmul}

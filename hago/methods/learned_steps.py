@@ -30,13 +30,13 @@ class LearnedStep:
 
     def round(self, real: Tensor) -> Tensor:
         """``real`` fake-quantized with the step as it is now."""
+        return round_integer(real, *self.numbers(real.ndim), self.quant.scheme.dtype)
+
+    def numbers(self, rank: int) -> tuple[Tensor, Tensor]:
+        """Scale and zero point as they are now, broadcastable to a tensor of ``rank`` axes."""
         scale = torch.tensor(self.quant.scale) * self.exponent.exp()
-        return round_integer(
-            real,
-            _spread(scale, self.quant, real.ndim),
-            _spread(torch.tensor(self.quant.zero_point), self.quant, real.ndim),
-            self.quant.scheme.dtype,
-        )
+        zero_point = torch.tensor(self.quant.zero_point).to(torch.float32)
+        return _spread(scale, self.quant, rank), _spread(zero_point, self.quant, rank)
 
     def learned(self) -> dict[Edge, TensorQuant]:
         """The numbers as they are now."""

@@ -11,45 +11,52 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from hago.calibrate import Stats
 from hago.dataflow import read_dataflow
 from hago.errors import DataError
-from hago.gradient import Hooks, Program, Step, over_samples, read_program, torch
+from hago.gradient import Hooks, Program, Step, read_program, torch
 from hago.gradient.fake_quantize import model_hooks
 from hago.graph import Edge, QuantModel
 from hago.methods.blocks import Block, Partition
 from hago.methods.finished import Finished, digest
+from hago.methods.streams import Kept, Value, follow, reads_of, run_block
 from hago.sample import Sample
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_CHUNK = 8  # samples that run at once
+_BATCH_ELEMENTS = 2**20  # of the largest value of a block in one step
 
 
 @dataclass(frozen=True, eq=False)
 class BlockData:
-    """A block with the values that it reads in both streams, and the exact ones of its result.
+    """A block with the values that it reads in both streams, and the exact one of its result.
 
-    Tensors are stacked: [samples, *shape in the module]. ``done`` are the operations of the blocks
-    before it.
+    ``done`` are the operations of the blocks before it.
     """
 
     block: Block
     steps: tuple[Step, ...]
-    exact: Mapping[str, Any]
-    quantized: Mapping[str, Any]
-    target: Tensor
+    exact: Mapping[str, Value]
+    quantized: Mapping[str, Value]
+    target: Value
     done: frozenset[str] = frozenset()
 
     def output(self, picked: Tensor, hooks: Hooks) -> Tensor:
         """What the block gives in the quantized stream for the samples ``picked``."""
-        reads = {name: self.quantized[name] for name in _reads(self.steps, self.quantized)}
-        drawn = {name: value[picked] for name, value in reads.items()}
-        return over_samples(self.steps, drawn, hooks, [self.block.output])[self.block.output]
+        reads = reads_of(self.steps, self.quantized)
+        output: Tensor = run_block(self.steps, reads, picked, hooks, self.block.output)
+        return output
+
+    def batch(self, most: int) -> int:
+        """How many samples a step sees: ``most``, or fewer where one has many positions, which
+        say as much and would fill the caches."""
+        largest = max(prod(step.node.shape) for step in self.steps)
+        return min(most, max(2, _BATCH_ELEMENTS // largest))
 
     def weight_edges(self, model: QuantModel) -> dict[Edge, Tensor]:
         """The float weights of the block's layers that are stored as integer codes."""
@@ -86,19 +93,21 @@ def reconstruct(
     """
     program = read_program(model.graph.module)
     blocks = partition(read_dataflow(model.graph.module))
-    exact = program.feed(_samples(learner, stats))
+    feed = program.feed(_samples(learner, stats))
+    exact: dict[str, Value] = {name: Kept(value) for name, value in feed.items()}
     quantized = dict(exact)
     done: set[str] = set()
-    solve = _resumable(learner, solve, model, exact)
+    solve = _resumable(learner, solve, model, feed)
     tracked = stats.progress.track(range(len(blocks)), learner.name, len(blocks))
     for number, release in zip(tracked, _releases(program, blocks), strict=True):
         block = blocks[number]
         steps = tuple(program.steps[name] for name in block.nodes)
-        exact[block.output] = _run(steps, exact, {}, block)
+        exact[block.output] = follow(steps, exact, {}, block.output)
         data = BlockData(block, steps, exact, quantized, exact[block.output], frozenset(done))
         if data.weight_edges(model):
             model = solve(model, data)
-        quantized[block.output] = _run(steps, quantized, hooks_within(model, block), block)
+        hooks = hooks_within(model, block)
+        quantized[block.output] = follow(steps, quantized, hooks, block.output)
         for name in release:
             del exact[name], quantized[name]
         done.update(block.nodes)
@@ -142,17 +151,6 @@ def hooks_within(model: QuantModel, block: Block) -> Hooks:
     inside = set(block.nodes)
     kept = {edge: scheme for edge, scheme in model.strategy.items() if edge.dst in inside}
     return model_hooks(QuantModel(model.graph, kept, model.quants, model.weights))
-
-
-def _run(steps: Sequence[Step], values: Mapping[str, Any], hooks: Hooks, block: Block) -> Any:
-    inputs = {name: values[name] for name in _reads(steps, values)}
-    with torch.no_grad():
-        return over_samples(steps, inputs, hooks, [block.output], _CHUNK)[block.output]
-
-
-def _reads(steps: Sequence[Step], values: Mapping[str, Any]) -> set[str]:
-    """Which of ``values`` are arguments of ``steps``."""
-    return {name for step in steps for name in step.node.inputs if name in values}
 
 
 def _releases(program: Program, blocks: Sequence[Block]) -> Iterator[list[str]]:

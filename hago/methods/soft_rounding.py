@@ -1,10 +1,12 @@
 """Rounding up or down as something that gradients can learn.
 
-    W(a) = s * (clip(floor(W / s) + h(a) + z, low, high) - z)
+    W(a) = s exp(t) (clip(floor(W / s) + h(a) + z, low, high) - z)
     h(a) = clip(1.2 sigmoid(a) - 0.1, 0, 1)
 
 Nagel et al., Up or Down? Adaptive Rounding for Post-Training Quantization, arXiv 2004.10568,
-equations 21 to 24 (the rectified sigmoid is that of Louizos et al., arXiv 1712.01312).
+equations 21 to 24 (the rectified sigmoid is that of Louizos et al., arXiv 1712.01312). The step's
+exponent t is 0, or learned beside a as in GENIE (Jeon et al., arXiv 2212.04780, section 3.2): the
+floor stays that of the first step.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hago.gradient import torch
-from hago.gradient.fake_quantize import numbers_of
+from hago.graph import Edge
+from hago.methods.learned_steps import LearnedStep, learned_step
 from hago.scheme import Array, TensorQuant
 
 if TYPE_CHECKING:
@@ -48,15 +51,11 @@ def annealed_beta(progress: float, warm_up: float, first: float, last: float) ->
 
 @dataclass(frozen=True, eq=False)
 class SoftRounding:
-    """Weights of any shape with one learned number ``alpha`` each."""
+    """Weights of any shape with one learned number ``alpha`` each; ``step`` has their scales."""
 
     alpha: Tensor
     floor: Tensor
-    scale: Tensor
-    zero_point: Tensor
-    low: int
-    high: int
-    storage: str
+    step: LearnedStep
 
     def share(self) -> Tensor:
         """h(a): how far each weight is rounded up."""
@@ -72,31 +71,34 @@ class SoftRounding:
 
     def codes(self) -> Array:
         """The codes of :meth:`hard`."""
-        codes = (self.floor + (self.alpha >= 0) + self.zero_point).clamp(self.low, self.high)
-        return codes.detach().numpy().astype(self.storage)
+        _, zero_point = self.step.numbers(self.floor.ndim)
+        low, high = self.step.quant.scheme.dtype.code_range
+        codes = (self.floor + (self.alpha >= 0) + zero_point).clamp(low, high)
+        return codes.detach().numpy().astype(self.step.quant.scheme.dtype.storage)
 
     def _real(self, steps: Tensor) -> Tensor:
-        codes = (steps + self.zero_point).clamp(self.low, self.high)
-        return (codes - self.zero_point) * self.scale
+        scale, zero_point = self.step.numbers(self.floor.ndim)
+        low, high = self.step.quant.scheme.dtype.code_range
+        return ((steps + zero_point).clamp(low, high) - zero_point) * scale
 
 
 def soft_rounding(
-    weight: Tensor, quant: TensorQuant, codes: Array | None = None
+    weight: Tensor, quant: TensorQuant, codes: Array | None = None, *edges: Edge
 ) -> SoftRounding:
     """Undecided weights whose soft value is the float weight (where it is within the range).
 
-    Where ``codes`` were chosen before they start half way between the float weight and these, on
-    the side of these (or of the neighbour that is nearest to them).
+    Where ``codes`` were chosen before, each may move to its neighbour on the side of the float
+    weight, and starts half way to the float weight or, where that is farther, to the neighbour.
     """
-    scale, zero_point = numbers_of(quant, tuple(weight.shape))
-    steps = weight / scale
-    floor = steps.floor()
-    share = steps - floor
-    if codes is not None:
-        chosen = (torch.from_numpy(codes) - zero_point - floor).clamp(0, 1)
-        share = (share + chosen) / 2
-    alpha = inverse_rectified_sigmoid(share).requires_grad_()
-    low, high = quant.scheme.dtype.code_range
-    return SoftRounding(
-        alpha, floor, scale, zero_point, low, high, quant.scheme.dtype.storage
-    )
+    step = learned_step(quant, *edges)
+    with torch.no_grad():
+        scale, zero_point = step.numbers(weight.ndim)
+        steps = weight / scale
+        if codes is None:
+            floor = steps.floor()
+            share = steps - floor
+        else:
+            chosen = torch.from_numpy(codes) - zero_point
+            floor = torch.where(steps < chosen, chosen - 1, chosen)
+            share = ((steps.clamp(floor, floor + 1) + chosen) / 2) - floor
+    return SoftRounding(inverse_rectified_sigmoid(share).requires_grad_(), floor, step)

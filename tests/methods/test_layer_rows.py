@@ -9,6 +9,7 @@ from hago.methods.blocks import single_layers
 from hago.methods.descent import seeded
 from hago.methods.layer_rows import layer_rows, product
 from hago.methods.reconstruction import BlockData
+from hago.methods.streams import Kept
 from tests.graphs import Builder
 
 torch = pytest.importorskip("torch")
@@ -46,7 +47,8 @@ def test_all_rows_give_all_outputs(name):
     values = {"x": torch.randn((3, *shape), generator=seeded(1))}
     joined = {"x": values["x"].flatten(0, 1)} if name != "matmul" else values
     target = run_steps(steps, joined, {})[block.output]
-    data = BlockData(block, steps, values, values, target)
+    kept = {"x": Kept(values["x"])}
+    data = BlockData(block, steps, kept, kept, Kept(target))
     rows = layer_rows(data, lambda real: real * 2, 10**6, seeded(0))
     weight = torch.from_numpy(steps[0].node.constants[1].copy())
     found = rows.finish(product(rows.exact, rows.to_rows(weight)))
@@ -63,6 +65,6 @@ def test_no_more_rows_are_drawn_than_asked_for():
     program = read_program(module)
     (block,) = (b for b in single_layers(read_dataflow(module)) if b.layers)
     steps = tuple(program.steps[name] for name in block.nodes)
-    values = {"x": torch.zeros((3, 1, 9, 8, 4))}
+    values = {"x": Kept(torch.zeros((3, 1, 9, 8, 4)))}
     data = BlockData(block, steps, values, values, values["x"])
     assert layer_rows(data, lambda real: real, 5, seeded(0)).count == 5
