@@ -15,18 +15,19 @@ from hago.annotate.narrow import MACHINE_FORMAT, WeightFormat
 from hago.calibrate import Dataset, load_data
 from hago.clock import Clock
 from hago.deploy.artifact import LIBRARY, check_output, write_artifact
-from hago.deploy.build import build_artifact, versions
-from hago.deploy.manifest import Machine, Manifest, read_manifest
+from hago.deploy.build import build_artifact, machine_for, versions
+from hago.deploy.manifest import Manifest, read_manifest
 from hago.deploy.runtime import check_threads
 from hago.dump import dump
 from hago.edges import edge_reports, find_edge, imported_edge_reports
-from hago.errors import SpecError, StrategyError
+from hago.errors import StrategyError
 from hago.export.onnx import check_file, export_onnx
 from hago.frontend.model import import_model
-from hago.hardware.load import load_spec, spec_digest
+from hago.hardware.load import load_spec
 from hago.hardware.spec import HardwareSpec
 from hago.lower.fold import fold_dequantized_weights
 from hago.lower.lower import lower
+from hago.lower.select import machine_of
 from hago.measure import Built, agreement, fastest, race
 from hago.methods.facts import facts_of
 from hago.methods.pick import NONE, Picked, check_recipe, pick_methods
@@ -91,7 +92,8 @@ def compile_model(
     check_threads(options.threads)
     if options.export_qdq is not None:
         check_file(options.export_qdq)
-    spec = _buildable(load_spec(hardware))
+    spec = load_spec(hardware)
+    machine_of(spec)  # raises BuildError where there are no kernels, before the long work
     check_recipe(options.recipe)
     with clock.stage("import model"):
         module = _prepared(model, options.shapes)
@@ -108,7 +110,7 @@ def compile_model(
         precision=options.precision,
         inputs=input_specs(module),
         outputs=output_specs(module),
-        machine=Machine(spec.name, spec_digest(spec), spec.features),
+        machine=machine_for(spec),
         versions=versions(),
     )
     with tempfile.TemporaryDirectory(prefix="hago-") as scratch:
@@ -223,15 +225,3 @@ def _choose(
 
 def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
-
-
-def _buildable(spec: HardwareSpec) -> HardwareSpec:
-    """``spec``, if hago has kernels for it."""
-    if str(spec.target.get("kind")) == "llvm" and {"avx2", "avx512f"} & set(spec.features):
-        return spec
-    raise SpecError(
-        f"{spec.name}: no code generation yet",
-        fact="this version has kernels for x86 with AVX2 or AVX-512; others can be inspected",
-        source=f"target {spec.target}",
-        way_out="Compile for an x86 machine ('hago spec list'), or use 'hago inspect'.",
-    )

@@ -1,7 +1,7 @@
 """Armv8.6-A with the int8 and bfloat16 matrix extensions: Neoverse V1, N2, V2.
 
-Sources: [ARM] Arm Architecture Reference Manual for A-profile, C7.2 (SMMLA, BFMMLA, SMLAL,
-SQRDMULH, SRSHL, TBL); A2.2: Armv8.6 requires FEAT_I8MM and FEAT_BF16. [SOG] Arm Neoverse V1
+Sources: [ARM] Arm Architecture Reference Manual for A-profile, C7.2 (SMMLA, BFMMLA, SDOT,
+ZIP, SQRDMULH, SRSHL, TBL); A2.2: Armv8.6 requires FEAT_I8MM and FEAT_BF16. [SOG] Arm Neoverse V1
 Software Optimization Guide, the tables of ASIMD instructions: all of these run on four pipes
 there, on two in a Neoverse N2. Bandwidth is an estimate of what one core draws.
 """
@@ -16,7 +16,7 @@ MACHINE = machine(
     description="Arm with SMMLA (Neoverse V1, N2, V2; Graviton 3)",
     target={"kind": "llvm", "mtriple": "aarch64-linux-gnu",
             "mattr": ["+dotprod", "+i8mm", "+bf16"]},
-    needs=("asimddp", "i8mm", "bf16"),
+    needs=("asimd", "asimddp", "i8mm", "bf16"),
     memory=memory(l1="64K", l2="1M", bandwidth=8.0),
     ops=[
         # [ARM] SMMLA multiplies 2x8 by 8x2 bytes into 2x2 int32 (it wraps); four pipes [SOG].
@@ -25,10 +25,10 @@ MACHINE = machine(
            requantize="fixed_point", align={"k": 8, "n": 2, "m": 2}, throughput=256),
         op("batch_matmul", s8.asymmetric, s8, sums_in=s32, gives=(s8, f32), by="smmla",
            requantize="fixed_point", align={"k": 8, "n": 2, "m": 2}, throughput=256),
-        # One channel a lane. [ARM] SMLAL adds four products of 16-bit numbers to int32; differences
-        # of an 8-bit code and a zero point have nine bits. [SOG] one a cycle on each of two pipes.
+        # One channel a lane: SDOT adds four rows of the image, interleaved by ZIP1 and ZIP2 [ARM],
+        # of which a 3x3 window uses three. Interleaving and loads take as long: an estimate.
         op("depthwise_conv2d", s8.asymmetric, s8.per_channel, sums_in=s32, gives=(s8, f32),
-           by="smlal", requantize="fixed_point", throughput=16),
+           by="sdot", requantize="fixed_point", throughput=24),
         # Both operands are rescaled to a common scale first (SQRDMULH, four lanes).
         op(("add", "multiply"), s8.asymmetric, s8.asymmetric, sums_in=s32, gives=(s8, f32),
            by="sqrdmulh", requantize="fixed_point", throughput=8),

@@ -126,7 +126,8 @@ class _Filler:
         left, width = self.workload.padding[1], self.band.width
         right = min(left + self.workload.w, width)
         bits = 32 // self.dot.depth
-        word = sum(self.workload.pad_code << (bits * i) for i in range(self.dot.depth))
+        code = self.workload.pad_code & ((1 << bits) - 1)
+        word = sum(code << (bits * i) for i in range(self.dot.depth))
         filler = tir.Broadcast(tir.const(word, "uint32"), self.lanes)
         if left == 0 and right == width:
             return
@@ -166,8 +167,10 @@ class _Filler:
     def _load(self, row: tuple[Expr, Expr | None], x: Expr, offset: int, size: int) -> Expr:
         start, exists = row
         loaded = vector(self.data, start + x * self.workload.ci + offset, size)
+        if self.workload.data == "int8":
+            loaded = tir.reinterpret(f"uint8x{size}" if size > 1 else "uint8", loaded)
         if exists is not None:
-            code = v.splat(self.workload.pad_code, loaded, "uint8")
+            code = v.splat(self.workload.pad_code & 0xFF, loaded, "uint8")
             loaded = tir.Select(exists, loaded, code)
         return T.Bind(loaded)
 

@@ -24,26 +24,53 @@ class Blocking:
 
 
 def choose_blocking(
-    width: int, vectors: int, steps: int, dot: Dot, lanes: int, data_bytes: int, weight_bytes: int
+    width: int,
+    vectors: int,
+    steps: int,
+    dot: Dot,
+    registers: int,
+    data_bytes: int,
+    weight_bytes: int,
 ) -> Blocking:
-    """The tile with the fewest estimated cycles for rows of ``width`` and ``vectors`` columns."""
-    registers = (32 if lanes == 16 else 16) - _TEMPORARIES.get(dot.name, 0)
+    """The tile with the fewest estimated cycles for rows of ``width`` and ``vectors`` columns,
+    on a machine with ``registers`` vector registers."""
+    registers -= _TEMPORARIES.get(dot.name, 0)
     tiles = [
         (rows, columns)
         for columns in range(1, min(vectors, _MOST_COLUMNS) + 1)
         for rows in range(1, min(width, _MOST_ROWS) + 1)
-        if rows * columns + columns + 1 <= registers
+        if _taken(rows, columns, dot) <= registers
     ]
-    rows, columns = min(tiles, key=lambda tile: _cycles(tile[0], tile[1], width, vectors, steps))
+    rows, columns = min(
+        tiles, key=lambda tile: _cycles(tile[0], tile[1], width, vectors, steps, dot)
+    )
     columns_outer = data_bytes <= _IN_L2 or weight_bytes > min(data_bytes, _L2)
     return Blocking(rows, columns, columns_outer)
 
 
-def _cycles(rows: int, columns: int, width: int, vectors: int, steps: int) -> float:
-    """Two products and two loads a cycle; ten cycles a tile and four a vector to leave."""
+def _taken(rows: int, columns: int, dot: Dot) -> int:
+    """Registers of accumulators, B and A. Where a 2x2 square of sums fills a register, rows are
+    multiplied in pairs, and a vector of four columns of B takes two."""
+    if dot.rows == 2:
+        return _even(rows) * columns + 2 * columns + _even(rows)
+    return rows * columns + columns + (rows if dot.words > 1 else 1)
+
+
+def _even(rows: int) -> int:
+    return rows + rows % 2
+
+
+def _cycles(rows: int, columns: int, width: int, vectors: int, steps: int, dot: Dot) -> float:
+    """Two products and two loads a cycle; ten cycles a tile and four a vector to leave.
+
+    Where rows are multiplied in pairs, the last of an odd number costs as much as two, and making
+    a pair as much as a load.
+    """
 
     def tile(r: int, c: int) -> float:
-        step = max(r * c / 2, (r + c) / 2, 4.0 if r * c < 8 else 0.0)
+        multiplied = r if dot.rows == 1 else _even(r)
+        loads = multiplied / (dot.words if dot.rows == 1 else 1) + dot.rows * c
+        step = max(multiplied * c / 2, loads / 2, 4.0 if r * c < 8 else 0.0)
         return steps * step + 10 + 4 * r * c
 
     def along(total: int, size: int) -> list[tuple[int, int]]:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from tvm import tirx as tir
 
 from hago.codegen import vector
+from hago.codegen.operations import OPERATIONS
 
 Array = npt.NDArray[Any]
 
@@ -36,7 +37,7 @@ class Operand:
 
 @dataclass(frozen=True)
 class Step:
-    """``op`` of :data:`hago.codegen.vector.OPERATIONS` applied to earlier values and constants."""
+    """``op`` of ``hago.codegen.operations.OPERATIONS`` on earlier values and constants."""
 
     op: str
     args: tuple[int, ...]
@@ -45,10 +46,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Narrowing:
-    """The quantization to bytes at the end of an epilogue, with its bounds as codes."""
+    """The quantization to bytes at the end of an epilogue, with its bounds as codes.
+
+    ``scale`` is None where codes (without the zero point) were integers before.
+    """
 
     dtype: str
-    scale: float
+    scale: float | None
     zero_point: int
     low: float
     high: float
@@ -57,9 +61,22 @@ class Narrowing:
         """int32 codes of ``x`` without zero point. The lower bound of the dtype is left to the
         saturation of the packing; the upper is not, because the conversion of a number above
         2^31 is negative."""
+        if self.scale is None:
+            return self._bounded(x)
         at_bottom = self.low <= np.iinfo(self.dtype).min
         low = -math.inf if at_bottom else self.low - self.zero_point
         return vector.round_codes(x, self.scale, low, self.high - self.zero_point)
+
+    def _bounded(self, codes: tir.Expr) -> tir.Expr:
+        """``codes`` within those bounds that are closer than the dtype's."""
+        limits = np.iinfo(self.dtype)
+        if self.high < limits.max:
+            high = int(self.high) - self.zero_point
+            codes = tir.min(codes, vector.splat(high, codes, "int32"))
+        if self.low > limits.min:
+            low = int(self.low) - self.zero_point
+            codes = tir.max(codes, vector.splat(low, codes, "int32"))
+        return codes
 
 
 @dataclass(frozen=True)
@@ -77,7 +94,7 @@ class Epilogue:
     def __post_init__(self) -> None:
         known = 1 + len(self.operands)
         for number, step in enumerate(self.steps):
-            if step.op not in vector.OPERATIONS:
+            if step.op not in OPERATIONS:
                 raise ValueError(f"no elementwise operation {step.op!r}")
             if any(arg >= known + number for arg in step.args):
                 raise ValueError(f"step {number} ({step.op}) uses a value that comes later")
@@ -96,6 +113,9 @@ class Epilogue:
     def narrowing(self) -> Narrowing | None:
         """How the output gets narrow, where the last step quantizes to bytes."""
         last = self.steps[-1] if self.steps else None
+        if last is not None and last.op.startswith("saturate_"):
+            zero_point, low, high = last.consts
+            return Narrowing(self.dtype, None, int(zero_point), low, high)
         if last is None or not last.op.startswith("quantize_"):
             return None
         scale, zero_point, low, high = last.consts
@@ -114,7 +134,7 @@ class Epilogue:
     ) -> list[tir.Expr]:
         values = [vector.bind(acc), *(vector.bind(load(i)) for i in range(len(self.operands)))]
         for step in steps:
-            operation = vector.OPERATIONS[step.op]
+            operation = OPERATIONS[step.op]
             value = operation.emit(*(values[a] for a in step.args), *step.consts)
             values.append(vector.bind(value))
         return values
@@ -123,6 +143,6 @@ class Epilogue:
         """The same in numpy: ``acc`` has the output's shape, operands broadcast against it."""
         values: list[Array] = [acc, *operands]
         for step in self.steps:
-            operation = vector.OPERATIONS[step.op]
+            operation = OPERATIONS[step.op]
             values.append(operation.evaluate(*(values[a] for a in step.args), *step.consts))
         return np.broadcast_to(values[-1] if self.steps else acc, acc.shape).astype(self.dtype)

@@ -22,6 +22,7 @@ from hago.codegen.vector import dtype_of
 
 Expr: TypeAlias = tir.Expr
 Buffer: TypeAlias = Any  # tirx.Buffer: has no stubs
+_WORD = 4  # bytes
 _STACK = 1024  # bytes; TVM takes a buffer of this size or more from the heap
 
 
@@ -134,7 +135,11 @@ class _Leaving:
 
 
 def _lanes_of(packed: Expr, first: int, count: int) -> Expr:
-    """``count`` lanes of a vector from ``first``."""
-    if dtype_of(packed)[1] == count:
+    """``count`` lanes of a vector of bytes from ``first``."""
+    dtype, lanes = dtype_of(packed)
+    if lanes == count:
         return packed
+    if count == _WORD and lanes % _WORD == 0:  # LLVM takes a vector of four bytes apart
+        words = tir.reinterpret(f"int32x{lanes // _WORD}", packed)
+        return tir.reinterpret(f"{dtype}x{count}", tir.Shuffle([words], [first // _WORD]))
     return tir.Shuffle([packed], list(range(first, first + count)))

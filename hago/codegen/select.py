@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from hago.codegen.intrin.dot import DOTS, NARROW, Dot
+import numpy as np
+
+from hago.codegen.intrin import dot as x86
+from hago.codegen.intrin import neon
+from hago.codegen.intrin.dot import NARROW, Dot
 from hago.codegen.vector import storage
 from hago.codegen.workload import BatchMatmul, Conv2d, Machine, Matmul
 from hago.errors import BuildError
+
+DOTS = (*x86.DOTS, *neon.DOTS)
 
 
 def choose_dot(workload: Conv2d | Matmul | BatchMatmul, machine: Machine) -> Dot:
@@ -22,12 +28,17 @@ def choose_dot(workload: Conv2d | Matmul | BatchMatmul, machine: Machine) -> Dot
     raise BuildError(
         f"no instruction for {workload.data} x {workload.weight} products",
         fact=f"the machine's rows name {', '.join(sorted(machine.instructions)) or 'none'}",
-        source="hago/codegen/intrin/dot.py",
+        source="hago/codegen/intrin/dot.py and neon.py",
         way_out="Name one of " + ", ".join(d.name for d in (*DOTS, NARROW)) + " in the spec.",
     )
 
 
 def _multiplies(dot: Dot, workload: Conv2d | Matmul | BatchMatmul) -> bool:
     """Integers may be widened on the way to an instruction, floats may not."""
-    is_integer = workload.accum == "int32"
-    return dot.accum == workload.accum and (is_integer or dot.data == storage(workload.data))
+    is_depthwise = isinstance(workload, Conv2d) and workload.is_depthwise
+    if dot.accum != workload.accum or (is_depthwise and dot.rows > 1):
+        return False
+    if workload.accum != "int32":
+        return dot.data == storage(workload.data)
+    weight = "int8" if workload.weight == "int7" else workload.weight
+    return np.can_cast(workload.data, dot.data) and np.can_cast(weight, dot.weight)

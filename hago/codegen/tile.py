@@ -6,8 +6,7 @@ A at an address plus a constant pitch; columns are vectors of packed B.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -17,6 +16,7 @@ from tvm.script.ir_builder import tirx as T
 from hago.codegen.access import store, vector
 from hago.codegen.intrin.dot import Dot
 from hago.codegen.stream import Stream
+from hago.codegen.vector import dtype_of
 
 Expr: TypeAlias = tir.Expr
 Buffer: TypeAlias = Any  # tirx.Buffer: has no stubs
@@ -44,38 +44,68 @@ class Source:
 
 def accumulate(source: Source, dot: Dot, rows: int, columns: int, lanes: int) -> list[Buffer]:
     """The products of ``rows`` x ``columns`` vectors, each in a register of its own."""
-    zero = tir.Broadcast(tir.const(0, dot.accum), lanes)
-    registers = [T.alloc_buffer((lanes,), dot.accum) for _ in range(rows * columns)]
-    for register in registers:
-        store(register, zero, 0, lanes)
+    registers = cleared(rows * columns, dot.accum, lanes)
     steps = -(-source.run // dot.depth)
-    with _each_step(source, steps) as (t, k):
-        vectors = [source.weight(column, t * steps + k) for column in range(columns)]
-        loaded = [T.Bind(vector) for vector in vectors]
-        for row in range(rows):
-            address = source.base + row * source.row_pitch + source.tap(t) + k * dot.depth
-            a = T.Bind(vector(source.data, address, dot.depth))
-            for column in range(columns):
-                register = registers[row * columns + column]
-                total = dot.emit(vector(register, 0, lanes), a, loaded[column], lanes)
-                store(register, total, 0, lanes)
+
+    def block(t: Expr, first: Expr, words: int) -> None:
+        held: list[Expr] = []
+        for word in range(words):
+            vectors = [source.weight(c, t * steps + first + word) for c in range(columns)]
+            loaded = [T.Bind(vector) for vector in vectors]
+            for row in range(rows):
+                if word == 0:
+                    address = source.base + row * source.row_pitch + source.tap(t)
+                    address = address + first * dot.depth
+                    held.append(T.Bind(vector(source.data, address, dot.depth * words)))
+                a = _word(held[row], word, words)
+                for column in range(columns):
+                    register = registers[row * columns + column]
+                    total = dot.emit(vector(register, 0, lanes), a, loaded[column], lanes)
+                    store(register, total, 0, lanes)
+
+    each_block(source, steps, dot.words, block)
     return registers
 
 
-@contextmanager
-def _each_step(source: Source, steps: int) -> Iterator[tuple[Expr, Expr]]:
-    """The loops over taps and steps, with the stream's fetches between them."""
-    stream = source.stream
-    if stream is None:
-        with T.serial(0, source.taps) as t, T.serial(0, steps) as k:
-            yield t, k
-        return
-    parts = steps // stream.every
-    with T.serial(0, source.taps) as t, T.serial(0, parts) as part:
-        for i in range(stream.count):
-            stream.fetch(t * parts + part, i)
-        with T.serial(0, stream.every) as step:
-            yield t, part * stream.every + step
+def _word(held: Expr, number: int, words: int) -> Expr:
+    """One 32-bit word of the ``words`` in a vector."""
+    if words == 1:
+        return held
+    dtype, lanes = dtype_of(held)
+    if lanes == words:
+        return tir.Shuffle([held], [number])
+    word = tir.Shuffle([tir.reinterpret(f"int32x{words}", held)], [number])
+    return tir.reinterpret(f"{dtype}x{lanes // words}", word)
+
+
+def cleared(count: int, dtype: str, lanes: int) -> list[Buffer]:
+    """``count`` registers of zeros."""
+    zero = tir.Broadcast(tir.const(0, dtype), lanes)
+    registers = [T.alloc_buffer((lanes,), dtype) for _ in range(count)]
+    for register in registers:
+        store(register, zero, 0, lanes)
+    return registers
+
+
+def each_block(
+    source: Source, steps: int, words: int, body: Callable[[Expr, Expr, int], None]
+) -> None:
+    """``body(tap, first step, steps)`` over all taps: ``words`` steps at once, the rest of a run
+    one by one. The stream's fetches are between them."""
+    stream, blocks = source.stream, steps // words
+    with T.serial(0, source.taps) as t:
+        if stream is None and blocks:
+            with T.serial(0, blocks) as k:
+                body(t, k * words, words)
+        elif stream is not None:
+            parts = blocks // stream.every
+            with T.serial(0, parts) as part:
+                for i in range(stream.count):
+                    stream.fetch(t * parts + part, i)
+                with T.serial(0, stream.every) as step:
+                    body(t, (part * stream.every + step) * words, words)
+        for step in range(blocks * words, steps):
+            body(t, tir.const(step, "int32"), 1)
 
 
 def pieces(width: int) -> list[tuple[int, int]]:

@@ -180,14 +180,15 @@ Workload = Conv2d | Matmul | BatchMatmul | Pool2d | RowReduce | Elementwise | Pe
 
 @dataclass(frozen=True)
 class Machine:
-    """What a template may use: vector width in bytes (64 or 32) and instruction names.
+    """What a template may use: vector registers of ``vector_bytes``, and instruction names.
 
     ``instructions`` are the ``intrinsic`` fields of the specification's rows, e.g.
-    ``{"vpdpbusd", "vfmadd"}``.
+    ``{"vpdpbusd", "vfmadd"}``; ``registers`` is how many vector registers code can name.
     """
 
     vector_bytes: int
     instructions: frozenset[str]
+    registers: int = 32
 
     @property
     def lanes(self) -> int:

@@ -9,8 +9,9 @@ from tvm import ir
 
 import hago
 from hago.deploy.artifact import write_artifact
-from hago.deploy.linker import link_shared
-from hago.deploy.manifest import Manifest
+from hago.deploy.linker import linker_for
+from hago.deploy.manifest import Machine, Manifest
+from hago.hardware.load import spec_digest
 from hago.hardware.spec import HardwareSpec
 from hago.lower.build import build
 
@@ -27,7 +28,12 @@ def build_artifact(
 
 def build_library(lowered: ir.IRModule, spec: HardwareSpec, path: Path) -> None:
     """Compiles ``lowered`` for ``spec`` into the shared library ``path``."""
-    build(lowered, spec).export_library(str(path), fcompile=link_shared)
+    build(lowered, spec).export_library(str(path), fcompile=linker_for(spec.triple))
+
+
+def machine_for(spec: HardwareSpec) -> Machine:
+    """What the manifest says of the machine that an artifact is built for."""
+    return Machine(spec.name, spec_digest(spec), spec.features, spec.architecture)
 
 
 def versions() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Set as AbstractSet
 
 from hago.deploy.manifest import Machine
@@ -9,7 +10,15 @@ from hago.errors import BuildError
 
 
 def check_cpu(machine: Machine, where: str, present: AbstractSet[str]) -> None:
-    """Raises BuildError unless every feature of ``machine`` is ``present``."""
+    """Raises BuildError unless this is the architecture of ``machine``, and every feature of it
+    is ``present``."""
+    if machine.architecture != platform.machine():
+        raise BuildError(
+            f"{where}: built for '{machine.name}', which this CPU is not",
+            fact=f"the library is code for {machine.architecture}, this is {platform.machine()}",
+            source=f"{where}/manifest.json",
+            way_out=_elsewhere(machine.architecture),
+        )
     missing = [feature for feature in machine.features if feature not in present]
     if missing:
         raise BuildError(
@@ -18,3 +27,12 @@ def check_cpu(machine: Machine, where: str, present: AbstractSet[str]) -> None:
             source="/proc/cpuinfo",
             way_out="Compile the model for this machine: see 'hago spec list'.",
         )
+
+
+def _elsewhere(architecture: str) -> str:
+    """How a library of another architecture is run."""
+    return (
+        f"Copy the folder to such a computer and run it there with 'hago run', or with hago-run "
+        f"(CMakeLists.txt) built for {architecture}. QEMU runs that one here: qemu-{architecture} "
+        f"-cpu max -L /usr/{architecture}-linux-gnu hago-run FOLDER ..."
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,19 +13,21 @@ from hago.errors import BuildError
 from hago.report import EdgeReport, Json
 from hago.sample import TensorSpec
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
 class Machine:
     """The machine an artifact was built for.
 
-    ``features`` are in /proc/cpuinfo's words; ``digest`` is that of the hardware specification.
+    ``features`` are in /proc/cpuinfo's words, ``architecture`` in those of ``uname -m``;
+    ``digest`` is that of the hardware specification.
     """
 
     name: str
     digest: str
     features: tuple[str, ...] = ()
+    architecture: str = field(default_factory=platform.machine)
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,8 @@ def _tensor(fields: dict[str, Any]) -> TensorSpec:
 
 def _machine(fields: dict[str, Any]) -> Machine:
     features = tuple(map(_text, fields["features"]))
-    return Machine(_text(fields["name"]), _text(fields["digest"]), features)
+    architecture = _text(fields["architecture"])
+    return Machine(_text(fields["name"]), _text(fields["digest"]), features, architecture)
 
 
 def _edge(fields: dict[str, Any]) -> EdgeReport:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -132,6 +133,16 @@ class HardwareSpec:
     memory: Memory
     features: tuple[str, ...] = ()
     description: str = ""
+
+    @property
+    def triple(self) -> str:
+        """The LLVM triple of the machine's code; empty where it is this computer's."""
+        return str(self.target.get("mtriple", ""))
+
+    @property
+    def architecture(self) -> str:
+        """The processor family of the machine's code, as ``uname -m`` says it."""
+        return self.triple.partition("-")[0] or platform.machine()
 
     def rows(self, op: str) -> tuple[OpSupport, ...]:
         """The rows for ``op``, in the file's order: the first is preferred."""

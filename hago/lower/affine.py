@@ -35,7 +35,8 @@ class Affine:
 Term: TypeAlias = Affine | Value
 Rule: TypeAlias = Callable[[Step, Sequence[Affine]], "Affine | None"]
 _NOTHING = np.zeros(())
-_DTYPES = ("uint8", "int8", "int32", "bfloat16")
+_DTYPES = ("uint8", "int8", "int32", "int64", "bfloat16")
+_INSTRUCTIONS = ("sqrdmulh", "srshl", "sqshl")  # of int32
 _QUANTIZATIONS = ("quantize", "quantize_uint8", "quantize_int8")
 
 
@@ -104,11 +105,11 @@ class _Merging:
         reciprocal = np.asarray(1 / np.float64(np.float32(scale)))
         scaled = self.value(_scaled(_as_affine(self.terms[step.args[0]]), reciprocal))
         consts = (1.0, zero_point, low, high)
-        return self.expression.step(step.op, scaled, consts=consts, dtype=_dtype_of(step.op))
+        return self.expression.step(step.op, scaled, consts=consts, dtype=step_dtype(step.op))
 
     def _computed(self, step: Step) -> Value:
         values = [self.value(self.terms[arg]) for arg in step.args]
-        return self.expression.step(step.op, *values, consts=step.consts, dtype=_dtype_of(step.op))
+        return self.expression.step(step.op, *values, consts=step.consts, dtype=step_dtype(step.op))
 
     def value(self, term: Term) -> Value:
         """``term`` as steps: each product takes the sum so far as its addend."""
@@ -135,8 +136,10 @@ class _Merging:
         return self.expression.operand(rounded, rounded.shape, "float32")
 
 
-def _dtype_of(op: str) -> str:
+def step_dtype(op: str) -> str:
     """What a step gives."""
+    if op in _INSTRUCTIONS:
+        return "int32"
     name = op.rpartition("_")[2]
     return name if name in _DTYPES and op != "from_bfloat16" else "float32"
 

@@ -20,7 +20,7 @@ from hago.scheme import Array
 Row = Callable[[Expression, Node, Sequence[Term]], Value]
 
 # What lies in memory and in registers; everything else is left to TVM.
-DTYPES = frozenset({"float32", "bfloat16", "int32", "uint8", "int8"})
+DTYPES = frozenset({"float32", "bfloat16", "int64", "int32", "uint8", "int8"})
 
 
 def is_elementwise(node: Node) -> bool:
@@ -36,7 +36,7 @@ def is_elementwise(node: Node) -> bool:
 
 
 def _is_integer_sum(node: Node) -> bool:
-    return node.dtype == "int32" and node.op in INTEGER_OPS
+    return node.op in INTEGER_OPS.get(node.dtype, ())
 
 
 def translate(expression: Expression, node: Node, args: Sequence[Term]) -> Value:
@@ -69,8 +69,8 @@ def _with_constant(op: str, sign: int = 1) -> Row:
     """``op``, or ``op_const`` where the second argument (any, if ``op`` commutes) is a number."""
 
     def row(expression: Expression, node: Node, args: Sequence[Term]) -> Value:
-        if node.dtype == "int32":
-            return _integer(expression, op, args)
+        if node.dtype in INTEGER_OPS:
+            return _integer(expression, f"{op}_{node.dtype}", args, node.dtype)
         left, right = args
         if op in ("add", "multiply") and _scalar(left) is not None:
             left, right = right, left
@@ -84,14 +84,20 @@ def _with_constant(op: str, sign: int = 1) -> Row:
     return row
 
 
-def _integer(expression: Expression, op: str, args: Sequence[Term]) -> Value:
+def _integer(expression: Expression, op: str, args: Sequence[Term], dtype: str) -> Value:
     values = [value_of(expression, arg) for arg in args]
-    return expression.step(f"{op}_int32", *values, dtype="int32")
+    return expression.step(op, *values, dtype=dtype)
+
+
+def _shift_right(expression: Expression, node: Node, args: Sequence[Term]) -> Value:
+    return _integer(expression, f"shift_right_{node.dtype}", args, node.dtype)
 
 
 def _clip(expression: Expression, node: Node, args: Sequence[Term]) -> Value:
     low, high = (float(getattr(arg.value, "value", arg.value)) for arg in node.call.args[1:3])
-    return expression.step("clip", value_of(expression, args[0]), consts=(low, high))
+    is_integer = node.dtype in INTEGER_OPS
+    op, dtype = (f"clip_{node.dtype}", node.dtype) if is_integer else ("clip", "float32")
+    return expression.step(op, value_of(expression, args[0]), consts=(low, high), dtype=dtype)
 
 
 def _square(expression: Expression, node: Node, args: Sequence[Term]) -> Value:
@@ -171,8 +177,11 @@ def _apply(expression: Expression, op: str, value: Value, constant: Array) -> Va
     return expression.step(op, value, value_of(expression, constant))
 
 
-# Operations that also have a meaning on int32 (sums and zero-point corrections).
-INTEGER_OPS = frozenset({"add", "subtract", "multiply"})
+# Operations that also have a meaning on integers: sums and zero-point corrections; fixed point.
+INTEGER_OPS: dict[str, frozenset[str]] = {
+    "int32": frozenset({"add", "subtract", "multiply"}),
+    "int64": frozenset({"add", "subtract", "multiply", "right_shift", "clip"}),
+}
 
 ROWS: dict[str, Row] = {
     "add": _with_constant("add"),
@@ -184,6 +193,7 @@ ROWS: dict[str, Row] = {
     "negative": _step("negative"),
     "nn.relu": _step("relu"),
     "clip": _clip,
+    "right_shift": _shift_right,
     "round": _step("round"),
     "exp": _step("exp"),
     "sqrt": _step("sqrt"),

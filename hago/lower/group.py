@@ -64,10 +64,14 @@ def find_groups(view: View, supports: Supports = lambda workload: True) -> tuple
 
 
 def is_inlined(view: View, node: Node) -> bool:
-    """True for what each reader computes for itself: codes and bfloat16 as float32 or wider."""
-    if node.op not in ("dequantize", "astype") or not is_elementwise(node):
+    """True for what each reader computes for itself: codes and bfloat16 as float32 or wider, and
+    integer arithmetic of such codes and constants, up to where they meet others."""
+    if not is_elementwise(node):
         return False
-    return view.type_of(node.inputs[0])[1] in (*CODES, "bfloat16")
+    if node.op in ("dequantize", "astype"):
+        return view.type_of(node.inputs[0])[1] in (*CODES, "bfloat16")
+    tensors = _tensor_inputs(node)
+    return node.dtype == "int64" and len(tensors) == 1 and _is_inlined_name(view, tensors[0])
 
 
 def _is_inlined_name(view: View, name: str) -> bool:
@@ -130,7 +134,9 @@ def _tensor_inputs(node: Node) -> list[str]:
 
 def _source_of(view: View, name: str) -> str:
     """``name``, or the codes behind it if its real value is inlined."""
-    return view.nodes[name].inputs[0] if _is_inlined_name(view, name) else name
+    while _is_inlined_name(view, name):
+        (name,) = _tensor_inputs(view.nodes[name])
+    return name
 
 
 def _candidates(

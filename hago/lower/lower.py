@@ -22,6 +22,7 @@ from hago.hardware.spec import HardwareSpec
 from hago.lower.affine import merge_affine
 from hago.lower.cost import with_cost
 from hago.lower.expression import Source
+from hago.lower.fixed_point import INSTRUCTIONS, in_fixed_point
 from hago.lower.fold import fold_dequantized_weights
 from hago.lower.group import Group, find_groups
 from hago.lower.rest import lower_rest
@@ -70,15 +71,17 @@ def lower_with_weights(
     module = fold_dequantized_weights(module)
     view = view_of(module, weights)
     groups = find_groups(view, lambda work: find_template(work, machine) is not None)
-    calls = _Calls(view, map(_merged, groups), machine)
+    calls = _Calls(view, [_merged(group, machine) for group in groups], machine)
     called = rebuild(module, calls.rewrite, params=calls.packed_params())
     called = relax.transform.DeadCodeElimination()(_without_unpacked(called, calls))
     packers = {name: packer for name, (_, packer) in calls.packed.items()}
     return Lowered(lower_rest(called, spec), packers)
 
 
-def _merged(group: Group) -> Group:
+def _merged(group: Group, machine: Machine) -> Group:
     """``group`` with the shortest epilogue that gives the same codes."""
+    if machine.instructions >= INSTRUCTIONS:
+        group = in_fixed_point(group)
     epilogue, operands = merge_affine(fold(group.epilogue), group.operands)
     return replace(group, epilogue=epilogue, operands=operands)
 

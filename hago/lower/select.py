@@ -36,8 +36,8 @@ from hago.codegen.workload import (
 from hago.errors import BuildError
 from hago.hardware.spec import HardwareSpec
 
-# How wide a vector register is, by CPU feature, the widest first.
-_VECTOR_BYTES = (("avx512f", 64), ("avx2", 32))
+# Bytes and number of the vector registers, by CPU feature, the widest first.
+_REGISTERS = {"avx512f": (64, 32), "avx2": (32, 16), "asimd": (16, 32)}
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,17 @@ class Template:
 
 
 def machine_of(spec: HardwareSpec) -> Machine:
-    """What templates may use on ``spec``. Raises BuildError for machines that are not x86."""
-    for feature, size in _VECTOR_BYTES:
-        if feature in spec.features:
+    """What templates may use on ``spec``. Raises BuildError for machines without kernels."""
+    for feature, (size, count) in _REGISTERS.items():
+        if feature in spec.features and spec.target.get("kind") == "llvm":
             rows = frozenset(row.intrinsic for row in spec.ops if row.intrinsic)
-            return Machine(size, rows)
+            return Machine(size, rows, count)
     raise BuildError(
         f"{spec.name}: no code generation for this machine",
-        fact=f"its features are {', '.join(spec.features) or 'unknown'}",
-        source="kernels exist for x86 with AVX2 or AVX-512 only",
-        way_out="Choose an x86 specification, or stop after realize and use the interpreter.",
+        fact=f"its target is {spec.target.get('kind')}, its features are "
+        f"{', '.join(spec.features) or 'unknown'}",
+        source=f"there are kernels for CPUs that need one of {', '.join(_REGISTERS)}",
+        way_out="Choose another machine of 'hago spec list', or use 'hago inspect'.",
     )
 
 
@@ -97,14 +98,17 @@ def _is_depthwise(workload: Conv2d, machine: Machine) -> bool:
 
 
 def _are_operands(workload: Conv2d | Matmul | BatchMatmul) -> bool:
-    """Integer products are of unsigned by signed bytes in every kernel."""
+    """Integer products are of bytes in every kernel."""
     is_integer = workload.accum == "int32"
-    is_byte_pair = workload.data == "uint8" and workload.weight in ("int8", "int7")
-    return not is_integer or is_byte_pair
+    return not is_integer or workload.weight in ("int8", "uint8", "int7")
 
 
 def _is_depthwise_on_codes(workload: Conv2d, machine: Machine) -> bool:
-    return workload.is_depthwise and workload.data == "uint8" and _has_dot(workload, machine)
+    """Rows are interleaved as unsigned bytes: the instruction reads them as what they are, or as
+    wider integers of the same value."""
+    if not workload.is_depthwise or workload.accum != "int32" or not _has_dot(workload, machine):
+        return False
+    return workload.data in ("uint8", choose_dot(workload, machine).data)
 
 
 def _always(workload: Workload, machine: Machine) -> bool:

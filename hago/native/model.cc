@@ -2,6 +2,7 @@
 
 #include <elf.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <tvm/ffi/container/array.h>
 #include <tvm/ffi/container/map.h>
 #include <tvm/ffi/container/tensor.h>
@@ -9,6 +10,10 @@
 #include <tvm/ffi/extra/module.h>
 #include <tvm/ffi/function.h>
 #include <unistd.h>
+#ifdef __aarch64__
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
 
 #include <cstdlib>
 #include <cstring>
@@ -25,7 +30,7 @@ namespace ffi = tvm::ffi;
 namespace fs = std::filesystem;
 
 constexpr size_t kAlignment = 64;  // tvm::runtime::kAllocAlignment
-constexpr int kFormat = 1;         // hago/deploy/manifest.py: FORMAT
+constexpr int kFormat = 2;         // hago/deploy/manifest.py: FORMAT
 constexpr int kPooledAllocator = 2;
 constexpr int kEqualCores = 1;  // tvm::runtime::threading::ThreadGroup::AffinityMode::kBig
 constexpr long kRequestPermission = 0x1023, kTileData = 18;  // asm/prctl.h, Intel SDM vol. 1, 13.14
@@ -80,6 +85,24 @@ std::vector<TensorSpec> ReadSpecs(const ffi::json::Object& manifest, const char*
   return specs;
 }
 
+#ifdef __aarch64__
+// The kernel's answer, not /proc/cpuinfo: QEMU's user mode shows that of the computer it runs on.
+std::set<std::string> CpuFeatures() {
+  const std::map<std::string, bool> known = {
+      {"asimd", getauxval(AT_HWCAP) & HWCAP_ASIMD},
+      {"asimdhp", getauxval(AT_HWCAP) & HWCAP_ASIMDHP},
+      {"asimddp", getauxval(AT_HWCAP) & HWCAP_ASIMDDP},
+      {"sve", getauxval(AT_HWCAP) & HWCAP_SVE},
+      {"i8mm", getauxval(AT_HWCAP2) & HWCAP2_I8MM},
+      {"bf16", getauxval(AT_HWCAP2) & HWCAP2_BF16},
+  };
+  std::set<std::string> present;
+  for (const auto& [name, is_present] : known) {
+    if (is_present) present.insert(name);
+  }
+  return present;
+}
+#else
 std::set<std::string> CpuFeatures() {
   std::ifstream file("/proc/cpuinfo");
   for (std::string line; std::getline(file, line);) {
@@ -91,8 +114,16 @@ std::set<std::string> CpuFeatures() {
   }
   return {};
 }
+#endif
 
 void CheckCpu(const ffi::json::Object& machine) {
+  utsname system{};
+  uname(&system);
+  const std::string architecture = ReadText(machine, "architecture");
+  if (architecture != system.machine) {
+    throw Error("built for '" + ReadText(machine, "name") + "': code for " + architecture +
+                ", this computer is " + system.machine);
+  }
   const std::set<std::string> present = CpuFeatures();
   std::string missing;
   bool has_tiles = false;

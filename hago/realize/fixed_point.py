@@ -22,7 +22,7 @@ from hago.dataflow import Dataflow, Node, read_dataflow
 from hago.rebuild import Values, rebuild, substitute
 
 Floats = npt.NDArray[np.float64]
-_MOST_BITS = 31  # magnitudes of int32
+_INT32 = (-(2**31), 2**31 - 1)
 _ADD_SHIFT = 20  # head-room of TensorFlow Lite's 8-bit addition
 
 
@@ -188,9 +188,9 @@ def rescale(builder: relax.BlockBuilder, total: relax.Expr, ratio: Floats) -> re
 
     if np.any(left):
         # SQSHL saturates at int32. What does lies outside of every 8-bit code afterwards.
-        total = step(relax.op.clip(total, -(2**_MOST_BITS), 2**_MOST_BITS))
+        total = step(relax.op.clip(total, *_INT32))
         total = step(relax.op.multiply(total, _const(np.int64(1) << np.minimum(left, 31))))
-        total = step(relax.op.clip(total, -(2**_MOST_BITS), 2**_MOST_BITS))
+        total = step(relax.op.clip(total, *_INT32))
     total = step(relax.op.multiply(total, _const(multiplier)))
     total = step(relax.op.add(total, _const(1 << 30)))
     total = step(relax.op.right_shift(total, _const(31)))

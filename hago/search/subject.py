@@ -13,8 +13,8 @@ import hago
 from hago.annotate import annotate
 from hago.calibrate import load_data
 from hago.clock import Clock
-from hago.deploy.build import versions
-from hago.deploy.manifest import Machine, Manifest
+from hago.deploy.build import machine_for, versions
+from hago.deploy.manifest import Manifest
 from hago.errors import DataError, ModelError, SpecError
 from hago.frontend.model import import_model
 from hago.hardware.host import missing_features
@@ -109,7 +109,7 @@ def build_subject(request: Request, clock: Clock, check: Check) -> Subject:
         precision="float32",
         inputs=inputs,
         outputs=output_specs(module),
-        machine=Machine(spec.name, spec_digest(spec), spec.features),
+        machine=machine_for(spec),
         versions=versions(),
         recipe={} if picked.report is None else picked.report.to_json(),
     )

@@ -15,7 +15,7 @@ from hago.codegen.workload import Kernel, Machine
 MACHINES = {
     "vnni": Machine(64, frozenset({"vpdpbusd", "vfmadd"})),
     "avx512": Machine(64, frozenset({"vpmaddwd", "vfmadd"})),
-    "avx2": Machine(32, frozenset({"vpmaddubsw", "vpmaddwd", "vfmadd"})),
+    "avx2": Machine(32, frozenset({"vpmaddubsw", "vpmaddwd", "vfmadd"}), 16),
 }
 _MCPU = {"vnni": "cascadelake", "avx512": "skylake-avx512", "avx2": "haswell"}
 _FLAGS = {"vnni": "avx512_vnni", "avx512": "avx512bw", "avx2": "avx2"}

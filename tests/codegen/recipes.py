@@ -119,3 +119,22 @@ def recipes(draw: st.DrawFn, activations: Sequence[str] = tuple(ACTIVATIONS)) ->
         # From everything saturated to everything in one code.
         scale=draw(st.sampled_from([0.001, 0.01, 0.03, 0.25, 20.0])),
     )
+
+
+def fixed_point_epilogue(channels: int, zero_point: int = -3) -> Epilogue:
+    """Bias, multiplier and shift a channel (int32 operands), and saturation to int8: what
+    hago/lower/fixed_point.py makes of a requantization."""
+    operands = (Operand((channels,), "int32"),) * 3
+    steps = (
+        Step("add_int32", (0, 1)),
+        Step("sqrdmulh", (4, 2)),
+        Step("srshl", (5, 3)),
+        Step("saturate_int8", (6,), (float(zero_point), -128.0, 127.0)),
+    )
+    return Epilogue("int32", "int8", operands, steps)
+
+
+def fixed_point_operands(channels: int, random: np.random.Generator) -> list[np.ndarray]:
+    """Operands of :func:`fixed_point_epilogue` that bring sums of thousands to codes."""
+    ranges = ((-1000, 1000), (2**30, 2**31 - 1), (-10, -3))
+    return [random.integers(*bounds, channels).astype(np.int32) for bounds in ranges]

@@ -189,7 +189,7 @@ def test_for_another_machine_size_is_searched_and_latency_refused(tmp_path, monk
 
 def test_a_machine_without_kernels_is_refused_before_the_long_work(tmp_path):
     with pytest.raises(BuildError, match="no code generation for this machine"):
-        tune(replace(request_of(tmp_path), hardware="arm-i8mm"), tmp_path / "s", TRIALS)
+        tune(replace(request_of(tmp_path), hardware="cuda-sm80"), tmp_path / "s", TRIALS)
 
 
 def test_a_session_goes_on_where_its_budget_is_raised(tmp_path):

@@ -28,7 +28,10 @@ class Dot:
     ``data`` is the dtype of A as the kernel reads it (uint16 for the bits of bfloat16),
     ``weight`` of packed B, ``accum`` of the lanes; ``multiply(acc, words, b, lanes)`` takes A as
     one 32-bit word a lane (of ``depth`` elements, as int32; float32 where ``depth`` is 1).
-    ``llvm`` defines functions that ``multiply`` calls.
+    ``llvm`` defines functions that ``multiply`` calls. ``words`` of A are loaded at once where the
+    instruction takes any of a register's words for all lanes. Where ``rows`` is 2, a register holds
+    2x2 sums and ``multiply(acc, a, b, 4)`` takes two rows of A and two columns of B: see
+    hago/codegen/pairs.py.
     """
 
     name: str
@@ -38,6 +41,8 @@ class Dot:
     depth: int
     multiply: Callable[[Expr, Expr, Expr, int], Expr]
     llvm: str = ""
+    words: int = 1
+    rows: int = 1
 
     def emit(self, acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
         """``acc`` plus the products of A's ``depth`` elements, the same in every lane, and B."""

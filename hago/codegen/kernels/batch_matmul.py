@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+import numpy as np
 from tvm import tirx as tir
 from tvm.script.ir_builder import tirx as T
 
@@ -56,7 +57,7 @@ def build_batch_matmul(workload: BatchMatmul, epilogue: Epilogue, machine: Machi
             return vector(packed, ((outer * vectors + column) * steps + step) * size, size)
 
         emit_product(
-            product, dot, lanes, epilogue, data, Weights(weight),
+            product, dot, machine, epilogue, data, Weights(weight),
             [flat(operand) for operand in operands], flat(output), workload.output_shape,
         )  # fmt: skip
     return Kernel(builder.get(), None, "batch_matmul")
@@ -114,15 +115,37 @@ def _interleaved(
     """``count * depth`` elements: the ``depth`` rows from ``start``, element by element."""
     if dot.depth == 1:
         return vector(right, start, count)
-    bits = 32 // dot.depth
+    in_word = 4 // np.dtype(dot.weight).itemsize
+    firsts = range(0, dot.depth, in_word)
+    words = [_words(workload, dot, right, step, start, first, count) for first in firsts]
+    joined = words[0]
+    if len(words) > 1:
+        order = [number * count + lane for lane in range(count) for number in range(len(words))]
+        joined = tir.Shuffle([T.Bind(word) for word in words], order)
+    return tir.reinterpret(f"{dot.weight}x{count * dot.depth}", joined)
+
+
+def _words(
+    workload: BatchMatmul,
+    dot: Dot,
+    right: Buffer,
+    step: Expr,
+    start: Expr,
+    first: int,
+    count: int,
+) -> Expr:
+    """32-bit words of ``count`` columns, of the rows from ``first`` of those from ``start``."""
+    bits = 8 * np.dtype(dot.weight).itemsize
     total: Expr | None = None
-    for row in range(dot.depth):
+    for place in range(32 // bits):
+        row = first + place
         element = v.cast(vector(right, start + row * workload.n, count), "int32")
         if workload.k % dot.depth:
             inside = step * dot.depth + row < workload.k
             zero = v.splat(0, element, "int32")
             element = tir.if_then_else(inside, element, zero)
-        mask = v.splat((1 << bits) - 1 if bits < 32 else -1, element, "int32")
-        word = tir.bitwise_and(element, mask) << v.splat(row * bits, element, "int32")
+        mask = v.splat((1 << bits) - 1, element, "int32")
+        word = tir.bitwise_and(element, mask) << v.splat(place * bits, element, "int32")
         total = word if total is None else tir.bitwise_or(total, word)
-    return tir.reinterpret(f"{dot.weight}x{count * dot.depth}", total)
+    assert total is not None
+    return total

@@ -53,7 +53,7 @@ def build_conv(workload: Conv2d, epilogue: Epilogue, machine: Machine) -> Kernel
         if image.is_copy:
             source = copy_image(workload, image, source, dot.data)
         emit_product(
-            product, dot, lanes, epilogue, source, packed_weight(weight, product, dot, lanes),
+            product, dot, machine, epilogue, source, packed_weight(weight, product, dot, lanes),
             [flat(operand) for operand in operands], flat(output), workload.output_shape,
         )  # fmt: skip
 

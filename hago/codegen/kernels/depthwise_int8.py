@@ -29,8 +29,8 @@ from hago.codegen.workload import Array, Conv2d, Kernel, Machine
 
 Expr: TypeAlias = tir.Expr
 Buffer: TypeAlias = Any  # tirx.Buffer: has no stubs
-# Accumulators of a tile; what is left of 32 and 16 registers holds words and temporaries.
-_ACCUMULATORS = {16: 16, 8: 8}
+# Accumulators of a tile by the machine's registers; the others hold words and temporaries.
+_ACCUMULATORS = {32: 16, 16: 8}
 
 
 def build_depthwise_int8(workload: Conv2d, epilogue: Epilogue, machine: Machine) -> Kernel:
@@ -46,8 +46,8 @@ def build_depthwise_int8(workload: Conv2d, epilogue: Epilogue, machine: Machine)
     with kernel("depthwise_conv2d_int8") as builder:
         data, weight, *operands, output = arguments("data weight", types)
         emitter = _Emitter(
-            workload, band, dot, lanes, epilogue, flat(data), flat(weight),
-            [flat(operand) for operand in operands], flat(output),
+            workload, band, dot, lanes, _ACCUMULATORS[machine.registers], epilogue, flat(data),
+            flat(weight), [flat(operand) for operand in operands], flat(output),
         )  # fmt: skip
         emitter.emit()
 
@@ -80,6 +80,7 @@ class _Emitter:
     band: Band
     dot: Dot
     lanes: int
+    accumulators: int
     epilogue: Epilogue
     data: Buffer
     weight: Buffer
@@ -149,7 +150,7 @@ class _Emitter:
     ) -> None:
         """All columns of one vector of channels, of which ``width`` are valid."""
         _, oh, ow, _ = self.workload.output_shape
-        pixels = tile_pixels(ow, max(1, _ACCUMULATORS[self.lanes] // self.band.outputs))
+        pixels = tile_pixels(ow, max(1, self.accumulators // self.band.outputs))
         channel = T.Bind(first + number * self.lanes)
         pixel = T.Bind((image * oh + row) * ow)
 

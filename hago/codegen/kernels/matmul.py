@@ -43,7 +43,7 @@ def build_matmul(workload: Matmul, epilogue: Epilogue, machine: Machine) -> Kern
     with kernel("matmul") as builder:
         data, weight, *operands, output = arguments("data weight", types)
         emit_product(
-            product, dot, lanes, epilogue,
+            product, dot, machine, epilogue,
             as_dot_data(flat(data), (workload.m, workload.k), padded_k, dot, workload.data),
             packed_weight(weight, product, dot, lanes),
             [flat(operand) for operand in operands], flat(output), workload.output_shape,

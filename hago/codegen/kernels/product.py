@@ -24,9 +24,10 @@ from hago.codegen.blocking import Blocking, choose_blocking
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.intrin.dot import Dot
 from hago.codegen.leave import Target, Tile, leave
+from hago.codegen.pairs import accumulate_pairs
 from hago.codegen.stream import Stream, fetch, plan_stream
 from hago.codegen.tile import Source, accumulate
-from hago.codegen.workload import Array
+from hago.codegen.workload import Array, Machine
 from hago.scheme import BFLOAT16_ARRAY
 
 Expr: TypeAlias = tir.Expr
@@ -114,7 +115,7 @@ def arguments(names: str, types: Sequence[tuple[Sequence[int], str]]) -> list[Bu
 def emit_product(
     product: Product,
     dot: Dot,
-    lanes: int,
+    machine: Machine,
     epilogue: Epilogue,
     data: Buffer,
     weight: Weights,
@@ -129,16 +130,16 @@ def emit_product(
     """
     blocking = choose_blocking(
         product.width,
-        product.vectors(lanes),
+        product.vectors(machine.lanes),
         product.steps(dot),
         dot,
-        lanes,
+        machine.registers,
         product.outer * product.width * product.row_pitch * np.dtype(dot.data).itemsize,
         product.groups * product.channels * product.run * product.taps
         * np.dtype(dot.weight).itemsize,
     )  # fmt: skip
     emitter = _Emitter(
-        product, dot, lanes, epilogue, data, weight, operands, output, shape, blocking
+        product, dot, machine.lanes, epilogue, data, weight, operands, output, shape, blocking
     )
     with defined(dot):
         emitter.emit()
@@ -195,13 +196,16 @@ class _Emitter:
         address = self.weight.address
         if address is None or not self.blocking.columns_outer:
             return None
-        product, columns = self.product, self.blocking.columns
+        product, columns, words = self.product, self.blocking.columns, self.dot.words
         steps, rows = product.steps(self.dot), product.outer * self._row_tiles
-        every, count = plan_stream(columns, rows, steps // product.taps)
+        blocks = steps // product.taps // words
+        if blocks == 0:
+            return None
+        every, count = plan_stream(columns * words, rows, blocks)
         vectors = product.vectors(self.lanes)
         last = product.groups * vectors * steps - 1
         block = T.Bind((group * vectors + (column + 1) * columns) * steps)
-        first = T.Bind(block + row * (steps // every * count))
+        first = T.Bind(block + row * (product.taps * blocks // every * count))
 
         def fetch_one(number: Expr, i: int) -> None:
             fetch(address(tir.min(first + number * count + i, last)))
@@ -235,7 +239,10 @@ class _Emitter:
             lambda c, step: self.weight.read(outer, group, first_vector + c, step),
             self._stream(outer * self._row_tiles + row, group, column),
         )  # fmt: skip
-        registers = accumulate(source, self.dot, rows, columns, lanes)
+        if self.dot.rows == 2:
+            registers = accumulate_pairs(source, self.dot, rows, columns)
+        else:
+            registers = accumulate(source, self.dot, rows, columns, lanes)
         start = T.Bind(outer * product.width + first_row)
         channel = T.Bind(group * product.channels + first_vector * lanes)
         self._leave(registers, start, channel, first_vector, rows, columns)

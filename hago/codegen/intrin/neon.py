@@ -1,0 +1,79 @@
+"""Dot-product instructions of Arm's Advanced SIMD: what each computes, and the code it becomes.
+
+Vectors have 128 bits: four lanes of 32. Arm Architecture Reference Manual for A-profile, C7.2:
+SDOT, UDOT, USDOT (vector), SMMLA, UMMLA, USMMLA, BFMMLA, FMLA.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from tvm import tirx as tir
+
+from hago.codegen.intrin.dot import Dot
+
+Expr: TypeAlias = tir.Expr
+
+
+def _dot(name: str, signed: str) -> Dot:
+    """Four products of bytes into each of four int32; ``signed`` are the dtypes of A and B."""
+    data, weight = signed.split()
+
+    def multiply(acc: Expr, words: Expr, b: Expr, lanes: int) -> Expr:
+        a = tir.reinterpret(f"{data}x{lanes * 4}", words)
+        # The second factor may be one word of a register.
+        factors = (b, a) if data == weight else (a, b)
+        return tir.call_llvm_pure_intrin(
+            f"int32x{lanes}", f"llvm.aarch64.neon.{name}.v4i32.v16i8", acc, *factors
+        )
+
+    return Dot(name, data, weight, "int32", 4, multiply, words=4)
+
+
+def _matrix(name: str, signed: str) -> Dot:
+    """2x8 by 8x2 products of bytes into 2x2 int32."""
+    data, weight = signed.split()
+
+    def multiply(acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
+        return tir.call_llvm_pure_intrin(
+            "int32x4", f"llvm.aarch64.neon.{name}.v4i32.v16i8", acc, a, b
+        )
+
+    return Dot(name, data, weight, "int32", 8, multiply, words=2, rows=2)
+
+
+def _fmla(acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
+    return acc + a * b
+
+
+def _bfmmla(acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
+    """2x4 by 4x2 products of bfloat16 into 2x2 float32. Without FEAT_EBF16 sums are rounded to
+    odd, and denormals count as zero."""
+    words = [tir.reinterpret("int32x4", operand) for operand in (a, b)]
+    return tir.call_extern("float32x4", "hago_bfmmla", acc, *words)
+
+
+# As for VDPBF16PS (hago/codegen/intrin/dot.py): TVM has no vectors of bfloat16.
+_BFMMLA = """
+declare <4 x float> @llvm.aarch64.neon.bfmmla(<4 x float>, <8 x bfloat>, <8 x bfloat>)
+define linkonce_odr <4 x float> @hago_bfmmla(
+    <4 x float> %acc, <4 x i32> %a, <4 x i32> %b) alwaysinline nounwind {
+  %x = bitcast <4 x i32> %a to <8 x bfloat>
+  %y = bitcast <4 x i32> %b to <8 x bfloat>
+  %sum = call <4 x float> @llvm.aarch64.neon.bfmmla(
+      <4 x float> %acc, <8 x bfloat> %x, <8 x bfloat> %y)
+  ret <4 x float> %sum
+}
+"""
+
+# In order of preference where a machine has several.
+DOTS: tuple[Dot, ...] = (
+    _matrix("smmla", "int8 int8"),
+    _matrix("ummla", "uint8 uint8"),
+    _matrix("usmmla", "uint8 int8"),
+    _dot("sdot", "int8 int8"),
+    _dot("udot", "uint8 uint8"),
+    _dot("usdot", "uint8 int8"),
+    Dot("bfmmla", "uint16", "uint16", "float32", 4, _bfmmla, _BFMMLA, 2, 2),
+    Dot("fmla", "float32", "float32", "float32", 1, _fmla, words=4),
+)
