@@ -96,7 +96,7 @@ def compile_model(
     machine_of(spec)  # raises BuildError where there are no kernels, before the long work
     check_recipe(options.recipe)
     with clock.stage("import model"):
-        module = _prepared(model, options.shapes)
+        module = prepared_module(model, options.shapes)
     samples = None if data is None else load_data(data, input_specs(module))
     picked = _picked(module, options)
     quantizer = Quantizer(
@@ -106,7 +106,7 @@ def compile_model(
     if not came_quantized(module) and options.precision != "float32":
         plans.append(float_plan(annotate(module, spec)))
     manifest = Manifest(
-        model=_name(model),
+        model=model_name(model),
         precision=options.precision,
         inputs=input_specs(module),
         outputs=output_specs(module),
@@ -125,12 +125,12 @@ def inspect_model(
 ) -> InspectReport:
     """Every edge of ``model`` on ``hardware``: what it may be, what it would be, and why."""
     spec, model = load_spec(hardware), _located(model)
-    module = _prepared(model, shapes or {})
+    module = prepared_module(model, shapes or {})
     if came_quantized(module):
-        return InspectReport(_name(model), spec.name, imported_edge_reports(module, spec))
+        return InspectReport(model_name(model), spec.name, imported_edge_reports(module, spec))
     reports = edge_reports(annotate(module, spec))
     preferred = (replace(r, chosen=r.choices[0]) if r.choices else r for r in reports)
-    return InspectReport(_name(model), spec.name, tuple(preferred))
+    return InspectReport(model_name(model), spec.name, tuple(preferred))
 
 
 def explain_edge(folder: str | Path, edge: str) -> EdgeReport:
@@ -149,13 +149,15 @@ def _picked(module: ir.IRModule, options: Options) -> Picked:
     return pick_methods(options.recipe, facts_of(module, options.weights.bits))
 
 
-def _name(model: Path | ir.IRModule) -> str:
+def model_name(model: Path | ir.IRModule) -> str:
+    """What reports call a model: its file's name."""
     return "module" if isinstance(model, ir.IRModule) else model.name
 
 
-def _prepared(
+def prepared_module(
     model: Path | ir.IRModule, shapes: Mapping[str, Sequence[int]]
 ) -> ir.IRModule:
+    """``model`` in the form that all stages after take: imported, then ``hago.prepare``."""
     imported = model if isinstance(model, ir.IRModule) else import_model(model, dict(shapes))
     prepared = prepare(dump(imported, "imported"))
     if not came_quantized(prepared):  # weights alone: hago quantizes them again with the rest

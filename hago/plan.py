@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from hago.annotate import annotate, choose_strategy
 from hago.annotate.constants import constant_edges
 from hago.annotate.narrow import MACHINE_FORMAT, WeightFormat, narrow_weights
 from hago.calibrate import Dataset, Stats, calibrate
-from hago.calibrate.channels import observe_channels
+from hago.calibrate.channels import ChannelStats, observe_channels
 from hago.calibrate.moments import windows_of
 from hago.calibrate.run import Reader
 from hago.clock import Clock
@@ -20,7 +20,7 @@ from hago.dataflow import read_dataflow
 from hago.dump import dump
 from hago.edges import edge_reports, imported_edge_reports
 from hago.errors import DataError, StrategyError
-from hago.graph import QuantGraph, Strategy
+from hago.graph import QuantGraph, QuantModel, Strategy
 from hago.hardware.host import host_spec
 from hago.hardware.spec import HardwareSpec
 from hago.methods.assign import assign_numbers
@@ -80,11 +80,13 @@ class Quantizer:
         for name in _precisions(graph, precision):
             yield self._plan(graph, name)
 
-    def _plan(self, graph: QuantGraph, precision: str) -> Plan:
-        stats = Stats({}, 0)
+    def quantize(self, graph: QuantGraph, precision: str) -> Quantized:
+        """The numbers of ``precision``. Raises as :meth:`plans` does."""
+        stats, watched = Stats({}, 0), None
         strategy: Strategy = choose_strategy(graph, precision)
         if _has_ranges(strategy):
-            graph, stats = self._calibrated(graph)
+            watched, stats = self._calibrated(graph)
+            graph = watched.graph
             strategy = narrow_weights(graph, choose_strategy(graph, precision), self.weights)
         with self.clock.stage(f"choose numbers ({precision})"):
             model = assign_numbers(
@@ -95,17 +97,21 @@ class Quantizer:
             )
             for method in self.methods if _has_ranges(strategy) else ():
                 model = method.apply(model, stats)
+        return Quantized(model, stats, watched)
+
+    def _plan(self, graph: QuantGraph, precision: str) -> Plan:
+        model = self.quantize(graph, precision).model
         with self.clock.stage(f"realize ({precision})"):
             realized = realize(model)
         return Plan(
             precision,
             dump(realized, f"realized-{precision}"),
-            edge_reports(graph, model),
+            edge_reports(model.graph, model),
             lambda: insert_qdq(model),
-            self.recipe if _has_ranges(strategy) else None,
+            self.recipe if _has_ranges(model.strategy) else None,
         )
 
-    def _calibrated(self, graph: QuantGraph) -> tuple[QuantGraph, Stats]:
+    def _calibrated(self, graph: QuantGraph) -> tuple[Watched, Stats]:
         """The graph as reshaping methods leave it, with what was seen of its tensors."""
         if self.samples is None:
             raise DataError(
@@ -118,7 +124,7 @@ class Quantizer:
         with self.clock.stage("calibrate"):
             needs = needs_of(self.methods)
             stats = watched.statistics(self.samples, self.clock.progress, needs)
-        return watched.graph, stats
+        return watched, stats
 
     def _given(self) -> Plan:
         """The integer form of a model that came with quantize and dequantize."""
@@ -148,6 +154,20 @@ class Watched:
         """What one pass over ``samples`` shows; ``needs`` are those of ``needs_of``."""
         readers = _readers(self.graph, self.names) if "moments" in needs else {}
         return calibrate(self.run, samples, self.names, progress, readers)
+
+    def channels(self, samples: Dataset) -> Mapping[str, ChannelStats]:
+        """What a few of ``samples`` show of the channels of each tensor."""
+        return observe_channels(self.run, samples, self.names)
+
+
+@dataclass(frozen=True, eq=False)
+class Quantized:
+    """A ``model`` with its numbers, and what they were found with; ``watched`` is None where no
+    data was needed."""
+
+    model: QuantModel
+    stats: Stats
+    watched: Watched | None
 
 
 def watch(graph: QuantGraph) -> Watched:

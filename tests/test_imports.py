@@ -11,7 +11,7 @@ ROOT = Path(hago.__file__).parent
 # A part may import from the parts before it. Parts in one row know nothing of each other.
 ORDER = (
     ("errors", "float8", "progress"),
-    ("clock",),
+    ("clock", "figure"),
     ("scheme",),
     ("sample", "report"),
     ("hardware",),
@@ -28,6 +28,7 @@ ORDER = (
     ("plan",),
     ("measure", "search"),
     ("pipeline",),
+    ("diagnose",),
     ("cli",),
     ("__init__", "__main__"),
 )

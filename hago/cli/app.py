@@ -18,6 +18,7 @@ from typer.main import get_command
 from hago.cli.bench import bench
 from hago.cli.compile import compile_
 from hago.cli.demo import demo
+from hago.cli.diagnose import diagnose
 from hago.cli.explain import explain
 from hago.cli.inspect import inspect
 from hago.cli.recipes import recipes
@@ -40,6 +41,7 @@ app.command("tune")(tune)
 app.command("report")(report)
 app.command("inspect")(inspect)
 app.command("explain")(explain)
+app.command("diagnose")(diagnose)
 app.command("recipes")(recipes)
 app.add_typer(spec, name="spec")
 app.command("demo")(demo)

@@ -36,7 +36,7 @@ def show_compile(console: Console, report: CompileReport) -> None:
     print_table(console, _contestants((*baseline, *report.slower, report.compiled)))
     if report.accuracy:
         console.print()
-        print_indented(console, f"against float32:  {_measures(report.accuracy)}")
+        print_indented(console, f"against float32:  {measures(report.accuracy)}")
     if report.recipe is not None:
         show_recipe(console, report.recipe)
     _show_float(console, report.stayed_float, len(report.edges))
@@ -62,7 +62,8 @@ def show_demo(console: Console, report: DemoReport) -> None:
     _show_float(console, report.stayed_float, report.edges)
 
 
-def _measures(accuracy: Mapping[str, float]) -> str:
+def measures(accuracy: Mapping[str, float]) -> str:
+    """The measures of :mod:`hago.accuracy` in one line."""
     known = {name: _MEASURES.get(name, (name, "{:.4g}")) for name in accuracy}
     parts = (f"{label} {form.format(accuracy[name])}" for name, (label, form) in known.items())
     return ",  ".join(parts)

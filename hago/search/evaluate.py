@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from hago.annotate.constants import constant_edges
 from hago.errors import DataError
 from hago.graph import QuantModel
 from hago.hardware.host import host_spec
@@ -18,6 +19,7 @@ from hago.search.metrics import LARGEST_NOISE, Outputs, Reference, Score, noise_
 from hago.search.numbers import Numbers
 from hago.search.space import Assignment, Space
 from hago.simulate import Simulation, simulate
+from hago.simulate.simulate import weight_value
 
 Simulate = Callable[[Assignment, Sequence[Sample]], Outputs]
 
@@ -45,17 +47,21 @@ class _Arguments:
 
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation
+        self._floats = constant_edges(simulation.graph)
         self._weights: dict[tuple[str, int], Array] = {}
 
     def of(self, model: QuantModel, assignment: Assignment, space: Space) -> dict[str, Array]:
-        found = self._simulation.arguments(model)
+        found = self._simulation.scalars(model)
         options = {
             edge: option
             for group, option in zip(space.groups, assignment, strict=True)
             for edge in group.edges
         }
         for edge, name in self._simulation.weights.items():
-            found[name] = self._weights.setdefault((name, options.get(edge, 0)), found[name])
+            key = name, options.get(edge, 0)
+            if key not in self._weights:
+                self._weights[key] = weight_value(model, edge, self._floats[edge])
+            found[name] = self._weights[key]
         return found
 
 
@@ -81,7 +87,7 @@ def judge_of(
     return Judge(reference, score, score(outputs, reference))
 
 
-def _noise(outputs: Outputs, exact: Outputs) -> float:
+def capped_noise(outputs: Outputs, exact: Outputs) -> float:
     """The noise share; the largest there is for outputs that are not finite."""
     try:
         return noise_share(outputs, exact)
@@ -93,23 +99,25 @@ def measure_noise(
     space: Space,
     run: Callable[[Assignment], Outputs],
     exact: Outputs,
-    cache: Cache,
+    cache: Cache | None = None,
     progress: Progress = SILENT,
 ) -> tuple[tuple[float, ...], ...]:
     """For each group and option the noise share of the outputs with that one group lowered.
 
-    ``exact`` are the float outputs; what was found before comes from ``cache``.
+    ``exact`` are the float outputs; what was found before comes from ``cache``
+    where there is one.
     """
     pairs = [(g, o) for g, group in enumerate(space.groups) for o in range(len(group.options))]
     found: dict[tuple[int, int], float] = {}
     for group, option in progress.track(pairs, "sensitivity", len(pairs)):
         names = space.groups[group].name, space.groups[group].options[option].name
         key = dict(zip(("group", "option"), names, strict=True))
-        noise = cache.get(key) if option else 0.0
+        noise = 0.0 if not option else cache.get(key) if cache is not None else None
         if noise is None:
             alone = tuple(option if g == group else 0 for g in range(len(space.groups)))
-            noise = _noise(run(alone), exact)
-            cache.put(key, noise)
+            noise = capped_noise(run(alone), exact)
+            if cache is not None:
+                cache.put(key, noise)
         found[group, option] = noise
     return tuple(
         tuple(found[number, option] for option in range(len(group.options)))

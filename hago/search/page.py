@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from hago.errors import DataError
+from hago.figure import Filter, fill_page
 from hago.search import plots
 from hago.search.findings import Findings
 from hago.search.outcome import pareto_front
@@ -22,22 +22,6 @@ def write_page(findings: Findings, path: Path) -> None:
 
 def render_page(findings: Findings) -> str:
     """The page as HTML. Raises DataError where the extra ``report`` is not installed."""
-    try:
-        import jinja2
-    except ImportError as error:
-        raise DataError(
-            "a report needs matplotlib and jinja2",
-            fact=str(error),
-            way_out="Install hago[report], or use 'hago report --json'.",
-        ) from error
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["share"] = _share
-    environment.filters["size"] = _size
-    environment.filters["latency"] = _latency
-    environment.filters["mix"] = _mix
-    environment.filters["colour"] = plots.colour_of
     best = findings.best
     drawn = {
         "pareto": plots.pareto(findings),
@@ -47,10 +31,15 @@ def render_page(findings: Findings) -> str:
         "sensitivity": plots.sensitivity(findings),
         "strategy": plots.strategy(findings, best) if best is not None else "",
     }
-    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     front = pareto_front(findings.records)
     is_met = best is not None and not findings.goal.violation(best.known)
-    return template.render(f=findings, best=best, is_met=is_met, front=front, plots=drawn)
+    filters: dict[str, Filter] = {
+        "share": _share, "size": _size, "latency": _latency, "mix": _mix,
+        "colour": plots.colour_of,
+    }  # fmt: skip
+    return fill_page(
+        _TEMPLATE, filters, f=findings, best=best, is_met=is_met, front=front, plots=drawn
+    )
 
 
 def _share(value: float | None) -> str:

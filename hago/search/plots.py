@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Callable, Sequence
-from types import ModuleType
-from typing import Any
 
-from hago.errors import DataError
+from hago.figure import Axes, draw
 from hago.search.findings import Findings
 from hago.search.goal import Figures
 from hago.search.records import Record
@@ -27,8 +23,6 @@ _OTHER = "#8e44ad"
 _SMALL, _WIDE = (5.2, 3.6), 10.8  # inches
 _LEAST_DROP = 1e-7  # where a logarithmic axis of noise begins
 
-Axes = Any  # matplotlib's own types are only there where it is
-
 
 def colour_of(precision: str) -> str:
     return _COLOURS.get(precision, _OTHER)
@@ -39,7 +33,7 @@ def pareto(findings: Findings) -> str:
     measured = [r for r in findings.records if r.measured is not None and not r.error]
     name, unit, cost = _cost_of(measured)
 
-    def draw(axes: Axes) -> None:
+    def paint(axes: Axes) -> None:
         front = _front(measured, cost)
         axes.scatter(*_points(measured, cost), c="#b8c2cc", s=24, label="measured")
         axes.plot(*_points(front, cost), "-o", c="#1f9d78", ms=5, label="not beaten")
@@ -52,7 +46,7 @@ def pareto(findings: Findings) -> str:
         axes.set_ylabel(f"drop of {findings.metric}")
         axes.legend(fontsize=7, frameon=False)
 
-    return _figure(draw, _SMALL, "Accuracy lost against " + name)
+    return draw(paint, _SMALL, "Accuracy lost against " + name)
 
 
 def history(findings: Findings) -> str:
@@ -65,7 +59,7 @@ def history(findings: Findings) -> str:
         if best < float("inf"):
             steps.append((record.trial, best))
 
-    def draw(axes: Axes) -> None:
+    def paint(axes: Axes) -> None:
         if steps:
             axes.step(*zip(*steps, strict=True), where="post", c="#1f9d78")
         for record in findings.records:
@@ -76,7 +70,7 @@ def history(findings: Findings) -> str:
         axes.set_xlabel("trial")
         axes.set_ylabel(f"{goal.objective} (x: breaks a bound)")
 
-    return _figure(draw, _SMALL, "History")
+    return draw(paint, _SMALL, "History")
 
 
 def predictions(findings: Findings, name: str) -> str:
@@ -86,7 +80,7 @@ def predictions(findings: Findings, name: str) -> str:
     ]
     known = [(p, m) for p, m, _ in pairs if p and m and p > 0 and m > 0]
 
-    def draw(axes: Axes) -> None:
+    def paint(axes: Axes) -> None:
         if known:
             low, high = min(map(min, known)), max(map(max, known))
             axes.plot([low, high], [low, high], c="#9aa5b1", lw=0.8)
@@ -96,13 +90,13 @@ def predictions(findings: Findings, name: str) -> str:
         axes.set_xlabel("predicted")
         axes.set_ylabel("found")
 
-    return _figure(draw, _SMALL, f"{name.replace('_', ' ')}: predicted and found")
+    return draw(paint, _SMALL, f"{name.replace('_', ' ')}: predicted and found")
 
 
 def sensitivity(findings: Findings) -> str:
     """The noise of each option of each group, alone."""
 
-    def draw(axes: Axes) -> None:
+    def paint(axes: Axes) -> None:
         for number, group in enumerate(findings.groups):
             low = list(zip(group.options, group.noise, strict=True))[1:]
             for place, (option, noise) in enumerate(low):
@@ -112,13 +106,13 @@ def sensitivity(findings: Findings) -> str:
         axes.set_ylabel("noise / signal")
         _name_groups(axes, findings)
 
-    return _figure(draw, (_WIDE, 3.4), "Sensitivity: each group lowered alone")
+    return draw(paint, (_WIDE, 3.4), "Sensitivity: each group lowered alone")
 
 
 def strategy(findings: Findings, record: Record) -> str:
     """The precision of every group, in the order of the graph; the height is its weights."""
 
-    def draw(axes: Axes) -> None:
+    def paint(axes: Axes) -> None:
         most = max((group.weights for group in findings.groups), default=1) or 1
         for number, (group, name) in enumerate(
             zip(findings.groups, record.precisions, strict=True)
@@ -128,7 +122,7 @@ def strategy(findings: Findings, record: Record) -> str:
         axes.set_ylabel("weights")
         _name_groups(axes, findings)
 
-    return _figure(draw, (_WIDE, 2.6), f"Precision of each group in trial {record.trial}")
+    return draw(paint, (_WIDE, 2.6), f"Precision of each group in trial {record.trial}")
 
 
 def _name_groups(axes: Axes, findings: Findings) -> None:
@@ -189,38 +183,3 @@ def _points(
         and (y := r.measured.drop) is not None
     ]
     return [x for x, _ in pairs], [y for _, y in pairs]
-
-
-def _figure(draw: Callable[[Axes], None], size: tuple[float, float], title: str) -> str:
-    """What ``draw`` makes of axes, as an <svg> element."""
-    figures, backends = _matplotlib()
-    figure = figures.Figure(figsize=size, layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_title(title, fontsize=9, loc="left")
-    axes.tick_params(labelsize=7, which="both")
-    axes.spines[["top", "right"]].set_visible(False)
-    draw(axes)
-    for label in (axes.xaxis.label, axes.yaxis.label):
-        label.set_fontsize(8)
-    text = io.StringIO()
-    # Without a date, and with ids that do not depend on chance, the same findings give the
-    # same page.
-    backends.FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Title": title})
-    svg = text.getvalue()
-    return re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-
-
-def _matplotlib() -> tuple[ModuleType, ModuleType]:
-    try:
-        import matplotlib as mpl
-        from matplotlib import figure
-        from matplotlib.backends import backend_svg
-    except ImportError as error:
-        raise DataError(
-            "a report needs matplotlib and jinja2",
-            fact=str(error),
-            way_out="Install hago[report], or use 'hago report --json'.",
-        ) from error
-    mpl.rcParams["svg.hashsalt"] = "hago"
-    mpl.rcParams["svg.fonttype"] = "none"  # text stays text: smaller, and can be searched
-    return figure, backend_svg

@@ -46,6 +46,14 @@ class Simulation:
 
         Raises StrategyError where edges of one slot (tied edges) have different schemes.
         """
+        floats = constant_edges(self.graph)
+        weights = {
+            name: weight_value(model, edge, floats[edge]) for edge, name in self.weights.items()
+        }
+        return {**self.scalars(model), **weights}
+
+    def scalars(self, model: QuantModel) -> dict[str, Array]:
+        """The arguments that are no weights. Raises as :meth:`arguments` does."""
         found: dict[str, Array] = {}
         chosen: dict[str, Edge] = {}
         for edge, slot in self.slots.items():
@@ -57,9 +65,6 @@ class Simulation:
                     way_out="Give tied edges one scheme.",
                 )
             found.update(self._numbers(model, edge, slot))
-        floats = constant_edges(self.graph)
-        for edge, name in self.weights.items():
-            found[name] = _fake_quantized(model, edge, floats[edge])
         return found
 
     def _numbers(self, model: QuantModel, edge: Edge, slot: str) -> dict[str, Array]:
@@ -77,7 +82,7 @@ class Simulation:
 def simulate(graph: QuantGraph) -> Simulation:
     """The simulated module of ``graph``: every edge with a choice can be quantized by arguments."""
     constants = constant_edges(graph)
-    slots = _slots(graph, [e for e in graph.edges if graph.choices[e] and e not in constants])
+    slots = slots_of(graph)
     weights = {edge: f"{edge.dst}.weight" for edge in constants if graph.choices[edge]}
     stages = _stages(graph, slots)
     names = [
@@ -94,8 +99,11 @@ def simulate(graph: QuantGraph) -> Simulation:
     return Simulation(graph, module, slots, stages, weights)
 
 
-def _slots(graph: QuantGraph, edges: list[Edge]) -> dict[Edge, str]:
-    """One slot for the readers of a tensor that share scheme and numbers."""
+def slots_of(graph: QuantGraph) -> dict[Edge, str]:
+    """The edges of activations with a choice, by name: those of one tensor that share numbers
+    have one slot."""
+    constants = constant_edges(graph)
+    edges = [edge for edge in graph.edges if graph.choices[edge] and edge not in constants]
     group_of = {edge: number for number, group in enumerate(graph.tied) for edge in group}
     names: dict[tuple[str, object], str] = {}
     for edge in edges:
@@ -151,7 +159,8 @@ class _Rewrite:
         return self.done[slot]
 
 
-def _fake_quantized(model: QuantModel, edge: Edge, weight: Array) -> Array:
+def weight_value(model: QuantModel, edge: Edge, weight: Array) -> Array:
+    """``weight`` as ``model`` has it on ``edge``: what its codes stand for, or itself."""
     if edge not in model.strategy:
         return weight
     quant = model.quants[edge]

@@ -1,0 +1,67 @@
+"""hago diagnose: where a quantized model loses accuracy, edge by edge, and what would mend it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hago.cli.options import AsJson, Hardware, Model, Recipe, Shapes, parse_shapes
+
+
+def diagnose(
+    model: Model,
+    hw: Hardware,
+    data: Annotated[
+        Path, typer.Option("--data", metavar="FILE", help="An .npz or a folder of .npy, by input.")
+    ],
+    recipe: Recipe = None,
+    shape: Shapes = None,
+    weight_bits: Annotated[
+        int, typer.Option("--weight-bits", metavar="2..8", help="Of all but the end layers.")
+    ] = 8,
+    weight_group: Annotated[
+        int | None,
+        typer.Option("--weight-group", metavar="N", help="Weights of a matrix a scale."),
+    ] = None,
+    samples: Annotated[
+        int, typer.Option("--samples", min=1, help="Of the data to judge on; all calibrate.")
+    ] = 8,
+    worst: Annotated[int, typer.Option("--worst", min=1, help="How many edges to show.")] = 8,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="All of it as one page, with plots."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell where MODEL loses accuracy when it is quantized, edge by edge, and what would mend it.
+
+    Every rounding is simulated alone, and together with all before it; nothing is compiled for the
+    machine.
+    """
+    shapes = parse_shapes(shape)
+    from hago.annotate.narrow import WeightFormat
+    from hago.diagnose import Question
+    from hago.diagnose import diagnose as find
+    from hago.diagnose.page import check_page, write_page
+    from hago.pipeline import DEFAULT_RECIPE
+
+    asked = DEFAULT_RECIPE if recipe is None else recipe
+    weights = WeightFormat(weight_bits, weight_group)
+    question = Question(model, hw, data, asked, shapes, weights, samples)
+    if html is not None:
+        check_page(html)
+    from hago.cli.progress import drawn_progress
+    from hago.cli.render import print_json, terminal
+    from hago.cli.show_diagnose import show_diagnosis
+
+    with drawn_progress() as progress:
+        diagnosis = find(question, progress)
+        if html is not None:
+            with progress.stage("draw page"):
+                write_page(diagnosis, html)
+    if as_json:
+        print_json(diagnosis.to_json())
+    else:
+        show_diagnosis(terminal(), diagnosis, worst, html)

@@ -1,0 +1,49 @@
+"""What each rounding costs the outputs: alone, and together with all that come before it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hago.progress import Progress
+from hago.sample import Sample
+from hago.search.evaluate import Simulate, capped_noise, measure_noise
+from hago.search.metrics import Outputs
+from hago.search.space import Space
+
+_MOST_DB = 200.0  # of outputs that are equal
+
+
+@dataclass(frozen=True, eq=False)
+class Costs:
+    """Noise over signal power of the outputs (1e-3 is 30 dB) for each group of a space.
+
+    ``alone`` is that of a group by itself, ``together`` that of it and all groups before it in
+    program order; ``exact`` are the float32 outputs, ``rounded`` those with all groups.
+    """
+
+    alone: tuple[float, ...]
+    together: tuple[float, ...]
+    exact: Outputs
+    rounded: Outputs
+
+
+def measure_costs(
+    space: Space, simulate: Simulate, samples: Sequence[Sample], progress: Progress
+) -> Costs:
+    """The costs of all groups on ``samples``: two runs of the simulation a group and sample."""
+    exact = simulate(space.floats, samples)
+    alone = measure_noise(space, lambda choice: simulate(choice, samples), exact, None, progress)
+    together = []
+    rounded = exact
+    count = len(space.groups)
+    for number in progress.track(range(1, count + 1), "one after the other", count):
+        rounded = simulate((1,) * number + (0,) * (count - number), samples)
+        together.append(capped_noise(rounded, exact))
+    return Costs(tuple(noise[1] for noise in alone), tuple(together), exact, rounded)
+
+
+def decibels(noise: float) -> float:
+    """The SQNR in dB of a noise share; at most 200."""
+    return _MOST_DB if noise <= 0 else min(_MOST_DB, -10 * math.log10(noise))

@@ -1,0 +1,92 @@
+"""The plots of a diagnosis, as SVG text."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hago.diagnose.diagnosis import Diagnosis, EdgeDiagnosis
+from hago.figure import Axes, draw
+
+_ACTIVATION, _WEIGHT, _ALL, _BAD = "#3b7dd8", "#1f9d78", "#1f2933", "#c0392b"
+_SMALL, _WIDE = (5.2, 2.6), 10.8  # inches
+_NAMED = 60  # edges below an axis that can be read
+
+
+def noise(found: Diagnosis) -> str:
+    """The SQNR of the outputs, edge by edge in program order: alone as bars, so far as a line."""
+
+    def paint(axes: Axes) -> None:
+        edges = found.edges
+        top = min(max(edge.alone_db for edge in edges), _ceiling(found))
+        for number, edge in enumerate(edges):
+            colour = _WEIGHT if edge.is_weight else _ACTIVATION
+            axes.bar(number, top - min(edge.alone_db, top), 0.8, bottom=min(edge.alone_db, top),
+                     color=colour)  # fmt: skip
+        axes.plot([min(edge.together_db, top) for edge in edges], c=_ALL, lw=1.2)
+        for colour, label in ((_ACTIVATION, "activation alone"), (_WEIGHT, "weight alone")):
+            axes.bar(0, 0, 0, bottom=top, color=colour, label=label)
+        axes.plot([], c=_ALL, lw=1.2, label="all up to here")
+        axes.legend(fontsize=7, frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
+        axes.set_ylabel("SQNR of the outputs [dB]")
+        axes.invert_yaxis()  # upwards is noise
+        _name_edges(axes, found)
+
+    return draw(paint, (_WIDE, 3.8), "Where the noise comes from: higher is worse")
+
+
+def _ceiling(found: Diagnosis) -> float:
+    """So far above the whole's SQNR nothing matters, and 200 dB would flatten all the rest."""
+    return min(edge.together_db for edge in found.edges) + 50.0
+
+
+def _name_edges(axes: Axes, found: Diagnosis) -> None:
+    step = 1 + len(found.edges) // _NAMED
+    names = [edge.edge for edge in found.edges]
+    axes.set_xticks(range(0, len(names), step))
+    axes.set_xticklabels([_shortened(name) for name in names[::step]], rotation=90, fontsize=6)
+    axes.set_xlim(-0.6, len(names) - 0.4)
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) < 34 else f"{name[:32]}.."
+
+
+def coarse(found: Diagnosis) -> str:
+    """Own SQNR against that of the outputs: how coarse a tensor is, and how much it matters."""
+
+    def paint(axes: Axes) -> None:
+        limit = _ceiling(found)
+        for edge in found.edges:
+            colour = _WEIGHT if edge.is_weight else _ACTIVATION
+            axes.scatter(min(edge.own_db, limit), min(edge.alone_db, limit), s=14, c=colour)
+        for edge, offset in zip(found.worst(3), (6, -2, -10), strict=False):
+            axes.annotate(edge.edge, (edge.own_db, edge.alone_db), fontsize=6,
+                          textcoords="offset points", xytext=(5, offset))  # fmt: skip
+        axes.set_xlabel("SQNR of the tensor itself [dB]")
+        axes.set_ylabel("SQNR of the outputs [dB]")
+        axes.invert_yaxis()
+
+    return draw(paint, (5.2, 3.4), "Coarse (left) and costly (high)")
+
+
+def histogram(edge: EdgeDiagnosis) -> str:
+    """Float values against the grid: its range shaded, what is clipped red."""
+    bars = edge.bars
+
+    def paint(axes: Axes) -> None:
+        starts = bars.start + bars.width * np.arange(len(bars.counts))
+        middles = starts + bars.width / 2
+        is_clipped = ((middles < edge.low) | (middles > edge.high)) & (edge.clipped > 0)
+        axes.axvspan(max(edge.low, starts[0]), min(edge.high, starts[-1] + bars.width),
+                     color="#eef2f6", zorder=0)  # fmt: skip
+        colours = [_BAD if each else _ACTIVATION for each in is_clipped]
+        axes.bar(starts, bars.counts, bars.width, align="edge", color=colours)
+        for end in (edge.low, edge.high):
+            if starts[0] <= end <= starts[-1] + bars.width:
+                axes.axvline(end, c=_ALL, lw=0.8, ls=":")
+        axes.set_yscale("symlog", linthresh=1)
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("in steps of its channel" if edge.is_weight else "value")
+        axes.set_ylabel("values")
+
+    return draw(paint, _SMALL, edge.edge)
