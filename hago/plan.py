@@ -14,6 +14,7 @@ from hago.annotate.narrow import MACHINE_FORMAT, WeightFormat, narrow_weights
 from hago.calibrate import Dataset, Stats, calibrate
 from hago.calibrate.channels import ChannelStats, observe_channels
 from hago.calibrate.moments import windows_of
+from hago.calibrate.padding import Look
 from hago.calibrate.run import Reader
 from hago.clock import Clock
 from hago.dataflow import read_dataflow
@@ -25,7 +26,7 @@ from hago.hardware.host import host_spec
 from hago.hardware.spec import HardwareSpec
 from hago.methods.assign import assign_numbers
 from hago.methods.method import Method, Reshaping, needs_of
-from hago.model import RunModel, came_quantized, run_on
+from hago.model import came_quantized, run_on
 from hago.progress import SILENT, Progress
 from hago.realize import insert_qdq, realize, realize_imported
 from hago.report import EdgeReport, RecipeReport
@@ -139,25 +140,25 @@ class Quantizer:
 
 @dataclass(frozen=True, eq=False)
 class Watched:
-    """``graph`` with ``run``, which gives the tensors ``names`` of its float module.
+    """``graph`` with ``look``, which sees the tensors ``names`` of its float module.
 
     These are the activations that have a choice of codes.
     """
 
     graph: QuantGraph
     names: tuple[str, ...]
-    run: RunModel
+    look: Look
 
     def statistics(
         self, samples: Dataset, progress: Progress = SILENT, needs: frozenset[str] = frozenset()
     ) -> Stats:
         """What one pass over ``samples`` shows; ``needs`` are those of ``needs_of``."""
         readers = _readers(self.graph, self.names) if "moments" in needs else {}
-        return calibrate(self.run, samples, self.names, progress, readers)
+        return calibrate(self.look, samples, self.names, progress, readers)
 
     def channels(self, samples: Dataset) -> Mapping[str, ChannelStats]:
         """What a few of ``samples`` show of the channels of each tensor."""
-        return observe_channels(self.run, samples, self.names)
+        return observe_channels(self.look, samples, self.names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,14 +172,29 @@ class Quantized:
 
 
 def watch(graph: QuantGraph) -> Watched:
-    """The float module compiled for this computer, its quantizable activations as results."""
+    """The float module compiled for this computer, its quantizable activations as results.
+
+    Its own results come with them, where these can show what is padding.
+    """
     sources = (
         edge.src
         for edge, schemes in graph.choices.items()
         if any(scheme.is_quantized for scheme in schemes) and not edge.is_constant
     )
     names = tuple(dict.fromkeys(sources))
-    return Watched(graph, names, run_on(observe(graph.module, names), host_spec()))
+    results = _float_results(graph)
+    observed = observe(graph.module, tuple(dict.fromkeys((*names, *results))))
+    return Watched(graph, names, Look(run_on(observed, host_spec()), results))
+
+
+def _float_results(graph: QuantGraph) -> tuple[str, ...]:
+    """The results of the module, where none is an integer."""
+    dataflow = read_dataflow(graph.module)
+    nodes = dataflow.by_name()
+    computed = all(name in nodes for name in dataflow.outputs)
+    if not computed or any(nodes[name].dtype != "float32" for name in dataflow.outputs):
+        return ()
+    return dataflow.outputs
 
 
 def reshape(
@@ -188,7 +204,7 @@ def reshape(
     for method in methods:
         names = method.tensors(watched.graph) if isinstance(method, Reshaping) else ()
         if isinstance(method, Reshaping) and names:
-            channels = observe_channels(watched.run, samples, names)
+            channels = observe_channels(watched.look, samples, names)
             module = method.reshape(watched.graph, channels)
             if module is not watched.graph.module:
                 watched = watch(annotate(module, spec))

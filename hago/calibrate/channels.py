@@ -12,7 +12,8 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from hago.calibrate.run import Run, count_of
+from hago.calibrate.padding import Look
+from hago.calibrate.run import count_of
 from hago.sample import Sample
 from hago.scheme import Array, Floats
 
@@ -62,7 +63,7 @@ class ChannelObserver:
 
 
 def observe_channels(
-    run: Run, data: Iterable[Sample], names: Sequence[str], limit: int = PILOT
+    look: Look, data: Iterable[Sample], names: Sequence[str], limit: int = PILOT
 ) -> Mapping[str, ChannelStats]:
     """Statistics of the channels of the tensors ``names`` over about ``limit`` samples.
 
@@ -71,7 +72,7 @@ def observe_channels(
     observers = {name: ChannelObserver() for name in names}
     step = max(1, (count_of(data) or 0) // limit)
     for sample in islice(data, 0, step * limit, step):
-        values = run(sample)
+        seen = look(sample)
         for name, observer in observers.items():
-            observer.observe(values[name])
+            observer.observe(seen.counted_rows(name))
     return {name: observer.stats() for name, observer in observers.items()}

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 
 from hago.calibrate.moments import MomentObserver, Moments, Windows, rows_per_sample
 from hago.calibrate.observers import TensorObserver, TensorStats
+from hago.calibrate.padding import Look
 from hago.errors import DataError
 from hago.progress import SILENT, Progress
 from hago.sample import Sample, check_finite
-from hago.scheme import Array
-
-Run = Callable[[Sample], Mapping[str, Array]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +56,7 @@ class Reader:
 
 
 def calibrate(
-    run: Run,
+    look: Look,
     data: Iterable[Sample],
     names: Sequence[str],
     progress: Progress = SILENT,
@@ -66,8 +64,8 @@ def calibrate(
 ) -> Stats:
     """Statistics of the float tensors ``names``, from one pass over ``data``.
 
-    ``run`` maps a sample to the values of (at least) those tensors and the sources of
-    ``readers``, products by name whose moments are wanted. Raises DataError for a tensor that is
+    ``look`` sees the values of (at least) those tensors and the sources of ``readers``, products
+    by name whose moments are wanted. Padding is not counted. Raises DataError for a tensor that is
     not finite, with the sample, and for data without samples.
     """
     tensors = {name: TensorObserver() for name in names}
@@ -78,12 +76,15 @@ def calibrate(
     }
     samples = 0
     for number, sample in enumerate(progress.track(data, "calibrate", count)):
-        values = run(sample)
+        seen = look(sample)
         for name, tensor in tensors.items():
-            check_finite(values[name], f"calibration sample {number}, tensor '{name}'")
-            tensor.observe(values[name])
+            check_finite(seen.values[name], f"calibration sample {number}, tensor '{name}'")
+            tensor.observe(seen.counted(name))
         for name, reader in (readers or {}).items():
-            products[name].observe(values[reader.source])
+            is_product = reader.windows.kernel is None
+            source = reader.source
+            rows = seen.counted_rows(source) if is_product else seen.values[source]
+            products[name].observe(rows)
         samples += 1
     if not samples:
         raise DataError("calibration data: no samples", way_out="Give at least one sample.")

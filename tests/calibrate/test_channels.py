@@ -3,6 +3,7 @@
 import numpy as np
 
 from hago.calibrate.channels import ChannelObserver, observe_channels
+from hago.calibrate.padding import Look
 
 
 def test_a_channel_has_its_own_extremes_and_moments():
@@ -25,11 +26,11 @@ def test_a_few_samples_are_spread_over_the_data():
         return sample
 
     samples = [{"x": np.float32([number])} for number in range(10)]
-    observe_channels(run, samples, ["x"], limit=3)
+    observe_channels(Look(run), samples, ["x"], limit=3)
     assert seen == [0.0, 3.0, 6.0]
 
 
 def test_few_samples_are_all_taken():
     samples = [{"x": np.float32([1, 5])}, {"x": np.float32([2, 4])}]
-    stats = observe_channels(lambda sample: sample, samples, ["x"], limit=32)
+    stats = observe_channels(Look(lambda sample: sample), samples, ["x"], limit=32)
     assert stats["x"].mean.tolist() == [1.5, 4.5]

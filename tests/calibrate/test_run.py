@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hago.calibrate import calibrate
+from hago.calibrate.padding import Look
 from hago.errors import DataError
 
 
@@ -16,7 +17,7 @@ def samples(*values):
 
 
 def test_statistics_cover_all_samples():
-    stats = calibrate(double, samples(1, 3), ["x", "y"])
+    stats = calibrate(Look(double), samples(1, 3), ["x", "y"])
     assert stats.samples == 2
     assert (stats["y"].low, stats["y"].high) == (-6.0, 6.0)
     assert (stats["y"].mean_low, stats["y"].mean_high) == (-4.0, 4.0)
@@ -24,12 +25,12 @@ def test_statistics_cover_all_samples():
 
 
 def test_only_the_tensors_asked_for_are_observed():
-    assert list(calibrate(double, samples(1), ["y"])) == ["y"]
+    assert list(calibrate(Look(double), samples(1), ["y"])) == ["y"]
 
 
 def test_the_data_runs_once():
     calls = []
-    calibrate(lambda s: calls.append(1) or double(s), samples(1, 2, 3), ["x", "y"])
+    calibrate(Look(lambda s: calls.append(1) or double(s)), samples(1, 2, 3), ["x", "y"])
     assert len(calls) == 3
 
 
@@ -39,14 +40,14 @@ def test_an_activation_that_overflows_is_named_with_its_sample():
             return {"y": sample["x"] * np.float32(1e38)}
 
     with pytest.raises(DataError, match="calibration sample 1, tensor 'y': inf"):
-        calibrate(run, samples(1, 10), ["y"])
+        calibrate(Look(run), samples(1, 10), ["y"])
 
 
 def test_data_without_samples_is_an_error():
     with pytest.raises(DataError, match="no samples"):
-        calibrate(double, [], ["x"])
+        calibrate(Look(double), [], ["x"])
 
 
 def test_methods_may_read_the_samples_again():
     given = samples(1, 2)
-    assert list(calibrate(double, given, ["x"]).data) == given
+    assert list(calibrate(Look(double), given, ["x"]).data) == given
