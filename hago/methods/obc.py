@@ -6,9 +6,10 @@ of the inputs for all outputs and the Cholesky factor of GPTQ (arXiv 2210.17323,
 
     e_k = (w_k - q(w_k)) / U_kk         w_j -= e_k U_kj   for j > k
 
-Inputs are taken in falling order of their power. Scales stay. ``H`` comes from calibration, so
-nothing runs again; the method "gptq" is the same rule applied layer after layer to what the
-quantized layers before give, by running the model in PyTorch.
+Inputs are taken in falling order of their power. Scales stay, also those of groups of inputs.
+``H`` comes from calibration, so nothing runs again; the method "gptq" is the same rule applied
+layer after layer to what the quantized layers before give, by running the model in PyTorch. Of
+independent inputs of equal power each weight is rounded to nearest.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from hago.annotate.constants import constant_edges
 from hago.calibrate import Stats
 from hago.graph import QuantModel
 from hago.methods.method import register
-from hago.scheme import Array, Floats, PerGroup, TensorQuant
+from hago.scheme import Array, Floats, TensorQuant
 
 Doubles = npt.NDArray[np.float64]
 _BLOCK = 128  # inputs after which errors are passed on to the rest in one product
@@ -33,7 +34,7 @@ _BLOCK = 128  # inputs after which errors are passed on to the rest in one produ
 @register
 @dataclass(frozen=True)
 class Obc:
-    """Sets codes of integer weights with scales per tensor or per output channel.
+    """Sets codes of integer weights.
 
     ``damping`` is the part of the mean power that is added to every input's.
     """
@@ -49,56 +50,101 @@ class Obc:
         found = dict(model.weights)
         for edge, weight in constant_edges(model.graph).items():
             quant, moments = model.quants.get(edge), stats.moments.get(edge.dst)
-            if quant is not None and moments is not None and _is_supported(quant):
+            if quant is not None and moments is not None and quant.scheme.dtype.is_integer:
                 found[edge] = _codes(weight, quant, moments, self.damping)
         return replace(model, weights=found)
-
-
-def _is_supported(quant: TensorQuant) -> bool:
-    return quant.scheme.dtype.is_integer and not isinstance(quant.scheme.granularity, PerGroup)
 
 
 def _codes(weight: Array, quant: TensorQuant, moments: Floats, damping: float) -> Array:
     """The codes of ``weight`` ([K, N] of a matmul or OHWI), chosen by ``moments`` [G, K, K]."""
     groups, length, _ = moments.shape
     is_matmul = weight.ndim == 2
-    rows = weight.T if is_matmul else weight
-    scale, zero_point = (
-        np.broadcast_to(numbers.reshape(-1), len(rows)).reshape(groups, -1)
-        for numbers in (quant.scale, quant.zero_point)
+
+    def to_rows(array: Array) -> Array:
+        spread = np.broadcast_to(array, weight.shape)
+        return (spread.T if is_matmul else spread).reshape(groups, -1, length)
+
+    scale, zero_point = map(to_rows, quant.spread(weight.shape))
+    rounded = round_weights(
+        to_rows(weight), scale, zero_point, moments, damping, quant.scheme.dtype.code_range
     )
-    low, high = quant.scheme.dtype.code_range
-    # In units of its scale a code is a whole number, and the error of a row scales with it.
-    units = rows.reshape(groups, -1, length) / scale[:, :, None].astype(np.float64)
-    rounded = round_rows(units, moments, damping, low - zero_point, high - zero_point)
-    codes = (rounded + zero_point[:, :, None]).reshape(rows.shape)
-    stored = codes.astype(quant.scheme.dtype.storage)
+    shaped = rounded.reshape(weight.T.shape if is_matmul else weight.shape)
+    stored = shaped.astype(quant.scheme.dtype.storage)
     return np.ascontiguousarray(stored.T if is_matmul else stored)
 
 
-def round_rows(rows: Doubles, moments: Floats, damping: float, low: Array, high: Array) -> Doubles:
+def round_weights(
+    rows: Array,
+    scale: Array,
+    zero_point: Array,
+    moments: Array,
+    damping: float,
+    code_range: tuple[int, int],
+) -> Doubles:
+    """Codes of the real ``rows``, whose ``scale`` and ``zero_point`` are all [G, N, K]."""
+    # In units of its first scale a row's codes are whole numbers if that is its only one.
+    first = scale[:, :, :1].astype(np.float64)
+    steps = None if (scale == first).all() else scale / first
+    low, high = (bound - zero_point for bound in code_range)
+    if steps is None:
+        low, high = low[:, :, 0], high[:, :, 0]
+    return round_rows(rows / first, moments, damping, low, high, steps) + zero_point
+
+
+def round_rows(
+    rows: Doubles,
+    moments: Array,
+    damping: float,
+    low: Array,
+    high: Array,
+    steps: Doubles | None = None,
+) -> Doubles:
     """Whole numbers near ``rows`` [G, N, K], between ``low`` and ``high`` [G, N], by the formula.
 
-    ``moments`` is [G, K, K]. Without damping it must be positive definite.
+    With ``steps`` [G, N, K] they are numbers of these, and the bounds are [G, N, K]. ``moments`` is
+    [G, K, K]. Without damping it must be positive definite.
     """
     order = np.argsort(-np.diagonal(moments, axis1=1, axis2=2), axis=1, kind="stable")
     ordered = np.take_along_axis(moments, order[:, :, None], axis=1)
     factor = _inverse_factor(np.take_along_axis(ordered, order[:, None, :], axis=2), damping)
+
     # Inputs come first in memory: each step then works on whole, contiguous slices.
-    rest = np.take_along_axis(rows, order[:, None, :], axis=2).transpose(2, 0, 1).copy()
+    def inputs_first(array: Array) -> Array:
+        return np.take_along_axis(array, order[:, None, :], axis=2).transpose(2, 0, 1).copy()
+
+    rest = inputs_first(rows)
+    own = (low, high) if steps is None else tuple(map(inputs_first, (low, high, steps)))
+    rounder = _Rounder(*own)
     codes = np.empty_like(rest)
     for start in range(0, len(rest), _BLOCK):
         stop = min(start + _BLOCK, len(rest))
         errors = np.empty_like(rest[start:stop])
         for k in range(start, stop):
-            codes[k] = np.clip(np.rint(rest[k]), low, high)
-            errors[k - start] = (rest[k] - codes[k]) / factor[:, k, k, None]
+            codes[k], error = rounder.round(rest[k], k)
+            errors[k - start] = error / factor[:, k, k, None]
             rest[k + 1 : stop] -= factor[:, k, k + 1 : stop].T[:, :, None] * errors[k - start]
         passed_on = np.matmul(factor[:, start:stop, stop:].transpose(0, 2, 1),
                               errors.transpose(1, 0, 2))  # fmt: skip
         rest[stop:] -= passed_on.transpose(1, 0, 2)
     back = np.argsort(order, axis=1)
     return np.take_along_axis(codes.transpose(1, 2, 0), back[:, None, :], axis=2)
+
+
+@dataclass(frozen=True, eq=False)
+class _Rounder:
+    """Bounds [G, N], and steps of 1; or bounds and ``steps`` of each input, [K, G, N]."""
+
+    low: Array
+    high: Array
+    steps: Array | None = None
+
+    def round(self, real: Doubles, k: int) -> tuple[Doubles, Doubles]:
+        """The codes of input ``k`` and what they leave of ``real``, both [G, N]."""
+        if self.steps is None:
+            codes = np.clip(np.rint(real), self.low, self.high)
+            return codes, real - codes
+        codes = np.clip(np.rint(real / self.steps[k]), self.low[k], self.high[k])
+        return codes, real - codes * self.steps[k]
 
 
 def _inverse_factor(moments: Floats, damping: float) -> Doubles:

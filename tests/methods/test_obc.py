@@ -2,8 +2,11 @@
 
 import numpy as np
 
-from hago.methods.obc import Obc, round_rows
+from hago.annotate.constants import constant_edges
+from hago.methods.obc import Obc, round_rows, round_weights
+from tests.graphs import attention
 from tests.methods.dense import WEIGHT, quantized, stats_of
+from tests.methods.narrowed import narrowed
 
 WIDE = np.full((1, 1), -127), np.full((1, 1), 127)
 
@@ -78,3 +81,42 @@ def test_codes_are_chosen_for_weights_whose_moments_are_known():
 def test_weights_of_unknown_moments_are_left_to_be_rounded():
     stats = stats_of([1.0, 2.0])
     assert not Obc().apply(quantized(stats), stats).weights
+
+
+def test_inputs_that_are_always_zero_leave_their_weights_at_the_nearest_code():
+    rows = np.array([[[0.4, 2.6]]])
+    assert round_rows(rows, np.zeros((1, 2, 2)), 0.01, *WIDE).tolist() == [[[0.0, 3.0]]]
+
+
+def test_steps_of_their_own_are_those_of_the_definition():
+    random = np.random.default_rng(4)
+    hessian = moments_of(random.normal(size=(400, 150)) + random.normal(size=(400, 1)))
+    weight = random.normal(size=(1, 3, 150))
+    scale = np.repeat(random.uniform(0.1, 0.4, (1, 3, 5)), 30, axis=2)
+    order = np.argsort(-np.diag(hessian[0]), kind="stable")
+    damped = hessian[0].astype(np.float64) + 0.01 * np.diag(hessian[0]).mean() * np.eye(150)
+    upper = np.linalg.cholesky(np.linalg.inv(damped[np.ix_(order, order)])).T
+    rest, expected = weight[0][:, order].copy(), np.empty((3, 150))
+    for k, column in enumerate(order):
+        expected[:, column] = np.clip(np.rint(rest[:, k] / scale[0, :, column]) + 1, -8, 7)
+        left = rest[:, k] - (expected[:, column] - 1) * scale[0, :, column]
+        rest[:, k:] -= left[:, None] / upper[k, k] * upper[k, k:]
+    codes = round_weights(weight, scale, np.ones_like(scale), hessian, 0.01, (-8, 7))
+    assert np.array_equal(codes[0], expected)
+
+
+def test_groups_of_inputs_keep_their_own_scales():
+    model = narrowed(attention(), 3, group=4)
+    random = np.random.default_rng(5)
+    rows = random.normal(size=(64, 3)) @ random.normal(size=(3, 8))
+    edges = constant_edges(model.graph)
+    known = stats_of([1.0], moments={edge.dst: moments_of(rows) for edge in edges})
+    found = Obc().apply(model, known)
+    for edge, weight in edges.items():
+        quant = model.quants[edge]
+        assert quant.scale.shape == (2, 8)
+        ours, nearest = (
+            np.square(rows @ (quant.decode(codes) - weight)).mean()
+            for codes in (found.weights[edge], quant.encode(weight))
+        )
+        assert ours < nearest
