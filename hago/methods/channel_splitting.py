@@ -1,0 +1,100 @@
+"""Channels that stand out are split into copies, each with a part of the value.
+
+    sum_k x_k w_k = sum_k sum_{i=1}^{m_k} (x_k / m_k) w_k
+
+R. Zhao et al., Improving Neural Network Quantization without Retraining using Outlier Channel
+Splitting, arXiv 1901.09504, equation 2. The range shrinks and no weight grows: of scaling a channel
+down (os_plus) the weights pay the price, here it is a few more channels. As in section 3.2 of the
+paper the channel with the largest part is split, again and again. With no channels to spend, or
+where all reach equally far, nothing changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from tvm.ir import IRModule
+
+from hago.calibrate import Stats
+from hago.calibrate.channels import ChannelStats
+from hago.dataflow import Node, read_dataflow
+from hago.graph import Edge, QuantGraph, QuantModel
+from hago.methods.method import register
+from hago.prepare import prepare
+from hago.prepare.split_channels import Split, region_of, split_channels
+
+_LANES = 16  # kernels compute so many output channels at once: what fills them up is free
+
+
+@register
+@dataclass(frozen=True)
+class ChannelSplitting:
+    """Splits channels of tensors that only products read, computed by products.
+
+    ``share`` of the channels may be added (rounded up to whole vectors). A tensor is changed if
+    its range shrinks by the factor ``gain``.
+    """
+
+    name: ClassVar[str] = "channel_splitting"
+    paper: ClassVar[str] = "Zhao et al., arXiv 1901.09504, equation 2"
+
+    share: float = 0.02
+    gain: float = 1.5
+
+    def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
+        """``model``: all was done before there were numbers."""
+        return model
+
+    def tensors(self, graph: QuantGraph) -> tuple[str, ...]:
+        """The tensors whose channels may be split."""
+        return tuple(candidates(graph))
+
+    def reshape(self, graph: QuantGraph, channels: Mapping[str, ChannelStats]) -> IRModule:
+        """The prepared module with split channels; the same where nothing is won."""
+        found: dict[str, Split] = {}
+        for source, readers in candidates(graph).items():
+            split = self._split(channels[source], takes_offsets=not any(map(_pads, readers)))
+            if split is not None:
+                found[source] = split
+        return prepare(split_channels(graph.module, found)) if found else graph.module
+
+    def _split(self, stats: ChannelStats, *, takes_offsets: bool) -> Split | None:
+        count = len(stats.mean)
+        vectors = -(-(count + self.share * count) // _LANES)
+        copies = spend(stats.reach, int(vectors * _LANES) - count)
+        low, high = (float((side / copies).min()) for side in (stats.low, -stats.high))
+        width = max(-high, 0.0) - min(low, 0.0)
+        before = max(float(stats.high.max()), 0.0) - min(float(stats.low.min()), 0.0)
+        if before < self.gain * width:
+            return None
+        return Split(copies, width / 255 if takes_offsets else 0.0)
+
+
+def spend(reach: npt.NDArray[np.float64], extra: int) -> npt.NDArray[np.int64]:
+    """Copies of each channel, ``extra`` more than there are channels: the largest part first."""
+    copies = np.ones(len(reach), np.int64)
+    for _ in range(extra):
+        copies[np.argmax(reach / copies)] += 1
+    return copies
+
+
+def candidates(graph: QuantGraph) -> dict[str, list[Node]]:
+    """Tensors of codes whose channels can be split, with what reads them."""
+    dataflow = read_dataflow(graph.module)
+    nodes, users = dataflow.by_name(), dataflow.users()
+    found: dict[str, list[Node]] = {}
+    for node in dataflow.nodes:
+        edges = [Edge(node.name, dst, arg) for dst, arg in users.get(node.name, ())]
+        codes = any(s.is_quantized for edge in edges for s in graph.choices.get(edge, ()))
+        if codes and region_of(dataflow, node):
+            found[node.name] = [nodes[edge.dst] for edge in edges]
+    return found
+
+
+def _pads(node: Node) -> bool:
+    """Whether ``node`` reads zeros beside its input: an offset would be missing there."""
+    return node.op == "nn.conv2d" and any(int(p) for p in node.call.attrs.padding)
