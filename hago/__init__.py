@@ -15,6 +15,7 @@ _HOMES = {
     "explain_edge": "hago.pipeline",
     "import_onnx": "hago.frontend.onnx",
     "import_relay": "hago.frontend.relay",
+    "import_tflite": "hago.frontend.tflite",
     "import_torch": "hago.frontend.torch",
     "inspect_model": "hago.pipeline",
     "load": "hago.deploy.load",
@@ -28,6 +29,7 @@ __all__ = [
     "explain_edge",
     "import_onnx",
     "import_relay",
+    "import_tflite",
     "import_torch",
     "inspect_model",
     "load",
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from hago.errors import HagoError
     from hago.frontend.onnx import import_onnx
     from hago.frontend.relay import import_relay
+    from hago.frontend.tflite import import_tflite
     from hago.frontend.torch import import_torch
     from hago.hardware.load import load_spec
     from hago.pipeline import compile_model, explain_edge, inspect_model

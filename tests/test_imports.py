@@ -15,7 +15,7 @@ ORDER = (
     ("scheme",),
     ("sample", "report"),
     ("hardware",),
-    ("dataflow",),
+    ("dataflow", "resample"),
     ("rebuild", "graph"),
     ("frontend", "codegen", "calibrate", "demo", "accuracy"),
     ("prepare",),

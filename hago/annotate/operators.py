@@ -19,7 +19,7 @@ UNARY = frozenset(
     {
         "nn.relu", "clip", "sigmoid", "tanh", "exp", "log", "sqrt", "rsqrt", "erf", "negative",
         "abs", "floor", "ceil", "round", "square", "nn.gelu", "nn.gelu_tanh", "nn.silu",
-        "nn.leakyrelu", "nn.softplus", "nn.relu6",
+        "nn.leakyrelu", "nn.prelu", "nn.softplus", "nn.relu6",
     }
 )  # fmt: skip
 

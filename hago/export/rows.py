@@ -145,6 +145,15 @@ def _clip(writer: Writer, call: relax.Call, name: str) -> tuple[str, bool]:
     return writer.node("Clip", [writer.value(call.args[0], first), *bounds], name), first
 
 
+def _prelu(writer: Writer, call: relax.Call, name: str) -> tuple[str, bool]:
+    """ONNX's slope broadcasts; Relax's lies along an axis."""
+    first, axis = _layout(writer, call.args[:1]), int(call.attrs.axis) % rank_of(call.args[0])
+    after = rank_of(call.args[0]) - 1 - (FIRST.index(axis) if first else axis)
+    slope = constant_value(call.args[1]).reshape(-1, *[1] * after)
+    inputs = [writer.value(call.args[0], first), writer.constant(slope)]
+    return writer.node("PRelu", inputs, name), first
+
+
 def _silu(writer: Writer, call: relax.Call, name: str) -> tuple[str, bool]:
     first = _layout(writer, call.args)
     data = writer.value(call.args[0], first)
@@ -274,6 +283,7 @@ ROWS: dict[str, Row] = {
     "nn.gelu": _elementwise("Gelu"),
     "nn.layer_norm": _layer_norm,
     "nn.max_pool2d": _pool("MaxPool"),
+    "nn.prelu": _prelu,
     "nn.relu": _elementwise("Relu"),
     "nn.silu": _silu,
     "nn.softmax": _softmax,

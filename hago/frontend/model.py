@@ -10,6 +10,7 @@ import tvm
 from hago.errors import ModelError
 from hago.frontend.onnx import import_onnx
 from hago.frontend.relay import import_relay
+from hago.frontend.tflite import import_tflite
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -36,4 +37,5 @@ IMPORTERS: dict[str, Callable[[Path, Shapes], tvm.IRModule]] = {
     ".onnx": import_onnx,
     ".relay": _relay,
     ".txt": _relay,
+    ".tflite": import_tflite,
 }

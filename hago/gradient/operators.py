@@ -15,6 +15,7 @@ import numpy as np
 from hago.dataflow import tensor_type
 from hago.gradient import torch
 from hago.gradient.windows import convolve, pool_average, pool_maximum
+from hago.resample import taps
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 Operator = Callable[..., Any]
 _PAD_MODES: dict[str, Any] = {"reflect": "reflect", "replicate": "edge"}  # Relax's, numpy's
-_ROUNDINGS: dict[str, Any] = {"floor": np.floor, "ceil": np.ceil, "round": np.round}
 
 
 def round_straight(tensor: Tensor) -> Tensor:
@@ -112,28 +112,20 @@ def _pad(call: relax.Call, data: Tensor, *_: Any) -> Tensor:
     return data
 
 
+def _prelu(call: relax.Call, data: Tensor, slope: Tensor) -> Tensor:
+    along = [1] * data.ndim
+    along[int(call.attrs.axis)] = -1
+    return torch.where(data > 0, data, data * slope.reshape(along))
+
+
 def _resize2d(call: relax.Call, data: Tensor, size: Any, *_: Any) -> Tensor:
-    attrs = call.attrs
-    if str(attrs.method) != "nearest_neighbor":
-        raise NotImplementedError(f"resize2d by {attrs.method}")
     for axis, extent in zip((1, 2), size, strict=True):
-        places = _nearest(int(extent), data.shape[axis], attrs)
-        data = data.index_select(axis, torch.from_numpy(places))
+        read = taps(call, data.shape[axis], int(extent))
+        low = data.index_select(axis, torch.from_numpy(read.low))
+        high = data.index_select(axis, torch.from_numpy(read.high))
+        share = torch.from_numpy(read.share).reshape(-1, *[1] * (data.ndim - axis - 1))
+        data = low + share * (high - low)
     return data
-
-
-def _nearest(target: int, source: int, attrs: Any) -> Any:
-    """Index read for each output index, by the coordinate and rounding modes."""
-    index = np.arange(target, dtype=np.float64)
-    mode = str(attrs.coordinate_transformation_mode)
-    if mode == "half_pixel":
-        index = (index + 0.5) * source / target - 0.5
-    elif mode == "align_corners":
-        index = index * (source - 1) / max(target - 1, 1)
-    else:
-        index = index * (source / target)
-    nearest = _ROUNDINGS.get(str(attrs.rounding_method), np.floor)(index)
-    return np.clip(nearest, 0, source - 1).astype(np.int64)
 
 
 def _plain(name: str) -> Operator:
@@ -178,6 +170,7 @@ OPERATORS: dict[str, Operator] = {
     "max": _reduce("amax"),
     "min": _reduce("amin"),
     "nn.relu": _plain("relu"),
+    "nn.prelu": _prelu,
     "nn.leakyrelu": lambda call, x: torch.where(x > 0, x, x * float(call.attrs.alpha)),
     "nn.gelu": _function("gelu"),
     "nn.gelu_tanh": _function("gelu", approximate="tanh"),

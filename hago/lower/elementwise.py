@@ -30,6 +30,8 @@ def is_elementwise(node: Node) -> bool:
     tensors = [leaf for leaf in node.call.args if isinstance(leaf, relax.Var) or is_constant(leaf)]
     if any(tensor_type(leaf)[1] not in DTYPES for leaf in tensors):
         return False
+    if node.op == "nn.prelu" and int(node.call.attrs.axis) not in (-1, len(node.shape) - 1):
+        return False
     if node.op in ("quantize", "dequantize"):
         return all(is_constant(number) for number in node.call.args[1:])
     return node.dtype == "float32" or node.op == "astype" or _is_integer_sum(node)
@@ -123,6 +125,14 @@ def _leaky_relu(expression: Expression, node: Node, args: Sequence[Term]) -> Val
     return expression.step("subtract", expression.step("relu", value), scaled)
 
 
+def _prelu(expression: Expression, node: Node, args: Sequence[Term]) -> Value:
+    """The same with an alpha for each element of the last axis."""
+    value = value_of(expression, args[0])
+    negative = expression.step("relu", expression.step("negative", value))
+    scaled = expression.step("multiply", negative, value_of(expression, args[1]))
+    return expression.step("subtract", expression.step("relu", value), scaled)
+
+
 def _gelu_tanh(expression: Expression, node: Node, args: Sequence[Term]) -> Value:
     """x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3))."""
     value = value_of(expression, args[0])
@@ -205,6 +215,7 @@ ROWS: dict[str, Row] = {
     "nn.gelu_tanh": _gelu_tanh,
     "nn.silu": _step("silu"),
     "nn.leakyrelu": _leaky_relu,
+    "nn.prelu": _prelu,
     "square": _square,
     "abs": _absolute,
     "astype": _cast,

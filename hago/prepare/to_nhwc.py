@@ -31,15 +31,17 @@ def _channels_last(call: relax.Call, scope: Scope) -> relax.Expr | None:
 
 
 def _convolution(call: relax.Call, scope: Scope) -> relax.Expr | None:
-    if call.attrs.data_layout != "NCHW":
-        return None
     is_transposed = op_name(call) == "nn.conv2d_transpose"
     kernel_layout = "IHWO" if is_transposed else "OHWI"
+    is_last = call.attrs.data_layout == "NHWC"
+    if is_last and call.attrs.kernel_layout == kernel_layout:
+        return None
     from_axes = [str(call.attrs.kernel_layout).index(letter) for letter in kernel_layout]
-    data = permute(call.args[0], _TO_NHWC, scope)
+    data = call.args[0] if is_last else permute(call.args[0], _TO_NHWC, scope)
     weight = permute(call.args[1], from_axes, scope)
     layouts = {"data_layout": "NHWC", "kernel_layout": kernel_layout, "out_layout": "NHWC"}
-    return relax.op.permute_dims(with_changes(call, [data, weight], layouts), _TO_NCHW)
+    found = with_changes(call, [data, weight], layouts)
+    return found if is_last else relax.op.permute_dims(found, _TO_NCHW)
 
 
 def _pool(call: relax.Call, scope: Scope) -> relax.Expr | None:

@@ -15,14 +15,10 @@ from scipy import special
 from tvm import relax
 
 from hago.dataflow import tensor_type
+from hago.resample import taps
 from hago.scheme import BFLOAT16_ARRAY
 
 Array = npt.NDArray[Any]
-_ROUNDINGS: dict[str, Callable[[Array], Array]] = {
-    "floor": np.floor,
-    "ceil": np.ceil,
-    "round": np.round,
-}
 _PAD_MODES: dict[str, Literal["reflect", "edge"]] = {"reflect": "reflect", "replicate": "edge"}
 Meaning = Callable[..., Any]
 
@@ -195,29 +191,21 @@ def _python(value: Any) -> Any:
     return getattr(value, "value", value)
 
 
+def _prelu(call: relax.Call, data: Array, slope: Array) -> Array:
+    along = [1] * data.ndim
+    along[int(call.attrs.axis)] = -1
+    return np.where(data > 0, data, data * slope.reshape(along))
+
+
 def _resize2d(call: relax.Call, data: Array, size: Any, *_: Any) -> Array:
-    attrs = call.attrs
-    if str(attrs.method) != "nearest_neighbor":
-        raise NotImplementedError(f"resize2d by {attrs.method}")
-    height, width = (int(extent) for extent in size)
-    rows = _nearest(height, data.shape[1], attrs)
-    columns = _nearest(width, data.shape[2], attrs)
-    return data[:, rows][:, :, columns]
-
-
-def _nearest(target: int, source: int, attrs: Any) -> Array:
-    """Index read for each output index, by the coordinate and rounding modes."""
-    index = np.arange(target, dtype=np.float64)
-    ratio = source / target
-    mode = str(attrs.coordinate_transformation_mode)
-    if mode == "half_pixel":
-        index = (index + 0.5) * ratio - 0.5
-    elif mode == "align_corners":
-        index = index * (source - 1) / max(target - 1, 1)
-    else:
-        index = index * ratio
-    nearest = _ROUNDINGS.get(str(attrs.rounding_method), np.floor)(index)
-    return np.clip(nearest, 0, source - 1).astype(np.int64)
+    for axis, extent in zip((1, 2), size, strict=True):
+        read = taps(call, data.shape[axis], int(extent))
+        low = data.take(read.low, axis)
+        if read.share.any():  # codes are moved, never mixed
+            share = np.expand_dims(read.share, tuple(range(1, data.ndim - axis)))
+            low = low + share * (data.take(read.high, axis) - low)
+        data = low
+    return data
 
 
 def _pad_any(call: relax.Call, data: Array, *_: Any) -> Array:
@@ -298,6 +286,7 @@ MEANINGS: dict[str, Meaning] = {
     "clip": _plain(lambda x, low, high: np.clip(x, x.dtype.type(low), x.dtype.type(high))),
     "nn.relu": _plain(lambda x: np.maximum(x, 0)),
     "nn.leakyrelu": lambda call, x: np.where(x > 0, x, x * np.float32(call.attrs.alpha)),
+    "nn.prelu": _prelu,
     "nn.gelu": _plain(_gelu),
     "nn.silu": _plain(lambda x: x * special.expit(x)),
     "sigmoid": _plain(special.expit),

@@ -13,7 +13,16 @@ from hago.hardware.load import load_spec
 from hago.realize import insert_qdq, interpret
 from tests.graphs import Builder, attention, input_for, machine, quantized, residual_network
 
-MODELS = {"residual": residual_network, "attention": attention}
+
+def bent_network():
+    """A parametric relu between two convolutions."""
+    b = Builder(1, 8, 8, 4)
+    conv = b.conv("conv2d_1", b.input, 8, padding=1)
+    bent = b.emit("prelu_1", relax.op.nn.prelu(conv, b.const(8), axis=3))
+    return b.done(b.conv("conv2d_2", bent, 4, 1))
+
+
+MODELS = {"residual": residual_network, "attention": attention, "bent": bent_network}
 
 
 def named(module):

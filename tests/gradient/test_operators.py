@@ -107,6 +107,8 @@ CASES = {
     "power": [(ROWS, lambda emit, x: relax.op.power(emit(relax.op.abs(x)), const(1.5)))],
     "clip": [(ROWS, one(relax.op.clip, -0.5, 0.75))],
     "nn.leakyrelu": [(ROWS, one(NN.leakyrelu, 0.2))],
+    "nn.prelu": [(ROWS, lambda emit, x: NN.prelu(x, weight(6), axis=-1)),
+                 (ROWS, lambda emit, x: NN.prelu(x, weight(5), axis=1))],
     **{f"nn.{name}": [(ROWS, one(getattr(NN, name)))] for name in ("relu", "gelu", "silu")},
     **{name: [(ROWS, one(getattr(relax.op, name)))]
        for name in ("sigmoid", "tanh", "erf", "exp", "round", "floor", "abs", "negative",
