@@ -43,14 +43,21 @@ def _saturate_numpy(dtype: str) -> Callable[..., Array]:
 
 
 def _instruction(name: str) -> Callable[..., Expr]:
-    """An Advanced SIMD instruction on two vectors of int32. A single number takes two lanes."""
+    """An Advanced SIMD instruction on two vectors of int32: on one register after the other. A
+    single number takes two lanes."""
 
     def emit(*args: Expr) -> Expr:
         lanes = dtype_of(args[0])[1]
         if lanes == 1:
             spread = (bind(tir.Broadcast(arg, 2)) for arg in args)
             return tir.Shuffle([bind(emit(*spread))], [0])
-        assert lanes in _LANES, f"{name} of {lanes} lanes"
+        if lanes > max(_LANES):
+            halves = [range(0, lanes // 2), range(lanes // 2, lanes)]
+            parts = [
+                bind(emit(*(bind(tir.Shuffle([arg], list(half))) for arg in args)))
+                for half in halves
+            ]
+            return tir.Shuffle(parts, list(range(lanes)))
         return tir.call_llvm_pure_intrin(
             f"int32x{lanes}", f"llvm.aarch64.neon.{name}.v{lanes}i32", *args
         )

@@ -108,7 +108,8 @@ def _is_depthwise_on_codes(workload: Conv2d, machine: Machine) -> bool:
     wider integers of the same value."""
     if not workload.is_depthwise or workload.accum != "int32" or not _has_dot(workload, machine):
         return False
-    return workload.data in ("uint8", choose_dot(workload, machine).data)
+    dot = choose_dot(workload, machine)
+    return dot.depth > 1 and workload.data in ("uint8", dot.data)
 
 
 def _always(workload: Workload, machine: Machine) -> bool:

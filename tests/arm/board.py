@@ -69,7 +69,7 @@ class Program:
     def count(self, inputs: Sequence[np.ndarray], output: np.ndarray) -> int:
         """Instructions that one call executes: those of two calls less those of one."""
         self._write([*inputs, output])
-        command = [tool("qemu-aarch64"), *ABLE, "-plugin", str(_plugin(self.folder))]
+        command = [tool("qemu-aarch64"), *ABLE, "-plugin", str(counter(self.folder))]
         once, twice = (self._counted(command, repeat) for repeat in (1, 2))
         return twice - once
 
@@ -109,7 +109,8 @@ def program(kernel: Kernel, hardware: str, folder: Path) -> Program:
     return Program(folder)
 
 
-def _plugin(folder: Path) -> Path:
+def counter(folder: Path) -> Path:
+    """The plugin of ``count.c``, built in ``folder``."""
     path = folder / "libcount.so"
     if not path.exists():
         source = str(FOLDER / "count.c")

@@ -13,7 +13,7 @@ from tests.codegen.isa import random_tensor
 from tests.codegen.recipes import fixed_point_epilogue, fixed_point_operands
 
 INT8 = {"data": "int8", "weight": "int8"}
-BYTES = ("arm-dotprod", "arm-i8mm")
+BYTES = ("arm-dotprod", "arm-i8mm", "arm-neon")
 CONVOLUTIONS = {
     "3x3": Conv2d(1, 9, 7, 16, 24, 3, 3, padding=(1, 1, 1, 1), pad_code=-5, **INT8),
     "odd channels": Conv2d(2, 6, 5, 7, 13, 3, 2, strides=(2, 1), padding=(0, 1, 2, 0), **INT8),

@@ -1,7 +1,7 @@
 """Dot-product instructions of Arm's Advanced SIMD: what each computes, and the code it becomes.
 
 Vectors have 128 bits: four lanes of 32. Arm Architecture Reference Manual for A-profile, C7.2:
-SDOT, UDOT, USDOT (vector), SMMLA, UMMLA, USMMLA, BFMMLA, FMLA.
+SDOT, UDOT, USDOT (vector), SMMLA, UMMLA, USMMLA, SMLAL (by element), BFMMLA, FMLA.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TypeAlias
 from tvm import tirx as tir
 
 from hago.codegen.intrin.dot import Dot
+from hago.codegen.vector import cast
 
 Expr: TypeAlias = tir.Expr
 
@@ -46,6 +47,11 @@ def _fmla(acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
     return acc + a * b
 
 
+def _smlal(acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
+    """Products of 16 bits, exact in 32: bytes are widened before."""
+    return acc + cast(a, "int32") * cast(b, "int32")
+
+
 def _bfmmla(acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
     """2x4 by 4x2 products of bfloat16 into 2x2 float32. Without FEAT_EBF16 sums are rounded to
     odd, and denormals count as zero."""
@@ -74,6 +80,7 @@ DOTS: tuple[Dot, ...] = (
     _dot("sdot", "int8 int8"),
     _dot("udot", "uint8 uint8"),
     _dot("usdot", "uint8 int8"),
+    Dot("smlal", "int16", "int16", "int32", 1, _smlal, words=8),
     Dot("bfmmla", "uint16", "uint16", "float32", 4, _bfmmla, _BFMMLA, 2, 2),
     Dot("fmla", "float32", "float32", "float32", 1, _fmla, words=4),
 )

@@ -29,12 +29,15 @@ from hago.codegen.workload import Array, Conv2d, Kernel, Machine
 Expr: TypeAlias = tir.Expr
 Buffer: TypeAlias = Any  # tirx.Buffer: has no stubs
 _MOST_PIXELS = 8
+_WIDENING = "smlal"  # multiplies 16 bits: twice as many channels in a register
 _KEPT_WEIGHTS = 4096  # that stay in the first-level cache from tile to tile
 
 
 def build_depthwise(workload: Conv2d, epilogue: Epilogue, machine: Machine) -> Kernel:
     """``func(data [n,h,w,c], weights [kh,kw,c], *operands, output [n,oh,ow,c])``."""
-    packed = "float32" if workload.accum == "float32" else "int32"
+    packed, lanes = "float32" if workload.accum == "float32" else "int32", machine.lanes
+    if workload.accum == "int32" and _WIDENING in machine.instructions:
+        packed, lanes = "int16", 2 * machine.lanes
     types = [
         ((workload.n, workload.h, workload.w, workload.ci), workload.data),
         ((workload.kh, workload.kw, workload.ci), packed),
@@ -45,7 +48,7 @@ def build_depthwise(workload: Conv2d, epilogue: Epilogue, machine: Machine) -> K
         data, weight, *operands, output = arguments("data weight", types)
         inner, source = _without_codes_around(workload, flat(data))
         emitter = _Emitter(
-            inner, epilogue, machine.lanes, source, flat(weight),
+            inner, epilogue, lanes, source, flat(weight),
             [flat(operand) for operand in operands], flat(output),
         )  # fmt: skip
         emitter.emit()
@@ -155,9 +158,10 @@ class _Emitter:
             ]
             for x in tile.columns:
                 loaded = vector(self.data, line + x * workload.ci, count)
-                value = T.Bind(v.loaded(loaded, workload.data, accum))
+                value = T.Bind(v.loaded(loaded, workload.data, str(self.weight.dtype)))
                 for p, kx in _uses(workload, tile.pixels, x):
-                    total = vector(registers[p], 0, count) + value * weights[kx]
+                    product = v.cast(value, accum) * v.cast(weights[kx], accum)
+                    total = vector(registers[p], 0, count) + product
                     store(registers[p], total, 0, count)
         self._leave(registers, place.row, tile.first, channel, count)
 

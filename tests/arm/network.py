@@ -1,0 +1,126 @@
+"""A network of the zoo on an Arm that QEMU plays: equal to the reference, and what it costs.
+
+    python -m tests.arm.network efficientnet_lite0 --hw arm-dotprod --data FOLDER
+    python -m tests.arm.network resnet18 --hw arm-i8mm
+
+The int8 network's outputs are compared with those of the reference interpreter, and executed
+instructions are counted, its own and those of hago's float32 for the same machine. Without --data
+ranges come from random images: that changes codes, not instructions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from tvm import ir
+
+from hago.annotate import annotate
+from hago.calibrate import load_data
+from hago.clock import Clock
+from hago.deploy.build import build_artifact, machine_for
+from hago.deploy.manifest import Manifest
+from hago.frontend.onnx import import_onnx
+from hago.hardware.load import load_spec
+from hago.hardware.spec import HardwareSpec
+from hago.lower.lower import lower
+from hago.methods.method import find_methods
+from hago.model import input_specs, output_specs
+from hago.plan import Plan, Quantizer, float_plan
+from hago.prepare import prepare
+from hago.realize import interpret
+from hago.sample import Sample
+from tests.arm.runtime import Runner, runner
+from tests.zoo.exactness import by_parameter
+from tests.zoo.models import MODELS, model_file
+from tests.zoo.tasks import TASKS
+
+_RECIPE = ("mse",)
+_SAMPLES = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A prepared float module for a machine, with inputs to quantize it by."""
+
+    module: ir.IRModule
+    spec: HardwareSpec
+    samples: list[Sample]
+
+    def plans(self) -> tuple[Plan, Plan]:
+        """int8, float32."""
+        data = load_data(self.samples, input_specs(self.module))
+        quantizer = Quantizer(self.module, self.spec, data, find_methods(_RECIPE), Clock())
+        low = next(iter(quantizer.plans("int8")))
+        return low, float_plan(annotate(self.module, self.spec))
+
+    def build(self, module: ir.IRModule, folder: Path) -> Path:
+        """The artifact ``folder`` of a form of the network: its integers, or itself."""
+        specs = (input_specs(self.module), output_specs(self.module))
+        manifest = Manifest("network", "int8", *specs, machine_for(self.spec))
+        return build_artifact(lower(module, self.spec), self.spec, manifest, folder)
+
+
+def largest_difference(
+    arm: Runner, artifact: Path, module: ir.IRModule, samples: list[Sample]
+) -> tuple[float, float]:
+    """Between what ``artifact`` gives and what ``module`` means, and the largest output."""
+    apart = largest = 0.0
+    for sample in samples:
+        actual = arm.run(artifact, sample)
+        expected = interpret(module, by_parameter(module, sample))
+        for found, meant in zip(actual.values(), expected, strict=True):
+            apart = max(apart, float(np.abs(found - meant).max()))
+            largest = max(largest, float(np.abs(meant).max()))
+    return apart, largest
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.arm.network", description=__doc__)
+    parser.add_argument("name", choices=list(MODELS))
+    parser.add_argument("--hw", default="arm-dotprod")
+    parser.add_argument("--data", type=Path, metavar="FOLDER")
+    parser.add_argument("--samples", type=int, default=1, help="that are run and compared")
+    arguments = parser.parse_args()
+    module = prepare(import_onnx(model_file(arguments.name), dict(MODELS[arguments.name].inputs)))
+    calibration, inputs = _samples(arguments.name, arguments.data)
+    network = Network(module, load_spec(arguments.hw), calibration)
+    arm, (low, plain) = runner(), network.plans()
+    with tempfile.TemporaryDirectory() as scratch:
+        folders = (Path(scratch) / "int8", Path(scratch) / "float32")
+        modules = (low.module, plain.module)
+        built = [network.build(*each) for each in zip(modules, folders, strict=True)]
+        compared = inputs[: arguments.samples]
+        apart, largest = largest_difference(arm, built[0], low.module, compared)
+        print(f"{arguments.name} on {arguments.hw}: outputs differ by {apart:.3g} of {largest:.3g}")
+        codes, floats = (arm.count(folder, inputs[0]) for folder in built)
+    print(f"instructions: int8 {codes / 1e6:.1f} M, float32 {floats / 1e6:.1f} M, "
+          f"ratio {codes / floats:.3f}")  # fmt: skip
+
+
+def _samples(name: str, data: Path | None) -> tuple[list[Sample], list[Sample]]:
+    """Inputs to calibrate with, inputs to run."""
+    if data is None:
+        random, shapes = np.random.default_rng(0), MODELS[name].inputs
+        found = [
+            {key: random.normal(size=shape).astype("f4") for key, shape in shapes.items()}
+            for _ in range(_SAMPLES)
+        ]
+        return found, found
+    task = TASKS[name]
+    return _rows(task.calibration(data).inputs), _rows(task.evaluation(data).inputs)
+
+
+def _rows(inputs: dict[str, np.ndarray]) -> list[Sample]:
+    count = len(next(iter(inputs.values())))
+    return [
+        {name: rows[i : i + 1] for name, rows in inputs.items()} for i in islice(range(count), 64)
+    ]
+
+
+if __name__ == "__main__":
+    main()

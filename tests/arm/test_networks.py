@@ -1,0 +1,81 @@
+"""Whole networks on an Arm that QEMU plays give what the reference interpreter gives."""
+
+import numpy as np
+import pytest
+import tvm
+
+from hago.demo import digits_calibration, digits_model, digits_test
+from hago.deploy.manifest import read_manifest
+from hago.frontend.onnx import import_onnx
+from hago.hardware.load import load_spec
+from hago.pipeline import Options, compile_model
+from hago.prepare import prepare
+from hago.realize import interpret, realize
+from tests.arm.board import COMPILER, tool
+from tests.arm.network import Network, largest_difference
+from tests.arm.runtime import runner
+from tests.graphs import attention, input_for, quantized, residual_network
+
+MACHINES = ("arm-dotprod", "arm-i8mm", "arm-neon")
+NETWORKS = {"residual": residual_network, "attention": attention}
+
+
+def network_of(module, hardware, samples) -> Network:
+    tool(COMPILER)
+    return Network(module, load_spec(hardware), samples)
+
+
+def assert_equal(apart, largest):
+    # Codes are equal; float32 takes over where the last one is dequantized and a bias added.
+    assert apart <= 4 * np.finfo(np.float32).eps * largest
+
+
+def named(module):
+    """``module`` with the names that an importer gives to its input and output."""
+    names = {"hago.input_names": ["x"], "hago.output_names": ["y"]}
+    return tvm.IRModule({"main": module["main"].with_attrs(names)})
+
+
+@pytest.mark.parametrize("hardware", MACHINES)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_small_network_gives_the_reference_codes(name, hardware, tmp_path):
+    arm, module = runner(), named(NETWORKS[name]())
+    samples = [input_for(module, seed) for seed in range(2)]
+    network = network_of(module, hardware, samples)
+    integers = realize(quantized(module, network.spec, samples[0]))
+    artifact = network.build(integers, tmp_path / "out")
+    assert_equal(*largest_difference(arm, artifact, integers, samples))
+
+
+def test_floats_are_those_of_numpy(tmp_path):
+    arm, module = runner(), named(residual_network())
+    sample = input_for(module)
+    network = network_of(module, "arm-dotprod", [sample])
+    (actual,) = arm.run(network.build(module, tmp_path / "out"), sample).values()
+    (exact,) = interpret(module, sample)
+    assert np.abs(actual - exact).max() <= 1e-5 * np.abs(exact).max()
+
+
+def test_the_digits_network_gives_the_reference_codes(tmp_path):
+    arm, images = runner(), digits_test()[0][:4]
+    module = prepare(import_onnx(digits_model()))
+    network = network_of(module, "arm-dotprod", digits_calibration()[:16])
+    samples = [{"image": image[None]} for image in images]
+    integers = network.plans()[0].module
+    artifact = network.build(integers, tmp_path / "out")
+    assert_equal(*largest_difference(arm, artifact, integers, samples))
+
+
+def test_hago_compile_makes_an_artifact_for_arm(tmp_path):
+    tool(COMPILER)
+    module = named(residual_network())
+    samples = [input_for(module, seed) for seed in range(4)]
+    report = compile_model(
+        module, "arm-dotprod", samples, tmp_path / "out", Options(recipe=("mse",))
+    )
+    assert report.precision == "int8"
+    assert report.compiled.latency_ms is None  # nobody measured it: this is no Arm
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest.machine.architecture == "aarch64"
+    library = (tmp_path / "out" / "model.so").read_bytes()
+    assert int.from_bytes(library[18:20], "little") == 183  # e_machine of ELF: EM_AARCH64
