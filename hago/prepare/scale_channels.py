@@ -20,6 +20,7 @@ from tvm import ir, relax
 
 from hago.dataflow import Node, read_dataflow
 from hago.rebuild import Values, rebuild, substitute, with_leaves
+from hago.scheme import Array
 
 Floats = npt.NDArray[np.float32]
 
@@ -73,7 +74,7 @@ def is_weighted(node: Node) -> bool:
     return node.op == "nn.conv2d" or node.constants[1].ndim == 2
 
 
-def by_input_channel(node: Node, per_channel: Floats) -> Floats:
+def by_input_channel(node: Node, per_channel: Array) -> Array:
     """One value an input channel, in a shape that broadcasts against the weights of ``node``."""
     if node.op == "matmul":
         return per_channel[:, np.newaxis]
