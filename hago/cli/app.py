@@ -24,6 +24,7 @@ from hago.cli.inspect import inspect
 from hago.cli.recipes import recipes
 from hago.cli.report import report
 from hago.cli.run import run
+from hago.cli.serve import serve
 from hago.cli.spec import app as spec
 from hago.cli.tune import tune
 from hago.errors import HagoError
@@ -39,6 +40,7 @@ app.command("run")(run)
 app.command("bench")(bench)
 app.command("tune")(tune)
 app.command("report")(report)
+app.command("serve")(serve)
 app.command("inspect")(inspect)
 app.command("explain")(explain)
 app.command("diagnose")(diagnose)

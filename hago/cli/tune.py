@@ -17,6 +17,7 @@ from hago.cli.options import (
     UsageError,
     parse_shapes,
 )
+from hago.cli.places import parse_tracker
 from hago.cli.quantities import (
     BYTES,
     MILLISECONDS,
@@ -87,6 +88,15 @@ def tune(
     cache: Annotated[
         File, typer.Option("--cache", metavar="DIR", help="Latencies that sessions share.")
     ] = None,
+    rpc: Annotated[
+        Text,
+        typer.Option(
+            "--rpc", metavar="HOST:PORT", help="A tracker: latencies are measured on its devices."
+        ),
+    ] = None,
+    key: Annotated[
+        Text, typer.Option("--key", metavar="K", help="Which devices of the tracker.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Search the precision of every edge of MODEL for a machine, by measuring."""
@@ -102,6 +112,7 @@ def tune(
             fact="without one, the best is float32 or the fewest bits",
             way_out="Give --max-drop, --max-latency or --max-size.",
         )
+    tracker = parse_tracker(rpc, key)
     from hago.pipeline import DEFAULT_RECIPE
     from hago.search.goal import Goal
     from hago.search.proposers import DEFAULT
@@ -114,8 +125,9 @@ def tune(
     effort = Effort(budget_s, trials, limit_s, seed, names)
     methods = DEFAULT_RECIPE if recipe is None else (recipe,)
     request = Request(
-        model, hw, data, goal, methods, shapes, threads, metric, eval_data, labels, samples, cache
-    )
+        model, hw, data, goal, methods, shapes, threads, metric, eval_data, labels, samples, cache,
+        tracker,
+    )  # fmt: skip
     from hago.cli.render import print_json, terminal
     from hago.cli.show_tune import drawn_search, refuse_unmet, show_outcome
 

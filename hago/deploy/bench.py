@@ -56,10 +56,11 @@ def measure_in_turns(
     for _ in range(_TURNS):
         for call, times in zip(calls, found, strict=True):
             times += _times(call, seconds / _TURNS, least=1)
-    return [_timing(times, threads) for times in found]
+    return [timing_of(times, threads) for times in found]
 
 
-def _timing(times: list[float], threads: int) -> Timing:
+def timing_of(times: Sequence[float], threads: int) -> Timing:
+    """The figures of ``times`` in seconds, one for each call."""
     milliseconds = np.array(times) * 1e3
     low, median, high = np.percentile(milliseconds, (25, 50, 75))
     return Timing(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -56,6 +57,7 @@ class Latencies:
     bench: Bench
     failures: dict[str, str] = field(default_factory=dict)
     _known: dict[Place, float] = field(default_factory=dict)
+    _running: dict[str, Future[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._classes = [_class_of(self.numbers, segment) for segment in self.segments]
@@ -77,32 +79,48 @@ class Latencies:
                 place = name, tuple(assignment[group] for group in segment.groups)
                 if place not in self._known:
                     wanted.setdefault(place, (segment, assignment))
+        under_way: deque[tuple[Place, Callable[[], float]]] = deque()
         for place in progress.track(list(wanted), "latencies", len(wanted)):
+            if len(under_way) >= self.bench.runner.slots:
+                self._learn(*under_way.popleft())
             if is_over():
                 break
-            self._known[place] = self._measured(*wanted[place])
-            self._tables = ()
+            under_way.append((place, self._begun(*wanted[place])))
+        for begun in under_way:
+            self._learn(*begun)
 
-    def _measured(self, segment: Segment, assignment: Assignment) -> float:
+    def _learn(self, place: Place, result: Callable[[], float]) -> None:
+        self._known[place] = result()
+        self._tables = ()
+
+    def _begun(self, segment: Segment, assignment: Assignment) -> Callable[[], float]:
+        """The latency to come, of which the runner may have several under way."""
         model = self.numbers.model(assignment)
-        key = {"segment": digest(model, segment.operations)}
+        name = digest(model, segment.operations)
+        key = {"segment": name}
         found = self.bench.cache.get(key)
         if found is not None:
-            return found
+            return lambda: found
         if self.bench.failed.get(key) is not None:
-            return self._failed(segment, assignment, "it failed in an earlier run of the session")
-        spec = model.graph.spec
-        assert spec is not None, "annotate gives every graph its machine"
-        module = extract(model, segment.operations)
-        future: Future[float] = self.bench.runner.submit(
-            time_segment, module, spec, self.bench.threads
-        )
+            why = "it failed in an earlier run of the session"
+            return lambda: self._failed(segment, assignment, why)
+        if name not in self._running:
+            spec = model.graph.spec
+            assert spec is not None, "annotate gives every graph its machine"
+            module = extract(model, segment.operations)
+            self._running[name] = self.bench.runner.submit(
+                time_segment, module, spec, self.bench.threads
+            )
+        return lambda: self._measured(name, segment, assignment)
+
+    def _measured(self, name: str, segment: Segment, assignment: Assignment) -> float:
+        future = self._running[name]
         try:
             latency = future.result()
         except TrialError as error:
-            self.bench.failed.put(key, IMPOSSIBLE_MS)
+            self.bench.failed.put({"segment": name}, IMPOSSIBLE_MS)
             return self._failed(segment, assignment, str(error))
-        self.bench.cache.put(key, latency)
+        self.bench.cache.put({"segment": name}, latency)
         return latency
 
     def _failed(self, segment: Segment, assignment: Assignment, why: str) -> float:

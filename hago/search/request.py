@@ -10,6 +10,7 @@ from hago.errors import StrategyError
 from hago.sample import Sample
 from hago.search.goal import Goal
 from hago.search.proposers import DEFAULT, find_proposers
+from hago.search.tracker import Tracker
 
 Data = str | Path | Iterable[Sample]
 
@@ -41,7 +42,7 @@ class Request:
 
     ``data`` calibrates, ``judged_on`` (the same if None) is what accuracy is measured on: its first
     ``samples`` samples, with ``labels`` (an .npy) where the ``metric`` needs them. ``cache`` keeps
-    latencies across sessions.
+    latencies across sessions. Latencies are measured on devices of ``tracker``, or here.
     """
 
     model: Path
@@ -56,3 +57,4 @@ class Request:
     labels: Path | None = None
     samples: int = 32
     cache: Path | None = None
+    tracker: Tracker | None = None

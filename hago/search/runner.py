@@ -30,7 +30,11 @@ class TrialError(BuildError):
 
 
 class Runner(Protocol):
-    """Runs module-level functions on arguments that can be pickled."""
+    """Runs module-level functions on arguments that can be pickled, ``slots`` at a time."""
+
+    @property
+    def slots(self) -> int:
+        """How many calls run at a time."""
 
     def submit(self, call: Callable[..., T], *args: object) -> Future[T]:
         """The result to come; it raises TrialError where the call does not give one."""
@@ -42,10 +46,13 @@ class Runner(Protocol):
 class LocalRunner:
     """One worker process on ``threads`` CPUs, started when needed and anew after a failure.
 
-    A call that takes longer than ``limit_s`` seconds is killed.
+    A call that takes longer than ``limit_s`` seconds is killed. Where ``threads`` is None the
+    process may use every CPU: it does not measure.
     """
 
-    def __init__(self, limit_s: float = 300.0, threads: int = 1) -> None:
+    slots = 1
+
+    def __init__(self, limit_s: float = 300.0, threads: int | None = 1) -> None:
         self._limit_s, self._threads = limit_s, threads
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="hago-runner")
         self._worker: _Worker | None = None
@@ -94,10 +101,10 @@ class LocalRunner:
 class _Worker:
     """A process that serves calls, its pipes, and what it writes to stderr."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int | None) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "hago.search.worker", str(threads)],
+            [sys.executable, "-m", "hago.search.worker", str(threads or 0)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

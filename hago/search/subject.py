@@ -37,6 +37,7 @@ from hago.search.numbers import Numbers, find_numbers
 from hago.search.request import Request
 from hago.search.segments import Segment, cut
 from hago.search.space import Space
+from hago.search.tracker import describe
 
 _WEIGHT_BITS = 8  # the machines' own; what a strategy narrows further is found by the search
 Check = Callable[[dict[str, str]], None]
@@ -58,8 +59,9 @@ class Subject:
     identity: dict[str, str]
 
     @property
-    def runs_here(self) -> bool:
-        return not missing_features(self.spec)
+    def is_timed(self) -> bool:
+        """Whether the machine is at hand: this one, or the devices of a tracker."""
+        return not _lacking(self.request, self.spec)
 
     @property
     def latency_key(self) -> dict[str, str]:
@@ -121,14 +123,22 @@ def build_subject(request: Request, clock: Clock, check: Check) -> Subject:
 
 def _check_machine(request: Request, spec: HardwareSpec) -> None:
     machine_of(spec)  # raises BuildError where there are no kernels
-    missing = missing_features(spec)
-    if missing and request.goal.needs_latency:
+    missing = _lacking(request, spec)
+    if missing and (request.goal.needs_latency or request.tracker is not None):
+        where = "here" if request.tracker is None else f"on {describe(request.tracker).name}"
         raise SpecError(
-            f"{spec.name}: latencies cannot be measured here",
-            fact=f"this CPU lacks {', '.join(missing)}",
+            f"{spec.name}: latencies cannot be measured {where}",
+            fact=f"{'this' if request.tracker is None else 'that'} CPU lacks {', '.join(missing)}",
             source="/proc/cpuinfo",
             way_out="Search on such a machine, or with --objective size or accuracy.",
         )
+
+
+def _lacking(request: Request, spec: HardwareSpec) -> tuple[str, ...]:
+    """Features of ``spec`` that the CPU on which latencies are measured lacks."""
+    if request.tracker is None:
+        return missing_features(spec)
+    return describe(request.tracker).lacks(spec)
 
 
 def _labels(path: Path | None) -> Array | None:
@@ -147,7 +157,7 @@ def _identity(
         "model": file_digest(request.model),
         "shapes": str({name: tuple(shape) for name, shape in sorted(request.shapes.items())}),
         "hardware": f"{spec.name} {spec_digest(spec)}",
-        "machine": cpu_name(),
+        "machine": cpu_name() if request.tracker is None else describe(request.tracker).name,
         "threads": str(request.threads),
         "version": f"{hago.__version__} {code_digest()}",
         "recipe": ",".join(request.recipe),

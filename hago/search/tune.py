@@ -23,6 +23,7 @@ from hago.search.proposers import propose
 from hago.search.proposers.proposer import history_of
 from hago.search.records import Record
 from hago.search.request import Effort, Request
+from hago.search.rpc_runner import RpcRunner
 from hago.search.runner import LocalRunner, Runner
 from hago.search.session import Session, open_session
 from hago.search.space import Assignment
@@ -43,9 +44,10 @@ def tune(
 ) -> Outcome:
     """Searches in the folder ``session`` (new, or as it was left) until the budget is spent.
 
-    ``watch`` sees the outcome so far after each trial. ``runner`` is where trials run: a process
-    of their own by default. KeyboardInterrupt ends the search in order. Raises a HagoError for
-    what cannot be searched, and for a session that is in use, damaged, or about something else.
+    ``watch`` sees the outcome so far after each trial. ``runner`` is where trials run: the devices
+    of the request's tracker, or a process of their own. KeyboardInterrupt ends the search in order.
+    Raises a HagoError for what cannot be searched, and for a session that is in use, damaged, or
+    about something else.
     """
     effort, clock, start = effort or Effort(), Clock(progress), time.monotonic()
     with open_session(session) as opened, _running(runner, request, effort) as worker:
@@ -55,11 +57,17 @@ def tune(
 
 @contextmanager
 def _running(runner: Runner | None, request: Request, effort: Effort) -> Iterator[Runner]:
-    own = runner or LocalRunner(effort.trial_limit_s, request.threads)
+    own = runner or _runner(request, effort)
     try:
         yield own
     finally:
         own.close()
+
+
+def _runner(request: Request, effort: Effort) -> Runner:
+    if request.tracker is not None:
+        return RpcRunner(request.tracker, effort.trial_limit_s)
+    return LocalRunner(effort.trial_limit_s, request.threads)
 
 
 @dataclass(eq=False)
@@ -123,7 +131,7 @@ class _Search:
             self.clock.progress,
         )
         latencies = None
-        if subject.runs_here:
+        if subject.is_timed:
             cache = Cache(request.cache or default_cache()).scoped(subject.latency_key)
             failed = own.scoped({**subject.latency_key, "what": "failed"})
             bench = Bench(self.runner, cache, failed, request.threads)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from hago.sample import Sample
 from hago.scheme import Array
 
 _TURNS, _QUIET = 3, 0.05  # at most so many measurements, until one spreads no wider than this
-_SEGMENT_S, _ARTIFACT_S = 0.1, 0.5
+SEGMENT_S, ARTIFACT_S = 0.1, 0.5  # of measuring, a turn
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +40,8 @@ def time_segment(module: ir.IRModule, spec: HardwareSpec, threads: int) -> float
     """The latency in ms of a realized ``module`` on random inputs."""
     machine = relax.VirtualMachine(build(lower(module, spec), spec), tvm.cpu())
     main = machine["main"]
-    inputs = [tvm.runtime.tensor(_random(param)) for param in module["main"].params]
-    timings = [measure(lambda: main(*inputs), threads, _SEGMENT_S)]
-    while len(timings) < _TURNS and _spread(timings[-1]) > _QUIET:
-        timings.append(measure(lambda: main(*inputs), threads, _SEGMENT_S))
-    return quietest(timings)
+    inputs = [tvm.runtime.tensor(value) for value in random_inputs(module)]
+    return quietest(timed_until_quiet(lambda: measure(lambda: main(*inputs), threads, SEGMENT_S)))
 
 
 def verify(
@@ -66,10 +63,16 @@ def verify(
         return Verified(None, size, tuple(run(sample) for sample in samples))
     model = load(folder, threads)
     outputs = tuple(_copied(model.run(sample)) for sample in samples)
-    timings = [bench(model, threads, _ARTIFACT_S)]
-    while len(timings) < _TURNS and _spread(timings[-1]) > _QUIET:
-        timings.append(bench(model, threads, _ARTIFACT_S))
+    timings = timed_until_quiet(lambda: bench(model, threads, ARTIFACT_S))
     return Verified(quietest(timings), size, outputs)
+
+
+def timed_until_quiet(once: Callable[[], Timing]) -> list[Timing]:
+    """Measurements, the last of which spreads little, or as many as are worth the time."""
+    timings = [once()]
+    while len(timings) < _TURNS and _spread(timings[-1]) > _QUIET:
+        timings.append(once())
+    return timings
 
 
 def quietest(timings: Sequence[Timing]) -> float:
@@ -84,6 +87,11 @@ def _spread(timing: Timing) -> float:
 def _copied(outputs: dict[str, Array]) -> dict[str, Array]:
     """Arrays of their own: the artifact's memory ends with it."""
     return {name: np.array(value) for name, value in outputs.items()}
+
+
+def random_inputs(module: ir.IRModule) -> list[Array]:
+    """Inputs of a realized ``module`` that mean nothing, the same ones each time."""
+    return [_random(param) for param in module["main"].params]
 
 
 def _random(param: relax.Var) -> Array:

@@ -43,7 +43,9 @@ def _die_with_parent() -> None:
 
 
 def _pin(threads: int) -> None:
-    """To the last CPUs of those that may be used: the first ones serve interrupts."""
+    """To the last CPUs of those that may be used: the first ones serve interrupts. 0 is all."""
+    if not threads:
+        return
     os.environ["TVM_NUM_THREADS"] = str(threads)
     available = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, available[-threads:])

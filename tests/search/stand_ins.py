@@ -66,6 +66,8 @@ class ComputedRunner:
     ``failing`` says by number which calls fail, ``stopping`` which are interrupted.
     """
 
+    slots = 1
+
     def __init__(
         self,
         failing: Callable[[int], bool] = lambda number: False,
