@@ -36,6 +36,7 @@ def show_diagnosis(console: Console, found: Diagnosis, worst: int, page: Path | 
     for edge in shown[:_DETAILED]:
         _show_edge(console, edge)
     _show_mends(console, found)
+    _show_lifted(console, found)
     if page is not None:
         print_indented(console, f"all edges, with plots: {page}")
         console.print()
@@ -113,6 +114,16 @@ def _show_mends(console: Console, found: Diagnosis) -> None:
         print_table(console, table)
     rest = 1 - sum(mend.share for mend in found.mends)
     if rest > 0.005:
-        text = f"{rest:.0%} of the noise is what these bits cost at best: 'hago tune' keeps wide "
-        print_indented(console, f"{text}what is worth it.")
+        print_indented(console, f"for {rest:.0%} of the noise no method is known but more bits")
+    console.print()
+
+
+def _show_lifted(console: Console, found: Diagnosis) -> None:
+    """What leaving the worst edges in float32 would win."""
+    counts = [str(each.count or "none") for each in found.lifted]
+    table = table_of("worst edges in float32", *counts, right=tuple(counts))
+    table.add_row("SQNR of the outputs, dB", *(f"{each.sqnr_db:.1f}" for each in found.lifted))
+    print_table(console, table)
+    print_indented(console, Text("'hago tune' finds which of them are worth their time",
+                                 style="dim"))  # fmt: skip
     console.print()

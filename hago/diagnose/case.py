@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hago.annotate.constants import constant_edges
-from hago.calibrate import RANGE_METHODS, Stats, TensorStats, choose_range
+from hago.calibrate import Stats, TensorStats, choose_range
 from hago.calibrate.channels import ChannelStats
 from hago.dataflow import Node, read_dataflow
 from hago.diagnose.channels import Spread, activation_spread, shift_share, weight_spread
@@ -99,18 +99,13 @@ class Examination:
 
 
 def best_range(stats: TensorStats, quant: TensorQuant) -> tuple[str, float]:
-    """The range method with the least own error, and the SQNR in dB that it would give."""
-    found = {}
-    for name in RANGE_METHODS:
-        low, high = (np.asarray(end) for end in choose_range(stats, quant.scheme, name))
-        other = fill_scheme(quant.scheme, low, high)
-        found[name] = fit_histogram(stats.histogram, other, stats.low, stats.high).sqnr_db
-    best = max(found, key=lambda name: found[name] + (_FAVOUR_DB if name == "mse" else 0.0))
-    return _METHOD_OF.get(best, best), found[best]
+    """The range method with the least own error, and the SQNR in dB that it would give.
 
-
-_FAVOUR_DB = 0.3  # for the default's own range method: less is no reason to change
-_METHOD_OF = {"minmax": "min_max"}  # where a method is not called as its range is
+    That is "mse" by its definition, whose grid has the extremes as well.
+    """
+    low, high = (np.asarray(end) for end in choose_range(stats, quant.scheme, "mse"))
+    other = fill_scheme(quant.scheme, low, high)
+    return "mse", fit_histogram(stats.histogram, other, stats.low, stats.high).sqnr_db
 
 
 def is_per_tensor(scheme: QuantScheme) -> bool:

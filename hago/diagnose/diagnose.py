@@ -18,8 +18,8 @@ from hago.calibrate import load_data
 from hago.clock import Clock
 from hago.diagnose.bars import activation_bars, weight_bars
 from hago.diagnose.case import Case, Examination
-from hago.diagnose.diagnosis import Bars, Diagnosis, EdgeDiagnosis
-from hago.diagnose.measure import Costs, decibels, measure_costs
+from hago.diagnose.diagnosis import Bars, Diagnosis, EdgeDiagnosis, Lifted
+from hago.diagnose.measure import Costs, decibels, measure_costs, measure_lifted
 from hago.diagnose.remedies import remedies_of
 from hago.diagnose.roundings import rounding_space
 from hago.errors import ModelError, StrategyError
@@ -76,6 +76,7 @@ def diagnose(question: Question, progress: Progress = SILENT) -> Diagnosis:
     samples = tuple(islice(data, question.samples))
     with clock.stage("round edges"):
         costs = measure_costs(space, simulate, samples, progress)
+        lifted = measure_lifted(space, simulate, samples, costs)
     with clock.stage("examine tensors"):
         examination = _examination(quantized, quantizer)
         edges = tuple(_edges(space, costs, examination, picked))
@@ -85,6 +86,7 @@ def diagnose(question: Question, progress: Progress = SILENT) -> Diagnosis:
         samples=len(samples),
         accuracy=_accuracy(costs),
         edges=edges,
+        lifted=tuple(Lifted(count, decibels(noise)) for count, noise in lifted.items()),
         recipe=picked.report,
         seconds=clock.seconds,
     )

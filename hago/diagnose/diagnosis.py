@@ -64,6 +64,14 @@ class Mend:
 
 
 @dataclass(frozen=True)
+class Lifted:
+    """The SQNR of the outputs with the ``count`` worst edges left in float32."""
+
+    count: int
+    sqnr_db: float
+
+
+@dataclass(frozen=True)
 class Diagnosis:
     """``edges`` in program order; ``accuracy`` is that of all of them rounded, against float32."""
 
@@ -72,6 +80,7 @@ class Diagnosis:
     samples: int
     accuracy: Mapping[str, float]
     edges: tuple[EdgeDiagnosis, ...]
+    lifted: tuple[Lifted, ...]
     recipe: RecipeReport | None
     seconds: Mapping[str, float] = field(default_factory=dict)
 

@@ -13,6 +13,7 @@ from hago.search.metrics import Outputs
 from hago.search.space import Space
 
 _MOST_DB = 200.0  # of outputs that are equal
+_LIFTED = (0, 1, 2, 4, 8, 16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +43,20 @@ def measure_costs(
         rounded = simulate((1,) * number + (0,) * (count - number), samples)
         together.append(capped_noise(rounded, exact))
     return Costs(tuple(noise[1] for noise in alone), tuple(together), exact, rounded)
+
+
+def measure_lifted(
+    space: Space, simulate: Simulate, samples: Sequence[Sample], costs: Costs
+) -> dict[int, float]:
+    """The noise share of the outputs with the worst 0, 1, 2, 4, .. groups left in float32."""
+    order = sorted(range(len(space.groups)), key=lambda group: -costs.alone[group])
+    found = {}
+    for count in _LIFTED:
+        if count < len(order):
+            kept = set(order[:count])
+            choice = tuple(int(group not in kept) for group in range(len(order)))
+            found[count] = capped_noise(simulate(choice, samples), costs.exact)
+    return found
 
 
 def decibels(noise: float) -> float:

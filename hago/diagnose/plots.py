@@ -18,10 +18,9 @@ def noise(found: Diagnosis) -> str:
     def paint(axes: Axes) -> None:
         edges = found.edges
         top = min(max(edge.alone_db for edge in edges), _ceiling(found))
-        for number, edge in enumerate(edges):
-            colour = _WEIGHT if edge.is_weight else _ACTIVATION
-            axes.bar(number, top - min(edge.alone_db, top), 0.8, bottom=min(edge.alone_db, top),
-                     color=colour)  # fmt: skip
+        heights = np.minimum([edge.alone_db for edge in edges], top)
+        colours = [_WEIGHT if edge.is_weight else _ACTIVATION for edge in edges]
+        axes.bar(np.arange(len(edges)), top - heights, 0.8, bottom=heights, color=colours)
         axes.plot([min(edge.together_db, top) for edge in edges], c=_ALL, lw=1.2)
         for colour, label in ((_ACTIVATION, "activation alone"), (_WEIGHT, "weight alone")):
             axes.bar(0, 0, 0, bottom=top, color=colour, label=label)
@@ -56,9 +55,12 @@ def coarse(found: Diagnosis) -> str:
 
     def paint(axes: Axes) -> None:
         limit = _ceiling(found)
-        for edge in found.edges:
-            colour = _WEIGHT if edge.is_weight else _ACTIVATION
-            axes.scatter(min(edge.own_db, limit), min(edge.alone_db, limit), s=14, c=colour)
+        own, alone = (
+            np.minimum([getattr(edge, name) for edge in found.edges], limit)
+            for name in ("own_db", "alone_db")
+        )
+        colours = [_WEIGHT if edge.is_weight else _ACTIVATION for edge in found.edges]
+        axes.scatter(own, alone, s=14, c=colours)
         for edge, offset in zip(found.worst(3), (6, -2, -10), strict=False):
             axes.annotate(edge.edge, (edge.own_db, edge.alone_db), fontsize=6,
                           textcoords="offset points", xytext=(5, offset))  # fmt: skip
@@ -74,16 +76,16 @@ def histogram(edge: EdgeDiagnosis) -> str:
     bars = edge.bars
 
     def paint(axes: Axes) -> None:
-        starts = bars.start + bars.width * np.arange(len(bars.counts))
-        middles = starts + bars.width / 2
+        counts = np.asarray(bars.counts)
+        ends = bars.start + bars.width * np.arange(len(counts) + 1)
+        middles = (ends[1:] + ends[:-1]) / 2
         is_clipped = ((middles < edge.low) | (middles > edge.high)) & (edge.clipped > 0)
-        axes.axvspan(max(edge.low, starts[0]), min(edge.high, starts[-1] + bars.width),
-                     color="#eef2f6", zorder=0)  # fmt: skip
-        colours = [_BAD if each else _ACTIVATION for each in is_clipped]
-        axes.bar(starts, bars.counts, bars.width, align="edge", color=colours)
-        for end in (edge.low, edge.high):
-            if starts[0] <= end <= starts[-1] + bars.width:
-                axes.axvline(end, c=_ALL, lw=0.8, ls=":")
+        shown = max(edge.low, ends[0]), min(edge.high, ends[-1])
+        axes.axvspan(*shown, color="#eef2f6", zorder=0)
+        axes.stairs(np.where(is_clipped, 0, counts), ends, fill=True, color=_ACTIVATION)
+        axes.stairs(np.where(is_clipped, counts, 0), ends, fill=True, color=_BAD)
+        for end in shown:
+            axes.axvline(end, c=_ALL, lw=0.8, ls=":")
         axes.set_yscale("symlog", linthresh=1)
         axes.set_ylim(bottom=0)
         axes.set_xlabel("in steps of its channel" if edge.is_weight else "value")

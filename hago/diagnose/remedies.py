@@ -15,6 +15,7 @@ from hago.methods.method import known_methods
 _WORTH_DB = 1.0  # of a tensor's own SQNR: less is lost in the noise of the others
 _CHANNEL_DB = 3.0  # a reshaping costs the other operand, so half of the noise must be to win
 _CONSTANT = 0.25  # share of the error's power from which on a shift is worth a bias
+_FEW = 49  # weights of a channel: up to depthwise 7x7
 _NARROW = 0.25  # share of the grid that the bulk fills, below which the tail decides the step
 
 
@@ -133,6 +134,20 @@ def _wide_weight(case: Case) -> str:
     return f"the scale of {case.scheme.dtype.bits} bits covers the largest weight: none is clipped"
 
 
+def _few_weights(case: Case) -> str:
+    """A channel of few weights has a scale at which they all fall near codes (weight_output)."""
+    if not case.is_weight or case.reader is None or case.fit.noise == 0:
+        return ""
+    weight = case.reader.constants[case.edge.arg]
+    each = weight[0].size if weight.ndim == 4 else weight.shape[0]
+    if each > _FEW:
+        return ""
+    return (
+        f"a channel has {each} weight{'s' if each > 1 else ''}: among the scales near its own "
+        "there are some at which all of them fall near codes"
+    )
+
+
 def _nearest(case: Case) -> str:
     if not case.is_weight or not case.nearest or case.scheme.dtype.bits <= 6:
         return ""
@@ -150,7 +165,8 @@ RULES: Sequence[Rule] = (
     Rule(_of("os_plus", "smooth_quant", "equalize"), _outlying_channels),
     Rule(_range_methods, _tail),
     Rule(_of("percentile", "kl"), _long_tail),
-    Rule(_of("weight_mse"), _wide_weight),
+    Rule(_of("weight_output", "weight_mse"), _wide_weight),
+    Rule(_of("weight_output"), _few_weights),
     Rule(_rounding_methods, _few_codes),
     Rule(_of("obc"), _nearest),
     Rule(_of("bias_correction"), _shifted),

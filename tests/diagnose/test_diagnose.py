@@ -11,7 +11,7 @@ from tvm import relax
 
 from hago.annotate.narrow import WeightFormat
 from hago.diagnose import Question, diagnose
-from hago.diagnose.measure import decibels, measure_costs
+from hago.diagnose.measure import decibels, measure_costs, measure_lifted
 from hago.diagnose.page import check_page, render_page
 from hago.diagnose.roundings import rounding_space
 from hago.errors import DataError, HagoError
@@ -78,6 +78,17 @@ def test_costs_are_of_each_group_alone_and_of_all_so_far():
     costs = measure_costs(space, simulate, [{}], SILENT)
     assert costs.alone == pytest.approx((0.01, 0.04, 0.16))
     assert costs.together == pytest.approx((0.01, 0.09, 0.49))
+
+
+def test_the_worst_are_lifted_first():
+    space, one = space_of(2, 2, 2), np.ones(4)
+
+    def simulate(choice, _):
+        return [{"y": one + 0.1 * choice[0] + 0.4 * choice[1] + 0.2 * choice[2]}]
+
+    costs = measure_costs(space, simulate, [{}], SILENT)
+    lifted = measure_lifted(space, simulate, [{}], costs)
+    assert lifted == pytest.approx({0: 0.49, 1: 0.09, 2: 0.01})
 
 
 @pytest.mark.parametrize(("noise", "db"), [(1e-3, 30.0), (1.0, 0.0), (0.0, 200.0), (1e6, -60.0)])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hago.calibrate.observers import TensorObserver
+from hago.dataflow import read_dataflow
 from hago.diagnose.case import Case, best_range
 from hago.diagnose.channels import Spread
 from hago.diagnose.grid import fit_histogram, fit_weight
@@ -15,6 +16,7 @@ from hago.diagnose.remedies import RULES, remedies_of
 from hago.graph import Edge
 from hago.methods.method import known_methods
 from hago.scheme import INT8, DType, PerAxis, QuantScheme, fill_scheme
+from tests.graphs import Builder
 
 FOUR = QuantScheme(DType("uint", 4), symmetric=False)
 EDGE, WEIGHT = Edge("relu", "conv2d", 0), Edge("conv2d.weight", "conv2d", 1)
@@ -86,10 +88,18 @@ def test_a_weight_of_8_bits_that_is_rounded_to_nearest_wants_a_better_rounding()
 
 @pytest.mark.parametrize("bits", [2, 4, 6])
 def test_few_codes_want_clipping_and_learned_roundings(bits):
-    assert methods_of(weight(bits)) == ["weight_mse", "ada_round"]
+    assert methods_of(weight(bits)) == ["weight_output", "ada_round"]
     assert methods_of(weight(bits, share=0.5)) == ["ada_round"]
-    learned = remedies_of(weight(bits), ["weight_mse", "ada_round"])
+    learned = remedies_of(weight(bits), ["weight_mse", "weight_output", "ada_round"])
     assert learned[0].methods[0] == "brecq"
+
+
+@pytest.mark.parametrize(("groups", "methods"), [(8, ["weight_output"]), (1, [])])
+def test_a_channel_of_few_weights_wants_a_scale_that_suits_them(groups, methods):
+    b = Builder(1, 6, 6, 8)
+    module = b.done(b.conv("conv2d", b.input, 8, padding=1, groups=groups))
+    node = read_dataflow(module).by_name()["conv2d"]
+    assert methods_of(replace(weight(nearest=False), reader=node)) == methods
 
 
 def test_an_uneven_weight_and_a_shift_are_told_where_there_are_methods_for_them():
