@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tvm import ir
 
 from hago.annotate import annotate, choose_strategy
 from hago.annotate.constants import constant_edges
-from hago.annotate.narrow import MACHINE_FORMAT, WeightFormat, narrow_weights
+from hago.annotate.narrow import MACHINE_FORMAT, WeightFormat, narrow_reasons, narrow_weights
 from hago.calibrate import Dataset, Stats, calibrate
 from hago.calibrate.channels import ChannelStats, observe_channels
 from hago.calibrate.moments import windows_of
@@ -89,6 +89,8 @@ class Quantizer:
             watched, stats = self._calibrated(graph)
             graph = watched.graph
             strategy = narrow_weights(graph, choose_strategy(graph, precision), self.weights)
+            reasons = narrow_reasons(graph, strategy, self.weights)
+            graph = replace(graph, reasons={**graph.reasons, **reasons})
         with self.clock.stage(f"choose numbers ({precision})"):
             model = assign_numbers(
                 graph,

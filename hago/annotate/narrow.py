@@ -13,7 +13,7 @@ import networkx as nx
 from hago.annotate.operators import is_anchor
 from hago.dataflow import Dataflow, Node, read_dataflow
 from hago.errors import StrategyError
-from hago.graph import Edge, QuantGraph, Strategy
+from hago.graph import Edge, QuantGraph, Reason, Strategy
 from hago.scheme import DType, PerGroup, QuantScheme
 
 
@@ -42,6 +42,7 @@ class WeightFormat:
 
 
 MACHINE_FORMAT = WeightFormat()  # what the machine multiplies
+END_RULE = "rule: end layers"  # the source of the reason for weights that are not narrowed
 
 
 def narrow_weights(graph: QuantGraph, strategy: Strategy, form: WeightFormat) -> Strategy:
@@ -57,6 +58,23 @@ def narrow_weights(graph: QuantGraph, strategy: Strategy, form: WeightFormat) ->
         if _is_weight(edge, scheme) and edge.dst not in ends
         else scheme
         for edge, scheme in strategy.items()
+    }
+
+
+def narrow_reasons(graph: QuantGraph, strategy: Strategy, form: WeightFormat) -> dict[Edge, Reason]:
+    """Why integer weights of ``strategy`` have the bits that they have, where ``form`` narrows any
+    and leaves others."""
+    if form == MACHINE_FORMAT:
+        return {}
+    ends = frozenset() if form.ends else end_layers(read_dataflow(graph.module))
+    narrowed = Reason(
+        f"codes of {form.bits} bits on the machine's own product of more", "weight format"
+    )
+    kept = Reason("the first and the last layers keep the machine's own weights", END_RULE)
+    return {
+        edge: kept if edge.dst in ends else narrowed
+        for edge, scheme in strategy.items()
+        if _is_weight(edge, scheme)
     }
 
 

@@ -49,6 +49,9 @@ def compile_(
         int | None,
         typer.Option("--weight-group", metavar="N", help="Weights of a matrix a scale."),
     ] = None,
+    narrow_ends: Annotated[
+        bool, typer.Option("--narrow-ends", help="Narrow the first and the last layer, too.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Quantize MODEL for a machine, compile it, measure it."""
@@ -57,7 +60,7 @@ def compile_(
     from hago.pipeline import DEFAULT_RECIPE, Options, compile_model
 
     asked = DEFAULT_RECIPE if recipe is None else recipe
-    weights = WeightFormat(weight_bits, weight_group)
+    weights = WeightFormat(weight_bits, weight_group, narrow_ends)
     options = Options(chosen, asked, shapes, threads, export_qdq, weights)
     from hago.cli.progress import drawn_progress
     from hago.cli.render import print_json, terminal

@@ -5,7 +5,11 @@
 Li et al., BRECQ: Pushing the Limit of Post-Training Quantization by Block Reconstruction, arXiv
 2102.05426 (ICLR 2021), equation 10 and algorithm 1: z is the output of a residual block, F its
 diagonal Fisher information, the roundings are AdaRound's, the steps of activations are learned as
-in LSQ (section 3.4). E0 is the error of the model as it comes.
+in LSQ (section 3.4), those of weights as in GENIE (Jeon et al., arXiv 2212.04780, section 3.2). E0
+is the error of the model as it comes.
+
+The strength must win over the error before the steps are over: weights that end between two codes
+are worth less than those that were rounded to nearest, however small the error was before.
 """
 
 from __future__ import annotations
@@ -32,7 +36,8 @@ from hago.methods.soft_rounding import annealed_beta, regulariser, soft_rounding
 if TYPE_CHECKING:
     from torch import Tensor
 
-_UNIT_SAMPLES = 32  # that tell the error before
+_JUDGES = 32  # samples that are not learned from
+_FISHER_SAMPLES = 32
 
 
 @register
@@ -49,25 +54,28 @@ class Brecq:
     paper: ClassVar[str] = "Li et al., arXiv 2102.05426"
     extra: ClassVar[str] = "torch"
     steps: int = 500
-    batch: int = 8
-    learning_rate: float = 0.03
+    batch: int = 32
+    learning_rate: float = 0.1
     step_rate: float = 0.0005
     weight_step_rate: float = 0.0005
-    strength: float = 0.1
+    strength: float = 100.0
     warm_up: float = 0.2
     betas: tuple[float, float] = (20.0, 2.0)
-    probes: int = 4
-    samples: int = 32
+    probes: int = 2
+    samples: int = 512
     seed: int = 0
     cache: str = ""
 
     def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
-        """``model`` with codes for every integer weight and learned scales of activations."""
+        """``model`` with codes for every integer weight, learned scales of weights and activations.
+
+        A block that learning does not improve on the samples that judge it stays as it was.
+        """
         program = read_program(model.graph.module)
         blocks = residual_blocks(read_dataflow(model.graph.module))
         names = [block.output for block in blocks if block.layers]
         with stats.progress.stage("brecq: Fisher information"):
-            feed = program.feed(islice(stats.data, self.samples))
+            feed = program.feed(islice(stats.data, min(self.samples, _FISHER_SAMPLES)))
             fisher = fisher_diagonal(program, feed, names, self.probes, seeded(self.seed))
         solve = partial(self._solve, fisher)
         return reconstruct(self, residual_blocks, solve, model, stats)
@@ -75,27 +83,18 @@ class Brecq:
     def _solve(
         self, fisher: Mapping[str, Tensor], model: QuantModel, data: BlockData
     ) -> QuantModel:
-        weights = data.weight_edges(model)
+        problem = _Problem(data, fisher[data.block.output], hooks_within(model, data.block))
         roundings = {
             edge: soft_rounding(weight, model.quants[edge], model.weights.get(edge), edge)
-            for edge, weight in weights.items()
+            for edge, weight in data.weight_edges(model).items()
         }
         steps = activation_steps(model, data)
-        hooks = hooks_within(model, data.block)
-        importance = fisher[data.block.output]
-        count = data.target.count
-
-        def error(picked: Tensor, hooks: Hooks) -> Tensor:
-            actual = data.output(picked, hooks)
-            return (importance[picked] * (actual - data.target.take(picked)).square()).mean()
-
-        with torch.no_grad():
-            some = torch.randperm(count, generator=seeded(self.seed))[:_UNIT_SAMPLES]
-            unit = sum(error(each[None], hooks) for each in some) / len(some) + 1e-12
+        before = problem.judge(problem.hooks)
 
         def loss(picked: Tensor, progress: float) -> Tensor:
             soft = {(e.dst, e.arg): gives(each.soft()) for e, each in roundings.items()}
-            now = error(picked, {**hooks, **step_hooks(steps), **soft}) / unit
+            hooks = {**problem.hooks, **step_hooks(steps), **soft}
+            now = problem.error(picked, hooks) / (before + 1e-12)
             beta = annealed_beta(progress, self.warm_up, *self.betas)
             if beta is None:
                 return now
@@ -107,8 +106,40 @@ class Brecq:
             Learned([each.step.exponent for each in roundings.values()], self.weight_step_rate),
             *([Learned([s.exponent for s in steps], self.step_rate)] if steps else ()),
         ]
-        descend(loss, learned, self.steps, count, data.batch(self.batch), seeded(self.seed))
+        descend(loss, learned, self.steps, problem.count, data.batch(self.batch),
+                seeded(self.seed))  # fmt: skip
         codes = {edge: each.codes() for edge, each in roundings.items()}
-        learned_steps = [*steps, *(each.step for each in roundings.values())]
-        quants = {e: q for step in learned_steps for e, q in step.learned().items()}
-        return replace(model.with_quants(quants), weights={**model.weights, **codes})
+        moved = [*steps, *(each.step for each in roundings.values())]
+        quants = {e: q for step in moved for e, q in step.learned().items()}
+        found = replace(model.with_quants(quants), weights={**model.weights, **codes})
+        after = problem.judge(hooks_within(found, data.block))
+        return found if after <= before else model
+
+
+@dataclass(frozen=True, eq=False)
+class _Problem:
+    """The weighted error of a block's output; ``hooks`` make it that of the model as it comes.
+
+    The first ``count`` samples are learned from, the others judge.
+    """
+
+    data: BlockData
+    importance: Tensor
+    hooks: Hooks
+
+    @property
+    def count(self) -> int:
+        total = self.data.target.count
+        return total - min(_JUDGES, total // 4)
+
+    def error(self, picked: Tensor, hooks: Hooks) -> Tensor:
+        """Its mean over the samples ``picked``."""
+        exact = self.data.target.take(picked)
+        return (self.importance * (self.data.output(picked, hooks) - exact).square()).mean()
+
+    def judge(self, hooks: Hooks) -> float:
+        """Its mean over samples that were not learned from (over all where these are few)."""
+        total = self.data.target.count
+        judges = range(self.count if self.count < total else 0, total)
+        with torch.no_grad():
+            return sum(float(self.error(torch.tensor([i]), hooks)) for i in judges) / len(judges)

@@ -4,7 +4,8 @@ The diagonal Fisher information with respect to a value z, for results y with Ga
 
     F = E over e of (J^T e)^2 = diag(J^T J),    J = dy/dz,  e ~ N(0, 1)
 
-so that a change d of z changes the results by sum(F d^2) in the mean. It needs no labels.
+so that a change d of z changes the results by sum(F d^2) in the mean. It needs no labels. F is an
+expectation over the data: what is kept is its mean over samples, of the shape of z.
 Li et al., BRECQ, arXiv 2102.05426, equation 10, takes the squared gradient of the loss itself; with
 unlabelled data the loss is the squared error of the results, whose gradient at the float model is
 zero and whose curvature is this (its Gauss-Newton matrix).
@@ -29,19 +30,18 @@ def fisher_diagonal(
     generator: object,
     chunk: int = 4,
 ) -> dict[str, Tensor]:
-    """F for the values ``names`` on each sample of ``feed``, each [samples, *shape].
+    """F for the values ``names``, each of its shape in the module, over the samples of ``feed``.
 
-    ``probes`` draws of e are averaged; each tensor is divided by its mean.
+    ``probes`` draws of e for each sample are averaged; each tensor is divided by its mean.
     """
     count = len(next(iter(feed.values())))
-    found: dict[str, list[Tensor]] = {name: [] for name in names}
+    found = {name: torch.zeros(program.steps[name].node.shape) for name in names}
     for first in range(0, count, chunk):
         part = {name: value[first : first + chunk] for name, value in feed.items()}
-        total = [_squared(program, part, names, generator) for _ in range(probes)]
-        for name in names:
-            found[name].append(sum(each[name] for each in total))
-    joined = {name: torch.cat(parts) for name, parts in found.items()}
-    return {name: value / (value.mean() + 1e-30) for name, value in joined.items()}
+        for _ in range(probes):
+            for name, squared in _squared(program, part, names, generator).items():
+                found[name] += squared.sum(0)
+    return {name: total / (total.mean() + 1e-30) for name, total in found.items()}
 
 
 def _squared(

@@ -62,17 +62,27 @@ class WeightOutput:
         """``quant`` with the best scales for ``weight`` ([K, N] of a matmul or OHWI)."""
         groups, length, _ = moments.shape
         rows = (weight.T if weight.ndim == 2 else weight).reshape(groups, -1, length)
-        damped = _damped(moments, self.damping)
-        error = _error_of(rows.astype(np.float64), quant, moments, damped, self.damping)
-        _, high = quant.scheme.dtype.code_range
-        covering = np.maximum(np.abs(rows).max(axis=2).astype(np.float64), 1e-12) / high
-        best, least = covering.copy(), np.full(covering.shape, np.inf)
-        for share in np.linspace(self.smallest, self.largest, self.shares):
-            errors = error(covering * share)
-            best = np.where(errors < least, covering * share, best)
-            least = np.minimum(errors, least)
+        grid = np.linspace(self.smallest, self.largest, self.shares)
+        best = best_scales(
+            rows.astype(np.float64), quant.scheme.dtype.code_range, moments, grid, self.damping
+        )
         scale = best.reshape(quant.scale.shape).astype(quant.scale.dtype)
         return TensorQuant(quant.scheme, scale, quant.zero_point)
+
+
+def best_scales(
+    rows: Doubles, code_range: tuple[int, int], moments: Floats, grid: Doubles, damping: float
+) -> Doubles:
+    """The scales [G, N] of ``rows`` [G, N, K] with the least error by ``moments`` [G, K, K], of
+    shares ``grid`` of those that cover each row."""
+    error = _error_of(rows, code_range, moments, damping)
+    covering = np.maximum(np.abs(rows).max(axis=2), 1e-12) / code_range[1]
+    best, least = covering.copy(), np.full(covering.shape, np.inf)
+    for share in grid:
+        errors = error(covering * share)
+        best = np.where(errors < least, covering * share, best)
+        least = np.minimum(errors, least)
+    return best
 
 
 def _is_supported(quant: TensorQuant) -> bool:
@@ -82,10 +92,11 @@ def _is_supported(quant: TensorQuant) -> bool:
 
 
 def _error_of(
-    rows: Doubles, quant: TensorQuant, moments: Floats, damped: Doubles, damping: float
+    rows: Doubles, code_range: tuple[int, int], moments: Floats, damping: float
 ) -> Callable[[Doubles], Doubles]:
     """The errors [G, N] of ``rows`` [G, N, K] by their scales [G, N]."""
-    low, high = quant.scheme.dtype.code_range
+    low, high = code_range
+    damped = _damped(moments, damping)
     power = np.diagonal(damped, axis1=1, axis2=2)[:, None, :]
 
     def exact(scale: Doubles) -> Doubles:

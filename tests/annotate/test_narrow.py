@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from hago.annotate import annotate, choose_strategy
-from hago.annotate.narrow import WeightFormat, end_layers, narrow_weights
+from hago.annotate.narrow import (
+    END_RULE,
+    MACHINE_FORMAT,
+    WeightFormat,
+    end_layers,
+    narrow_reasons,
+    narrow_weights,
+)
 from hago.dataflow import read_dataflow
 from hago.errors import StrategyError
 from hago.realize import interpret, realize
@@ -24,6 +31,25 @@ def test_the_first_and_the_last_layer_keep_the_machines_format():
     assert {name: scheme.dtype.bits for name, scheme in schemes.items()} == {
         "conv2d": 8, "conv2d_1": 4, "conv2d_2": 4, "matmul": 8
     }  # fmt: skip
+
+
+def reasons_of(module, form):
+    graph = annotate(module, machine())
+    strategy = narrow_weights(graph, choose_strategy(graph, "int8"), form)
+    return {edge.dst: reason for edge, reason in narrow_reasons(graph, strategy, form).items()}
+
+
+def test_every_weight_has_a_reason_for_its_bits():
+    reasons = reasons_of(residual_network(), WeightFormat(4))
+    kept = {name for name, reason in reasons.items() if reason.source == END_RULE}
+    assert kept == {"conv2d", "matmul"}
+    assert {reasons[name].text[:15] for name in ("conv2d_1", "conv2d_2")} == {"codes of 4 bits"}
+
+
+def test_no_layer_is_kept_where_the_ends_are_narrowed_too():
+    reasons = reasons_of(residual_network(), WeightFormat(4, ends=True))
+    assert END_RULE not in {reason.source for reason in reasons.values()}
+    assert reasons_of(residual_network(), MACHINE_FORMAT) == {}
 
 
 def test_parallel_layers_at_an_end_are_all_ends():

@@ -1,0 +1,124 @@
+"""GPTQ that also mends what the quantized layers before it did.
+
+    min over W^ of  E || W x - W^ x^ ||^2  =  min over W^ of  E || (W* - W^) x^ ||^2 + constant
+    W* = W + W E[(x - x^) x^^T] (E[x^ x^^T] + damping)^-1
+
+Y. Li et al., GPTAQ: Efficient Finetuning-Free Quantization for Asymmetric Calibration, arXiv
+2504.02692 (ICML 2025), section 4: x is what the layer reads in the float model, x^ in the quantized
+one. The paper passes the asymmetric part on column by column; here the square is completed first
+(without rounding W^ is W*, the least squares), and W* is rounded as :mod:`hago.methods.obc` does,
+at the scales of :mod:`hago.methods.weight_output`. No bound keeps a code next to its float weight,
+so it mends what no rounding can: of a depthwise convolution with nine weights a channel, the layer
+after it takes the error over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from hago.calibrate import Stats
+from hago.gradient import torch
+from hago.gradient.fake_quantize import numbers_of
+from hago.graph import QuantModel
+from hago.methods.blocks import single_layers
+from hago.methods.descent import seeded
+from hago.methods.layer_rows import LayerRows, layer_rows
+from hago.methods.method import register
+from hago.methods.obc import round_weights
+from hago.methods.reconstruction import BlockData, hooks_within, reconstruct
+from hago.methods.weight_output import best_scales
+from hago.scheme import PerAxis, TensorQuant
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Doubles = npt.NDArray[np.float64]
+
+
+@register
+@dataclass(frozen=True)
+class Gptaq:
+    """Chooses the codes of weights, and the symmetric scales of channels, layer by layer.
+
+    ``samples`` of the data give ``rows`` positions a layer; ``damping`` is a share of the mean of
+    the Hessian's diagonal. ``shares`` scales of each channel are tried, from ``smallest`` to
+    ``largest`` of the one that covers it; 0 keeps the scales that are there.
+    """
+
+    name: ClassVar[str] = "gptaq"
+    paper: ClassVar[str] = "Y. Li et al., arXiv 2504.02692"
+    extra: ClassVar[str] = "torch"
+    damping: float = 0.01
+    samples: int = 512
+    rows: int = 16384
+    smallest: float = 0.4
+    largest: float = 1.15
+    shares: int = 61
+    seed: int = 0
+    cache: str = ""
+
+    def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
+        """``model`` with codes for every integer weight."""
+        return reconstruct(self, single_layers, self._solve, model, stats)
+
+    def _solve(self, model: QuantModel, data: BlockData) -> QuantModel:
+        ((edge, weight),) = data.weight_edges(model).items()
+        hook = hooks_within(model, data.block).get((edge.dst, 0), lambda real: real)
+        rows = layer_rows(data, hook, self.rows, seeded(self.seed))
+        moments, wanted = corrected(rows, weight, self.damping)
+        quant = self._scaled(model.quants[edge], wanted, moments)
+        codes = _rounded(rows, wanted, weight, quant, moments, self.damping)
+        return replace(
+            model.with_quants({edge: quant}),
+            weights={**model.weights, edge: codes.astype(quant.scheme.dtype.storage)},
+        )
+
+    def _scaled(
+        self, quant: TensorQuant, wanted: Doubles, moments: npt.NDArray[np.float32]
+    ) -> TensorQuant:
+        """``quant`` with the best scales for ``wanted`` [G, N, K]."""
+        scheme = quant.scheme
+        if not (self.shares and scheme.symmetric and isinstance(scheme.granularity, PerAxis)):
+            return quant
+        grid = np.linspace(self.smallest, self.largest, self.shares)
+        best = best_scales(wanted, scheme.dtype.code_range, moments, grid, self.damping)
+        scale = best.reshape(quant.scale.shape).astype(quant.scale.dtype)
+        return TensorQuant(scheme, scale, quant.zero_point)
+
+
+def corrected(
+    rows: LayerRows, weight: Tensor, damping: float
+) -> tuple[npt.NDArray[np.float32], Doubles]:
+    """E[x^ x^^T] float32 [groups, k, k] and W* [groups, n, k] of the formula above."""
+    exact, quantized = rows.exact.double(), rows.quantized.double()
+    moments = quantized.transpose(1, 2) @ quantized / rows.count
+    shift = (exact - quantized).transpose(1, 2) @ quantized / rows.count
+    power = moments.diagonal(dim1=1, dim2=2).mean(1)
+    added = torch.where(power > 0, damping * power, torch.ones_like(power))
+    damped = moments + added[:, None, None] * torch.eye(moments.shape[1], dtype=torch.float64)
+    float_rows = rows.to_rows(weight).double()
+    moved = torch.linalg.solve(damped, (float_rows @ shift).transpose(1, 2)).transpose(1, 2)
+    return moments.float().numpy(), (float_rows + moved).numpy()
+
+
+def _rounded(
+    rows: LayerRows,
+    wanted: Doubles,
+    weight: Tensor,
+    quant: TensorQuant,
+    moments: npt.NDArray[np.float32],
+    damping: float,
+) -> npt.NDArray[np.float64]:
+    """The codes of ``wanted`` [G, N, K], in the shape of ``weight``."""
+    scale, zero_point = (
+        rows.to_rows(numbers.expand(weight.shape)).numpy().astype(np.float64)
+        for numbers in numbers_of(quant, tuple(weight.shape))
+    )
+    codes = round_weights(
+        wanted, scale, zero_point, moments, damping, quant.scheme.dtype.code_range
+    )
+    return np.ascontiguousarray(rows.from_rows(torch.from_numpy(codes)).numpy())
