@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -131,11 +131,16 @@ class CompileReport:
 
     @property
     def stayed_float(self) -> tuple[EdgeReport, ...]:
-        return tuple(edge for edge in self.edges if edge.is_float)
+        """The edges that are float32 in memory."""
+        return tuple(edge for edge in self.edges if edge.is_float and not edge.is_fused)
+
+    @property
+    def in_registers(self) -> tuple[str, ...]:
+        """The edges that never leave a kernel: float32, and in no memory."""
+        return tuple(edge.edge for edge in self.edges if edge.is_fused)
 
     def to_json(self) -> dict[str, Json]:
-        stayed: list[Json] = [edge.to_json() for edge in self.stayed_float]
-        return {**plain_dataclass(self), "stayed_float": stayed}
+        return {**plain_dataclass(self), **float_edges(self.edges)}
 
 
 @dataclass(frozen=True)
@@ -147,9 +152,19 @@ class DemoReport:
     contestants: tuple[Contestant, ...]
     edges: int
     stayed_float: tuple[EdgeReport, ...]
+    in_registers: tuple[str, ...]
 
     def to_json(self) -> dict[str, Json]:
         return plain_dataclass(self)
+
+
+def float_edges(edges: Iterable[EdgeReport]) -> dict[str, Json]:
+    """What is not quantized: what stayed float32, and the names of what is in registers alone."""
+    known = tuple(edges)
+    return {
+        "stayed_float": [e.to_json() for e in known if e.is_float and not e.is_fused],
+        "in_registers": [e.edge for e in known if e.is_fused],
+    }
 
 
 def plain_dataclass(value: object) -> dict[str, Json]:

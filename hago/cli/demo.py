@@ -63,6 +63,7 @@ def run_demo(hardware: str | None = None, progress: Progress = SILENT) -> DemoRe
         contestants=tuple(contestants),
         edges=len(report.edges),
         stayed_float=report.stayed_float,
+        in_registers=report.in_registers,
     )
 
 

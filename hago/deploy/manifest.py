@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hago.errors import BuildError
-from hago.report import EdgeReport, Json
+from hago.report import EdgeReport, Json, float_edges
 from hago.sample import TensorSpec
 
 FORMAT = 2
@@ -57,9 +57,8 @@ class Manifest:
             raise ValueError("a model has at least one input and one output")
 
     def to_text(self) -> str:
-        """The JSON text, with the edges that stayed float listed once more by themselves."""
-        stayed = [edge.to_json() for edge in self.edges if edge.is_float]
-        fields = {"format": FORMAT, **asdict(self), "stayed_float": stayed}
+        """The JSON text, with the edges that are not quantized listed once more by themselves."""
+        fields = {"format": FORMAT, **asdict(self), **float_edges(self.edges)}
         return json.dumps(fields, indent=1) + "\n"
 
 

@@ -8,7 +8,7 @@ import pytest
 from hago.deploy.artifact import check_output, replace_manifest, write_artifact
 from hago.deploy.manifest import read_manifest
 from hago.errors import BuildError
-from hago.report import EdgeReport
+from hago.report import FUSED, EdgeReport
 from tests.deploy.models import manifest_of
 
 
@@ -47,10 +47,12 @@ def test_the_manifest_reads_back_as_it_was_written(tmp_path):
 
 def test_what_stayed_float_is_listed_in_the_manifest(tmp_path):
     manifest = manifest_of()
-    object.__setattr__(manifest, "edges", (EdgeReport("y -> softmax[0]", "float32"),))
+    fused = EdgeReport("z -> relu[0]", "float32", source=FUSED)
+    object.__setattr__(manifest, "edges", (EdgeReport("y -> softmax[0]", "float32"), fused))
     write_artifact(tmp_path / "out", export, manifest)
     fields = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert [edge["edge"] for edge in fields["stayed_float"]] == ["y -> softmax[0]"]
+    assert fields["in_registers"] == ["z -> relu[0]"]
 
 
 def test_measurements_are_added_to_an_artifact(tmp_path):
