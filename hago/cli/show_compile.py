@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from hago.annotate.narrow import END_RULE
 from hago.cli.render import (
     INDENT,
     count,
@@ -39,7 +40,8 @@ def show_compile(console: Console, report: CompileReport) -> None:
         print_indented(console, f"against float32:  {measures(report.accuracy)}")
     if report.recipe is not None:
         show_recipe(console, report.recipe)
-    _show_float(console, report.stayed_float, len(report.edges))
+    _show_ends(console, report.edges)
+    _show_float(console, report.stayed_float, len(report.in_registers), len(report.edges))
 
 
 def show_recipe(console: Console, recipe: RecipeReport) -> None:
@@ -59,7 +61,7 @@ def show_demo(console: Console, report: DemoReport) -> None:
     images = count(report.images, "test image")
     print_title(console, f"handwritten digits on {report.hardware}", images)
     print_table(console, _contestants(report.contestants))
-    _show_float(console, report.stayed_float, report.edges)
+    _show_float(console, report.stayed_float, len(report.in_registers), report.edges)
 
 
 def measures(accuracy: Mapping[str, float]) -> str:
@@ -96,10 +98,21 @@ def _size(size: int) -> str:
     return f"{size / 1e6:.2f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
 
 
-def _show_float(console: Console, stayed: tuple[EdgeReport, ...], total: int) -> None:
-    """How much stayed float, with each reason once."""
-    fused = sum(edge.is_fused for edge in stayed)
-    alone = tuple(edge for edge in stayed if not edge.is_fused)
+def _show_ends(console: Console, edges: tuple[EdgeReport, ...]) -> None:
+    """Which layers keep wider weights than was asked for, and why."""
+    kept = [edge for edge in edges if edge.source == END_RULE]
+    if kept:
+        console.print()
+        for edge in kept:
+            print_indented(console, Text(f"{edge.edge} stays {edge.chosen}", style="yellow"))
+        why = Text.assemble(kept[0].reason, (f"  ({short_source(END_RULE)})", "dim"))
+        print_indented(console, why, depth=4)
+
+
+def _show_float(
+    console: Console, alone: tuple[EdgeReport, ...], fused: int, total: int
+) -> None:
+    """How much stayed float, with each reason once; ``fused`` edges are in no memory."""
     quantized = total - fused - len(alone)
     parts = [count(quantized, "edge", "is") + " quantized"]
     if fused:
