@@ -97,6 +97,14 @@ def tune(
     key: Annotated[
         Text, typer.Option("--key", metavar="K", help="Which devices of the tracker.")
     ] = None,
+    cluster: Annotated[
+        Text,
+        typer.Option(
+            "--cluster",
+            metavar="SCHEDULER",
+            help="Dask's, HOST:PORT: accuracy is evaluated on its workers.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Search the precision of every edge of MODEL for a machine, by measuring."""
@@ -126,7 +134,7 @@ def tune(
     methods = DEFAULT_RECIPE if recipe is None else (recipe,)
     request = Request(
         model, hw, data, goal, methods, shapes, threads, metric, eval_data, labels, samples, cache,
-        tracker,
+        tracker, cluster,
     )  # fmt: skip
     from hago.cli.render import print_json, terminal
     from hago.cli.show_tune import drawn_search, refuse_unmet, show_outcome

@@ -42,7 +42,8 @@ class Request:
 
     ``data`` calibrates, ``judged_on`` (the same if None) is what accuracy is measured on: its first
     ``samples`` samples, with ``labels`` (an .npy) where the ``metric`` needs them. ``cache`` keeps
-    latencies across sessions. Latencies are measured on devices of ``tracker``, or here.
+    latencies across sessions. Latencies are measured on devices of ``tracker``, or here;
+    accuracy is evaluated on the workers of the dask scheduler ``cluster``, or here.
     """
 
     model: Path
@@ -58,3 +59,4 @@ class Request:
     samples: int = 32
     cache: Path | None = None
     tracker: Tracker | None = None
+    cluster: str | None = None

@@ -41,6 +41,7 @@ from hago.search.tracker import describe
 
 _WEIGHT_BITS = 8  # the machines' own; what a strategy narrows further is found by the search
 Check = Callable[[dict[str, str]], None]
+BuildSimulation = Callable[[Numbers], Simulate]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,10 +71,13 @@ class Subject:
         return {name: self.identity[name] for name in names}
 
 
-def build_subject(request: Request, clock: Clock, check: Check) -> Subject:
+def build_subject(
+    request: Request, clock: Clock, check: Check, simulation: BuildSimulation | None = None
+) -> Subject:
     """Imports, annotates, calibrates, simulates. Raises a HagoError for what cannot be searched.
 
-    ``check`` sees what the search is about before the long work begins.
+    ``check`` sees what the search is about before the long work begins. ``simulation`` builds the
+    simulated module elsewhere than here.
     """
     spec = load_spec(request.hardware)
     _check_machine(request, spec)
@@ -103,7 +107,7 @@ def build_subject(request: Request, clock: Clock, check: Check) -> Subject:
     with clock.stage("choose numbers"):
         numbers = find_numbers(space, graph, stats, picked.methods)
     with clock.stage("build simulation"):
-        simulate = build_simulation(numbers)
+        simulate = (simulation or build_simulation)(numbers)
     exact = simulate(space.floats, samples)
     judge = judge_of(exact, samples, _labels(request.labels), score)
     manifest = Manifest(

@@ -15,6 +15,7 @@ from hago.errors import BuildError
 from hago.progress import SILENT, Progress
 from hago.report import Json
 from hago.search.cache import Cache, default_cache
+from hago.search.cluster import simulating_on
 from hago.search.evaluate import measure_noise
 from hago.search.laboratory import FIRST, LEVEL, Laboratory, best_record
 from hago.search.latency import Bench, Latencies
@@ -27,7 +28,7 @@ from hago.search.rpc_runner import RpcRunner
 from hago.search.runner import LocalRunner, Runner
 from hago.search.session import Session, open_session
 from hago.search.space import Assignment
-from hago.search.subject import Subject, build_subject
+from hago.search.subject import BuildSimulation, Subject, build_subject
 
 _ALONE = 8  # samples on which groups are lowered one by one: their order needs no more
 
@@ -50,8 +51,12 @@ def tune(
     about something else.
     """
     effort, clock, start = effort or Effort(), Clock(progress), time.monotonic()
-    with open_session(session) as opened, _running(runner, request, effort) as worker:
-        subject = build_subject(request, clock, opened.check)
+    with (
+        open_session(session) as opened,
+        _running(runner, request, effort) as worker,
+        _simulating(request, effort) as simulation,
+    ):
+        subject = build_subject(request, clock, opened.check, simulation)
         return _Search(subject, effort, opened, worker, clock, watch, start).run()
 
 
@@ -62,6 +67,15 @@ def _running(runner: Runner | None, request: Request, effort: Effort) -> Iterato
         yield own
     finally:
         own.close()
+
+
+@contextmanager
+def _simulating(request: Request, effort: Effort) -> Iterator[BuildSimulation | None]:
+    if request.cluster is None:
+        yield None
+        return
+    with simulating_on(request.cluster, effort.trial_limit_s) as build:
+        yield build
 
 
 def _runner(request: Request, effort: Effort) -> Runner:

@@ -7,6 +7,7 @@ import os
 import pickle
 import signal
 import sys
+from collections.abc import Callable
 from typing import IO
 
 from hago.search.runner import HEADER
@@ -27,14 +28,23 @@ def main(threads: int) -> None:
 
 
 def _serve(message: bytes, results: IO[bytes]) -> None:
-    """A failure of the trial, whatever it is, becomes its record."""
-    try:
-        call, args = pickle.loads(message)
-        answer = pickle.dumps((True, call(*args)))
-    except Exception as error:
-        answer = pickle.dumps((False, f"{type(error).__name__}: {error}"))
+    answer = pickle.dumps(outcome_of(_called, message))
     results.write(HEADER.pack(len(answer)) + answer)
     results.flush()
+
+
+def _called(message: bytes) -> object:
+    call, args = pickle.loads(message)
+    return call(*args)
+
+
+def outcome_of(call: Callable[..., object], *args: object) -> tuple[bool, object]:
+    """True and the result, or False and why there is none: a failure of the trial, whatever it
+    is, becomes its record."""
+    try:
+        return True, call(*args)
+    except Exception as error:
+        return False, f"{type(error).__name__}: {error}"
 
 
 def _die_with_parent() -> None:

@@ -51,7 +51,7 @@ def subjects():
 def prepared_once(monkeypatch, subjects):
     """What does not depend on goal and folder is made once for all tests."""
 
-    def build(request, clock, check):
+    def build(request, clock, check, simulation):
         key = request.metric, request.recipe, request.hardware
         if key not in subjects:
             subjects[key] = subject.build_subject(request, clock, lambda identity: None)
