@@ -52,7 +52,12 @@ def percentile_range(
 
 
 def mse_range(stats: TensorStats, scheme: QuantScheme) -> Range:
-    """The range with the least mean squared error of encoding and decoding under ``scheme``.
+    """The range with the least mean squared error of encoding and decoding under ``scheme``."""
+    return lp_range(stats, scheme, 2.0)
+
+
+def lp_range(stats: TensorStats, scheme: QuantScheme, p: float) -> Range:
+    """The range with the least sum of ``|error|^p``: the larger p, the less is clipped.
 
     Both ends shrink together, then one at a time, each on a grid of 64ths; the error is that of
     the histogram's bin centers, exact zeros left out (zero is always a code).
@@ -64,7 +69,7 @@ def mse_range(stats: TensorStats, scheme: QuantScheme) -> Range:
         return stats.low, stats.high
 
     def error(low: float, high: float) -> float:
-        return _encoding_error(scheme, low, high, centers, weights)
+        return _encoding_error(scheme, (low, high), centers, weights, p)
 
     best = min(((stats.low * s, stats.high * s) for s in _SHRINKS), key=lambda r: error(*r))
     if scheme.symmetric or stats.low >= 0 or stats.high <= 0:
@@ -123,12 +128,13 @@ def choose_range(stats: TensorStats, scheme: QuantScheme, method: str) -> Range:
 
 
 def _encoding_error(
-    scheme: QuantScheme, low: float, high: float, values: Doubles, weights: Doubles
+    scheme: QuantScheme, covered: Range, values: Doubles, weights: Doubles, p: float
 ) -> float:
-    """Weighted squared error of ``values`` under ``scheme`` filled with the range."""
-    quant = fill_scheme(scheme, _scalar(low), _scalar(high))
-    real = values.astype(np.float32)
-    return float(weights @ np.square(quant.decode(quant.encode(real)) - values))
+    """Weighted sum of ``|error|^p`` of ``values`` under ``scheme`` filled with a range."""
+    quant = fill_scheme(scheme, *map(_scalar, covered))
+    errors = quant.decode(quant.encode(values.astype(np.float32))) - values
+    powers = np.square(errors) if p == 2.0 else np.power(np.abs(errors), p)
+    return float(weights @ powers)
 
 
 def _scalar(value: float) -> Array:

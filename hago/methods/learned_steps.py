@@ -55,7 +55,7 @@ def learned_step(quant: TensorQuant, *edges: Edge) -> LearnedStep:
 def activation_steps(model: QuantModel, data: BlockData) -> list[LearnedStep]:
     """A step for each integer activation that operations of the block are the first to read."""
     inside, found = set(data.block.nodes), []
-    for edges in _groups(model):
+    for edges in activation_groups(model):
         readers = {edge.dst for edge in edges}
         if readers & inside and not readers & data.done:
             found.append(learned_step(model.quants[edges[0]], *edges))
@@ -67,7 +67,7 @@ def step_hooks(steps: list[LearnedStep]) -> Hooks:
     return {(edge.dst, edge.arg): step.round for step in steps for edge in step.edges}
 
 
-def _groups(model: QuantModel) -> list[tuple[Edge, ...]]:
+def activation_groups(model: QuantModel) -> list[tuple[Edge, ...]]:
     """The integer activation edges of the strategy, those with shared numbers together."""
     group_of = {edge: number for number, group in enumerate(model.graph.tied) for edge in group}
     groups: dict[object, list[Edge]] = {}
