@@ -136,7 +136,9 @@ def _max_pool(view: View, node: Node) -> Anchor | None:
     if anchor is None or node.dtype != "bfloat16":
         return anchor
     # The largest is one of the elements: it is a bfloat16 already.
-    return _finished(anchor, lambda expression, value: expression.step("bfloat16", value))
+    return _finished(
+        anchor, lambda expression, value: expression.step("bfloat16", value, dtype="bfloat16")
+    )
 
 
 def _average_pool(view: View, node: Node) -> Anchor | None:
