@@ -1,7 +1,7 @@
 """GPTQ that also mends what the quantized layers before it did.
 
     min over W^ of  E || W x - W^ x^ ||^2  =  min over W^ of  E || (W* - W^) x^ ||^2 + constant
-    W* = W + W E[(x - x^) x^^T] (E[x^ x^^T] + damping)^-1
+    W* = W + W E[(x - x^) x^^T] (E[x^ x^^T] + ridge)^-1
 
 Y. Li et al., GPTAQ: Efficient Finetuning-Free Quantization for Asymmetric Calibration, arXiv
 2504.02692 (ICML 2025), section 4: x is what the layer reads in the float model, x^ in the quantized
@@ -9,7 +9,8 @@ one. The paper passes the asymmetric part on column by column; here the square i
 (without rounding W^ is W*, the least squares), and W* is rounded as :mod:`hago.methods.obc` does,
 at the scales of :mod:`hago.methods.weight_output`. No bound keeps a code next to its float weight,
 so it mends what no rounding can: of a depthwise convolution with nine weights a channel, the layer
-after it takes the error over.
+after it takes the error over. But a layer with more inputs than the data has positions could learn
+the noise by heart, so the ridge is the one of a grid that serves samples best which W* has not seen.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Doubles = npt.NDArray[np.float64]
+RIDGES = (0.01, 0.1, 1.0, 10.0, 1000.0)  # the last: hardly anything is made up for
+_JUDGES = 4  # of so many rows one judges
 
 
 @register
@@ -45,13 +48,14 @@ class Gptaq:
     """Chooses the codes of weights, and the symmetric scales of channels, layer by layer.
 
     ``samples`` of the data give ``rows`` positions a layer; ``damping`` is a share of the mean of
-    the Hessian's diagonal. ``shares`` scales of each channel are tried, from ``smallest`` to
+    the Hessian's diagonal (of the rounding). ``shares`` scales of each channel are tried, from ``smallest`` to
     ``largest`` of the one that covers it; 0 keeps the scales that are there.
     """
 
     name: ClassVar[str] = "gptaq"
     paper: ClassVar[str] = "Y. Li et al., arXiv 2504.02692"
     extra: ClassVar[str] = "torch"
+    may_be_zero: ClassVar[frozenset[str]] = frozenset({"shares"})
     damping: float = 0.01
     samples: int = 512
     rows: int = 16384
@@ -69,7 +73,9 @@ class Gptaq:
         ((edge, weight),) = data.weight_edges(model).items()
         hook = hooks_within(model, data.block).get((edge.dst, 0), lambda real: real)
         rows = layer_rows(data, hook, self.rows, seeded(self.seed))
-        moments, wanted = corrected(rows, weight, self.damping)
+        wanted = corrected(rows, weight)
+        inputs = rows.quantized.double()
+        moments = (inputs.transpose(1, 2) @ inputs / rows.count).float().numpy()
         quant = self._scaled(model.quants[edge], wanted, moments)
         codes = _rounded(rows, wanted, weight, quant, moments, self.damping)
         return replace(
@@ -90,19 +96,40 @@ class Gptaq:
         return TensorQuant(scheme, scale, quant.zero_point)
 
 
-def corrected(
-    rows: LayerRows, weight: Tensor, damping: float
-) -> tuple[npt.NDArray[np.float32], Doubles]:
-    """E[x^ x^^T] float32 [groups, k, k] and W* [groups, n, k] of the formula above."""
+def corrected(rows: LayerRows, weight: Tensor, ridges: tuple[float, ...] = RIDGES) -> Doubles:
+    """W* [groups, n, k] of the formula above, by the best of ``ridges``.
+
+    These are shares of the inputs' mean power. The last rows judge: they are of other samples.
+    """
     exact, quantized = rows.exact.double(), rows.quantized.double()
-    moments = quantized.transpose(1, 2) @ quantized / rows.count
-    shift = (exact - quantized).transpose(1, 2) @ quantized / rows.count
-    power = moments.diagonal(dim1=1, dim2=2).mean(1)
-    added = torch.where(power > 0, damping * power, torch.ones_like(power))
-    damped = moments + added[:, None, None] * torch.eye(moments.shape[1], dtype=torch.float64)
-    float_rows = rows.to_rows(weight).double()
-    moved = torch.linalg.solve(damped, (float_rows @ shift).transpose(1, 2)).transpose(1, 2)
-    return moments.float().numpy(), (float_rows + moved).numpy()
+    real = rows.to_rows(weight).double()
+    count = rows.count - rows.count // _JUDGES
+    seen = _Regression(exact[:, :count], quantized[:, :count], real)
+    lost = (exact - quantized)[:, count:]
+
+    def error(ridge: float) -> float:
+        left = lost @ real.transpose(1, 2) - quantized[:, count:] @ seen.moved(ridge).transpose(1, 2)
+        return float(left.square().sum())
+
+    best = min(ridges, key=error) if count < rows.count else max(ridges)
+    found: Tensor = real + _Regression(exact, quantized, real).moved(best)
+    return found.numpy()
+
+
+class _Regression:
+    """What of W (x - x^) can be told from x^ linearly."""
+
+    def __init__(self, exact: Tensor, quantized: Tensor, real: Tensor) -> None:
+        self.moments = quantized.transpose(1, 2) @ quantized
+        self.wanted = real @ ((exact - quantized).transpose(1, 2) @ quantized)
+        power = self.moments.diagonal(dim1=1, dim2=2).mean(1)
+        self.power = torch.where(power > 0, power, torch.ones_like(power))
+
+    def moved(self, ridge: float) -> Tensor:
+        """W* - W, [groups, n, k]."""
+        unit = torch.eye(self.moments.shape[1], dtype=torch.float64)
+        damped = self.moments + ridge * self.power[:, None, None] * unit
+        return torch.linalg.solve(damped, self.wanted.transpose(1, 2)).transpose(1, 2)
 
 
 def _rounded(

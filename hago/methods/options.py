@@ -89,18 +89,32 @@ def _fit(method: object, name: str, option: str, value: object) -> object:
     """``value`` as the option takes it: an int for a float becomes one, a list a tuple."""
     hint = get_type_hints(method).get(option, object)
     try:
-        return _as(hint, value)
+        fitted = _as(hint, value)
+        _check_size(method, option, fitted)
+        return fitted
     except _UnfitError as error:
         wanted = next(str(each) for each in options_of(method) if each.name == option)
         raise StrategyError(
             f"{name}: {option}={value!r} is {error}",
             fact=f"it takes {wanted}",
-            way_out="Give a value of that type.",
+            way_out="Give such a value, or leave it out.",
         ) from error
 
 
+def _check_size(method: object, option: str, value: object) -> None:
+    """Options are counts, shares and rates: none is negative, and a count is 0 only by default or
+    where the method has it in ``may_be_zero``."""
+    default = getattr(method, option, None)
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, int | float) and number < 0:
+            raise _UnfitError("negative")
+    is_count = isinstance(default, int) and not isinstance(default, bool) and default > 0
+    if is_count and value == 0 and option not in getattr(method, "may_be_zero", ()):
+        raise _UnfitError("too small")
+
+
 class _UnfitError(Exception):
-    """A value is of another type."""
+    """A value is of another type, or size."""
 
 
 def _as(hint: Any, value: object) -> object:

@@ -35,6 +35,11 @@ SITUATIONS: Mapping[str, Situation] = {
     "high bits": Situation(
         lambda f: f.weight_bits > _FEW, f"weights have more than {_FEW} bits", _BITS
     ),
+    "high bits, depthwise": Situation(
+        lambda f: f.weight_bits > _FEW and f.depthwise > 0,
+        f"weights have more than {_FEW} bits and some convolutions are depthwise",
+        _BITS + ", {depthwise} depthwise convolutions",
+    ),
     "low bits, convolutions": Situation(
         lambda f: f.weight_bits <= _FEW and f.convolutions > f.products,
         f"weights have at most {_FEW} bits and most layers are convolutions",
@@ -72,6 +77,8 @@ class Recipe:
 _SCALED = Pick("os_plus", "scales down channels that stand out, where a prediction says it pays")
 _RANGES = Pick("mse", "ranges with the least squared error")
 _NARROW = Pick("weight_mse", "narrow weights are better clipped than rounded coarsely", "low bits")
+_SCALES = Pick("weight_output", "scales by what a layer gives: 1.7 dB on EfficientNet-Lite0",
+               "low bits")  # fmt: skip
 _ROUNDED = Pick("obc", "rounds weights by what they multiply, from calibration alone")
 
 DEFAULT = "balanced"
@@ -80,16 +87,19 @@ RECIPES: Mapping[str, Recipe] = {
     for recipe in (
         Recipe("fast", "ranges only: one pass over the data", (_RANGES, _NARROW)),
         Recipe("balanced", "the default: no gradients, seconds to a minute more than 'fast'",
-               (_SCALED, _RANGES, _NARROW, _ROUNDED)),
+               (_SCALED, _RANGES, _NARROW, _SCALES, _ROUNDED)),
         Recipe(
             "best",
-            "the most accurate; learns the rounding of narrow weights, in minutes, with PyTorch",
+            "the most accurate; learns how narrow weights are rounded, in minutes, with PyTorch",
             (
                 _SCALED,
                 _RANGES,
                 _NARROW,
+                Pick("weight_output", "finds a scale that suits the few weights of a channel",
+                     "high bits, depthwise"),
                 Pick("obc", "at 8 bits learned rounding wins nothing over it", "high bits"),
-                Pick("ada_round", "learns the rounding of each layer", "low bits, convolutions"),
+                Pick("gptaq", "rounds each layer so that it mends what those before it did",
+                     "low bits, convolutions"),
                 Pick("brecq", "learns on, block by block", "low bits, convolutions"),
                 Pick("gptq", "rounds each layer on what the quantized ones before it give",
                      "low bits, products"),
@@ -103,8 +113,14 @@ RECIPES: Mapping[str, Recipe] = {
                (_RANGES, _NARROW, Pick("brecq", "section 3"))),
         Recipe("gptq_paper", "Frantar et al., arXiv 2210.17323: weights one column at a time",
                (_RANGES, Pick("gptq", "section 3"))),
+        Recipe("gptaq_paper", "Y. Li et al., arXiv 2504.02692: GPTQ that mends earlier layers",
+               (_RANGES, Pick("gptaq", "section 4"))),
         Recipe("os_plus_paper", "Wei et al., arXiv 2304.09145: shifted and scaled channels",
                (_SCALED, _RANGES)),
+        Recipe("data_free_paper", "Nagel et al., arXiv 1906.04721: equalized layers",
+               (Pick("equalize", "section 4.1"), Pick("min_max", "section 5"))),
+        Recipe("splitting_paper", "Zhao et al., arXiv 1901.09504: outlying channels split",
+               (Pick("channel_splitting", "section 3"), _RANGES)),
         Recipe("hago_paper", "HAGO, arXiv 2103.14949: mean extremes, rounding to nearest",
                (Pick("mean", "the paper's own ranges"),)),
     )

@@ -9,7 +9,7 @@ import pytest
 
 from hago.errors import StrategyError
 from hago.methods.ada_round import AdaRound
-from hago.methods.method import find_methods
+from hago.methods.method import find_methods, known_methods
 from hago.methods.options import given_options, options_of, with_options
 
 
@@ -27,8 +27,8 @@ class Example:
     on: bool = False
 
     def __post_init__(self) -> None:
-        if self.count < 0:
-            raise ValueError("count is negative")
+        if self.count > 99:
+            raise ValueError("count is above 99")
 
 
 FITTING = {
@@ -66,6 +66,10 @@ def test_a_fitting_value_becomes_the_field(option):
         ("kind", "c", "of type str"),
         ("limit", 1.5, "of type float"),
         ("on", 1, "of type int"),
+        ("count", -1, "negative"),
+        ("share", -0.5, "negative"),
+        ("pair", (1.0, -1.0), "negative"),
+        ("count", 0, "too small"),
     ],
 )
 def test_a_value_of_another_type_is_refused_with_what_the_option_takes(option, value, words):
@@ -76,8 +80,20 @@ def test_a_value_of_another_type_is_refused_with_what_the_option_takes(option, v
 
 
 def test_a_value_that_the_method_refuses_is_an_error_of_the_user():
-    with pytest.raises(StrategyError, match="example: count is negative"):
-        with_options(Example, "example", {"count": -1})
+    with pytest.raises(StrategyError, match="example: count is above 99"):
+        with_options(Example, "example", {"count": 100})
+
+
+@pytest.mark.parametrize("name", sorted(known_methods()))
+def test_no_method_takes_counts_of_nothing_or_less(name):
+    counts = [o for o in options_of(known_methods()[name]) if o.type == "int" and o.default]
+    allowed = getattr(known_methods()[name], "may_be_zero", ())
+    for option in counts:
+        with pytest.raises(StrategyError, match=f"{option.name}=-1 is negative"):
+            find_methods(f"{name}({option.name}=-1)")
+        if option.name not in allowed:
+            with pytest.raises(StrategyError, match=f"{option.name}=0 is too small"):
+                find_methods(f"{name}({option.name}=0)")
 
 
 def test_an_unknown_option_is_refused_with_a_suggestion_and_all_options():

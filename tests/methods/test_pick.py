@@ -40,20 +40,20 @@ def test_the_default_at_8_bits():
 @pytest.mark.parametrize("bits", range(2, 9))
 def test_every_recipe_chooses_ranges_for_every_model(recipe, facts, bits):
     found = pick_methods(recipe, narrow(facts, bits)).report
-    assert {"mse", "mean", "lapq", "percentile"} & {method.name for method in found.methods}
+    assert {"mse", "mean", "lapq", "min_max"} & {method.name for method in found.methods}
     assert all(method.reason for method in found.methods)
 
 
 def test_the_best_recipe_learns_roundings_of_narrow_convolutions_only():
-    assert "ada_round" in names("best", narrow(CONVOLUTIONS))
-    assert "ada_round" not in names("best", CONVOLUTIONS)
-    assert "ada_round" not in names("best", narrow(TRANSFORMER))
+    assert "brecq" in names("best", narrow(CONVOLUTIONS))
+    assert "brecq" not in names("best", CONVOLUTIONS)
+    assert "brecq" not in names("best", narrow(TRANSFORMER))
     assert "gptq" in names("best", narrow(TRANSFORMER))
 
 
 def test_a_reason_has_the_numbers_of_the_model():
     report = pick_methods("best", narrow(CONVOLUTIONS)).report
-    (learned,) = (method for method in report.methods if method.name == "ada_round")
+    (learned,) = (method for method in report.methods if method.name == "brecq")
     assert "weights of 4 bits, 49 convolutions" in learned.reason
     (left,) = (each for each in report.left_out if each.name == "gptq")
     assert "matrix products" in left.reason
@@ -95,7 +95,7 @@ def test_without_pytorch_one_error_says_what_else_works(monkeypatch):
     monkeypatch.setattr(hago.methods.pick, "find_spec", lambda name: None)
     with pytest.raises(StrategyError) as caught:
         pick_methods("best", narrow(CONVOLUTIONS))
-    assert "ada_round, brecq: PyTorch is not installed" in str(caught.value)
+    assert "gptaq, brecq: PyTorch is not installed" in str(caught.value)
     assert "--recipe balanced" in caught.value.way_out
     assert pick_methods("balanced", narrow(CONVOLUTIONS)).methods
 
