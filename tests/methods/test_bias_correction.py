@@ -1,0 +1,102 @@
+"""bias_correction: no channel is off in the mean."""
+
+import numpy as np
+import pytest
+from tvm import relax
+
+from hago.accuracy import sqnr_db
+from hago.calibrate import Stats
+from hago.dataflow import read_dataflow
+from hago.errors import DataError
+from hago.gradient import over_samples, read_program
+from hago.gradient.fake_quantize import model_hooks
+from hago.methods.bias_correction import BiasCorrection, biases
+from hago.realize import insert_qdq
+from hago.realize.interpret import interpret
+from tests.graphs import Builder
+from tests.methods.narrowed import narrowed
+
+pytest.importorskip("torch")
+op = relax.op
+
+
+def network():
+    """Three convolutions with biases; what the last two read is positive, so its mean is not 0."""
+    b = Builder(1, 6, 6, 6)
+    x = b.input
+    for name, groups in (("first", 1), ("second", 12)):
+        x = b.emit(f"{name}_bias", op.add(
+            b.conv(name, x, 12, padding=1, groups=groups), b.const(12)))
+        x = b.emit(f"{name}_relu", op.nn.relu(x))
+    return b.done(b.emit("bias", op.add(b.conv("last", x, 8, kernel=1), b.const(8))))  # fmt: skip
+
+
+def data(count, seed):
+    random = np.random.default_rng(seed)
+    return [{"x": random.normal(size=(1, 6, 6, 6)).astype("float32")} for _ in range(count)]
+
+
+GIVEN = Stats({}, 48, data(48, 1))
+
+
+def results(module, hooks, samples):
+    program = read_program(module)
+    (name,) = program.outputs
+    steps = list(program.steps.values())
+    return over_samples(steps, program.feed(samples), hooks, [name])[name].numpy()
+
+
+def errors(model, samples):
+    """Quantized less exact results of the network, [samples, .., channels], and the exact ones."""
+    exact = results(network(), {}, samples)
+    return results(model.graph.module, model_hooks(model), samples) - exact, exact
+
+
+@pytest.fixture
+def model():
+    return narrowed(network(), 4)
+
+
+def test_no_channel_is_off_in_the_mean_of_the_samples(model):
+    corrected, _ = errors(BiasCorrection().apply(model, GIVEN), GIVEN.data)
+    plain, _ = errors(model, GIVEN.data)
+    assert np.abs(corrected.mean(axis=(0, 1, 2, 3))).max() < 1e-5
+    assert np.abs(plain.mean(axis=(0, 1, 2, 3))).max() > 1e-2
+
+
+def test_results_are_nearer_to_the_float_model_on_other_samples(model):
+    # Nagel et al., table 3: what bias correction wins on weights rounded to nearest.
+    others = data(48, 2)
+    plain, exact = errors(model, others)
+    corrected, _ = errors(BiasCorrection().apply(model, GIVEN), others)
+    assert sqnr_db(exact, exact + corrected) > sqnr_db(exact, exact + plain) + 1
+
+
+def test_the_layers_before_are_corrected_first(model):
+    names = biases(read_dataflow(model.graph.module), model)
+    found = BiasCorrection().apply(model, GIVEN)
+    before, after = (read_dataflow(m.graph.module).by_name() for m in (model, found))
+    assert len(names) == 3
+    assert all((before[n].constants[1] != after[n].constants[1]).any() for n in names)
+
+
+def test_only_biases_change(model):
+    found = BiasCorrection().apply(model, GIVEN)
+    assert found.quants == model.quants
+    assert [n.name for n in read_dataflow(found.graph.module).nodes] == [
+        n.name for n in read_dataflow(model.graph.module).nodes
+    ]
+
+
+def test_the_exchange_form_has_the_new_biases(model):
+    found = BiasCorrection().apply(model, GIVEN)
+    sample = GIVEN.data[0]
+    (got,) = interpret(insert_qdq(found), sample)
+    expected = results(found.graph.module, model_hooks(found), [sample])[0]
+    # Sums in another order: a code of an activation in between may be the next one.
+    assert np.abs(got - expected).max() < 0.02 * np.abs(expected).max()
+
+
+def test_it_needs_data(model):
+    with pytest.raises(DataError, match="no calibration data"):
+        BiasCorrection().apply(model, Stats({}, 0))
