@@ -16,6 +16,7 @@ from hago.methods.facts import Facts, facts_of
 from hago.methods.method import extra_of, known_methods
 from hago.methods.pick import check_recipe, pick_methods
 from hago.methods.recipes import RECIPES, SITUATIONS
+from hago.pipeline import Options
 from tests.graphs import Builder, attention, residual_network
 
 CONVOLUTIONS = Facts(convolutions=49, depthwise=16, products=1, residuals=9)
@@ -84,6 +85,12 @@ def test_options_of_a_recipe_go_to_its_methods_that_have_them():
 def test_what_is_unknown_is_refused_before_there_is_a_model(recipe, words):
     with pytest.raises(StrategyError, match=words):
         check_recipe(recipe)
+
+
+def test_options_of_a_compilation_refuse_a_recipe_that_cannot_be_read():
+    assert Options(recipe="best(seed=1)").recipe == "best(seed=1)"
+    with pytest.raises(StrategyError, match="never closed"):
+        Options(recipe=("mse", "percentile(keep=99"))
 
 
 @pytest.mark.parametrize("spelling", ["AdaRound", "adaround", "Ada_Round"])
