@@ -40,12 +40,12 @@ class AdaQuant:
     name: ClassVar[str] = "ada_quant"
     paper: ClassVar[str] = "Hubara et al., arXiv 2006.10518"
     extra: ClassVar[str] = "torch"
-    steps: int = 1000
+    steps: int = 500
     batch: int = 256
     weight_rate: float = 0.03
     step_rate: float = 0.001
-    samples: int = 32
-    rows: int = 4096
+    samples: int = 512
+    rows: int = 16384
     seed: int = 0
     cache: str = ""
 

@@ -5,7 +5,8 @@
 Nagel et al., Up or Down? Adaptive Rounding for Post-Training Quantization, arXiv 2004.10568,
 equation 25 with the regulariser of equation 24; x^ is what the quantized layers before it give, f
 the bias and activation. The error is divided by E0, that of rounding to nearest, and the
-regulariser is a mean, so that one strength suits layers of every size.
+regulariser is a mean, so that one strength suits layers of every size. It must win over the error
+before the steps are over: a weight that ends between two codes is rounded without regard to others.
 """
 
 from __future__ import annotations
@@ -41,14 +42,14 @@ class AdaRound:
     name: ClassVar[str] = "ada_round"
     paper: ClassVar[str] = "Nagel et al., arXiv 2004.10568"
     extra: ClassVar[str] = "torch"
-    steps: int = 1000
+    steps: int = 500
     batch: int = 256
-    learning_rate: float = 0.03
-    strength: float = 0.1
+    learning_rate: float = 0.1
+    strength: float = 100.0
     warm_up: float = 0.2
     betas: tuple[float, float] = (20.0, 2.0)
-    samples: int = 32
-    rows: int = 4096
+    samples: int = 512
+    rows: int = 16384
     seed: int = 0
     cache: str = ""
 

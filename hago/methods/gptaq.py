@@ -10,7 +10,8 @@ one. The paper passes the asymmetric part on column by column; here the square i
 at the scales of :mod:`hago.methods.weight_output`. No bound keeps a code next to its float weight,
 so it mends what no rounding can: of a depthwise convolution with nine weights a channel, the layer
 after it takes the error over. But a layer with more inputs than the data has positions could learn
-the noise by heart, so the ridge is the one of a grid that serves samples best which W* has not seen.
+the noise by heart, so the ridge is the one of a grid that serves those samples best which W* has
+not seen.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ class Gptaq:
     """Chooses the codes of weights, and the symmetric scales of channels, layer by layer.
 
     ``samples`` of the data give ``rows`` positions a layer; ``damping`` is a share of the mean of
-    the Hessian's diagonal (of the rounding). ``shares`` scales of each channel are tried, from ``smallest`` to
-    ``largest`` of the one that covers it; 0 keeps the scales that are there.
+    the Hessian's diagonal where W* is rounded. ``shares`` scales of each channel are tried, from
+    ``smallest`` to ``largest`` of the one that covers it; 0 keeps the scales that are there.
     """
 
     name: ClassVar[str] = "gptaq"
@@ -74,8 +75,7 @@ class Gptaq:
         hook = hooks_within(model, data.block).get((edge.dst, 0), lambda real: real)
         rows = layer_rows(data, hook, self.rows, seeded(self.seed))
         wanted = corrected(rows, weight)
-        inputs = rows.quantized.double()
-        moments = (inputs.transpose(1, 2) @ inputs / rows.count).float().numpy()
+        moments = (rows.quantized.transpose(1, 2) @ rows.quantized / rows.count).numpy()
         quant = self._scaled(model.quants[edge], wanted, moments)
         codes = _rounded(rows, wanted, weight, quant, moments, self.damping)
         return replace(
@@ -101,27 +101,26 @@ def corrected(rows: LayerRows, weight: Tensor, ridges: tuple[float, ...] = RIDGE
 
     These are shares of the inputs' mean power. The last rows judge: they are of other samples.
     """
-    exact, quantized = rows.exact.double(), rows.quantized.double()
-    real = rows.to_rows(weight).double()
+    lost, real = rows.exact - rows.quantized, rows.to_rows(weight)
     count = rows.count - rows.count // _JUDGES
-    seen = _Regression(exact[:, :count], quantized[:, :count], real)
-    lost = (exact - quantized)[:, count:]
+    seen = _Regression(lost[:, :count], rows.quantized[:, :count], real)
+    wanted = lost[:, count:] @ real.transpose(1, 2)
 
     def error(ridge: float) -> float:
-        left = lost @ real.transpose(1, 2) - quantized[:, count:] @ seen.moved(ridge).transpose(1, 2)
-        return float(left.square().sum())
+        mended = rows.quantized[:, count:] @ seen.moved(ridge).float().transpose(1, 2)
+        return float((wanted - mended).square().sum())
 
     best = min(ridges, key=error) if count < rows.count else max(ridges)
-    found: Tensor = real + _Regression(exact, quantized, real).moved(best)
+    found: Tensor = real + _Regression(lost, rows.quantized, real).moved(best)
     return found.numpy()
 
 
 class _Regression:
     """What of W (x - x^) can be told from x^ linearly."""
 
-    def __init__(self, exact: Tensor, quantized: Tensor, real: Tensor) -> None:
-        self.moments = quantized.transpose(1, 2) @ quantized
-        self.wanted = real @ ((exact - quantized).transpose(1, 2) @ quantized)
+    def __init__(self, lost: Tensor, quantized: Tensor, real: Tensor) -> None:
+        self.moments = (quantized.transpose(1, 2) @ quantized).double()
+        self.wanted = (real @ (lost.transpose(1, 2) @ quantized)).double()
         power = self.moments.diagonal(dim1=1, dim2=2).mean(1)
         self.power = torch.where(power > 0, power, torch.ones_like(power))
 

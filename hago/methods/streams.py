@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _CHUNK = 4  # samples that run at once
-_MOST_KEPT = 2**26  # elements of a value that is kept: 256 MB
+_MOST_KEPT = 2**25  # elements of a value that is kept: 128 MB
 
 Picked = Any  # a slice, or a tensor of indices
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hago.annotate.constants import constant_edges
-from hago.methods.gptaq import Gptaq, corrected
+from hago.methods.gptaq import RIDGES, Gptaq, corrected
 from hago.methods.gptq import Gptq
 from hago.methods.layer_rows import LayerRows
 from tests.graphs import attention
@@ -17,18 +17,33 @@ def rows_of(exact, quantized):
     return LayerRows(exact, quantized, lambda w: w[None], lambda r: r[0], lambda sums: sums)
 
 
+def normal(*shape, seed):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
 def test_inputs_that_lost_half_their_size_get_twice_the_weight():
-    exact = torch.randn((1, 500, 6), generator=torch.Generator().manual_seed(0))
-    weight = torch.randn((4, 6), generator=torch.Generator().manual_seed(1))
-    _, wanted = corrected(rows_of(exact, exact / 2), weight, 0.0)
+    exact, weight = normal(1, 500, 6, seed=0), normal(4, 6, seed=1)
+    wanted = corrected(rows_of(exact, exact / 2), weight, (1e-12, 1.0))
     np.testing.assert_allclose(wanted[0], 2 * weight.numpy(), rtol=1e-6)
 
 
 def test_unchanged_inputs_change_nothing():
-    exact = torch.randn((1, 50, 6), generator=torch.Generator().manual_seed(0))
-    weight = torch.ones((4, 6))
-    _, wanted = corrected(rows_of(exact, exact), weight, 0.01)
-    np.testing.assert_array_equal(wanted[0], weight.numpy())
+    exact, weight = normal(1, 50, 6, seed=0), normal(4, 6, seed=1)
+    np.testing.assert_array_equal(corrected(rows_of(exact, exact), weight)[0], weight.numpy())
+
+
+def test_noise_is_not_learned_by_heart():
+    """40 rows of 60 inputs whose noise tells nothing: the least squares would fit all of it."""
+    exact, weight = normal(1, 40, 60, seed=0), normal(4, 60, seed=1)
+    quantized = exact + normal(1, 40, 60, seed=2)
+    fresh, noise = normal(1, 4000, 60, seed=3), normal(1, 4000, 60, seed=4)
+
+    def error(ridges):
+        wanted = torch.from_numpy(corrected(rows_of(exact, quantized), weight, ridges))
+        target = fresh.double() @ weight.double().T
+        return float((target - (fresh + noise).double() @ wanted.transpose(1, 2)).square().mean())
+
+    assert error(RIDGES) < error(RIDGES[:1])
 
 
 @pytest.mark.parametrize("build", [bottleneck, attention])
