@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from tvm import tirx as tir
 
+from hago.codegen.epilogue import Epilogue
 from hago.codegen.workload import (
     BatchMatmul,
     Conv2d,
@@ -17,30 +18,39 @@ from hago.codegen.workload import (
     Permute,
     Pool2d,
     RowReduce,
+    Table,
     Workload,
 )
+from hago.lower.instructions import instructions_of
 
 _WORKLOAD, _OPERATIONS, _DTYPE = "hago.workload", "hago.operations", "hago.dtype"
+_EPILOGUE = "hago.epilogue"
 
 
 @dataclass(frozen=True)
 class Cost:
     """``workload`` in words, ``operations`` (a multiply-add is two), ``bytes`` of all arguments,
-    each counted once, and the ``dtype`` of the data. Functions of TVM's own have no operations.
+    each counted once, and the ``dtype`` of the data. ``epilogue`` counts its vector instructions
+    in elements: instructions times the output's elements. Functions of TVM's own have neither.
     """
 
     workload: str
     operations: int
     bytes: int
     dtype: str
+    epilogue: int = 0
 
 
-def with_cost(function: tir.PrimFunc, workload: Workload) -> tir.PrimFunc:
-    """``function`` with what :func:`read_cost` needs to know of ``workload``."""
+def with_cost(
+    function: tir.PrimFunc, workload: Workload, epilogue: Epilogue
+) -> tir.PrimFunc:
+    """``function`` with what :func:`read_cost` needs to know of what it computes."""
+    elements = math.prod(int(extent) for extent in function.params[-1].ty.shape)
     dtype = workload.data if not isinstance(workload, RowReduce) else "float32"
     attributes = {
         _WORKLOAD: describe(workload),
         _OPERATIONS: str(operations(workload)),  # an integer attribute has 32 bits
+        _EPILOGUE: str(instructions_of(epilogue) * elements),
         _DTYPE: dtype,
     }
     return function.with_attrs(attributes)
@@ -60,6 +70,7 @@ def read_cost(function: tir.PrimFunc) -> Cost:
         int(attributes[_OPERATIONS]) if known else 0,
         sum(_size(param.ty) for param in function.params if hasattr(param.ty, "shape")),
         str(attributes[_DTYPE]) if known else "float32",
+        int(attributes[_EPILOGUE]) if known else 0,
     )
 
 
@@ -82,7 +93,7 @@ def operations(workload: Workload) -> int:
             return math.prod(workload.output_shape) * math.prod(workload.window)
         case RowReduce():
             return workload.rows * workload.length
-        case Elementwise():
+        case Elementwise() | Table():
             return math.prod(workload.shape)
         case Permute():
             return 0
@@ -104,7 +115,7 @@ def describe(workload: Workload) -> str:
             return f"{workload.data} {h}x{w}x{c}, {window[0]}x{window[1]}"
         case RowReduce(rows=rows, length=length):
             return f"{rows} rows of {length}"
-        case Elementwise(shape=shape):
+        case Elementwise(shape=shape) | Table(shape=shape):
             return f"{workload.data} {'x'.join(map(str, shape))}"
         case Permute(shape=shape, axes=axes):
             return f"{workload.data} {'x'.join(map(str, shape))}, axes {axes}"

@@ -133,7 +133,8 @@ class _Calls:
         key = (group.workload, group.epilogue)
         kernel = self.kernels[key]
         if key not in self.functions:
-            function = with_cost(kernel.func, group.workload).without_attr("global_symbol")
+            function = with_cost(kernel.func, group.workload, group.epilogue)
+            function = function.without_attr("global_symbol")
             self.functions[key] = builder.add_func(function, kernel.name)
         shapes = [tuple(int(extent) for extent in p.ty.shape) for p in kernel.func.params]
         sources = [*group.data, *group.operands]

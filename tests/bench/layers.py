@@ -30,7 +30,7 @@ class Layer:
     """A kernel of a model: ``milliseconds`` of all its ``calls`` in one run, ``share`` of the run.
 
     ``gops`` and ``gbps`` are what it achieved, ``roofline`` is the fraction of what the measured
-    peaks allow (arithmetic, or reading its working set).
+    peaks allow, ``bound`` what that is: products, epilogue, or memory (reading its working set).
     """
 
     name: str
@@ -41,6 +41,7 @@ class Layer:
     gops: float
     gbps: float
     roofline: float
+    bound: str
 
 
 def bench_layers(arguments: Namespace, console: Console) -> dict[str, Json]:
@@ -99,7 +100,7 @@ def to_layers(
 
 
 def _layer(time: KernelTime, cost: Cost, total: float, peaks: Peaks) -> Layer:
-    each = time.seconds / time.calls
+    each, bound = time.seconds / time.calls, peaks.bound(cost)
     return Layer(
         name=time.name,
         workload=cost.workload,
@@ -108,7 +109,8 @@ def _layer(time: KernelTime, cost: Cost, total: float, peaks: Peaks) -> Layer:
         share=time.seconds / total,
         gops=cost.operations / each / 1e9,
         gbps=cost.bytes / each / 1e9,
-        roofline=peaks.bound_seconds(cost.operations, cost.bytes, cost.dtype) / each,
+        roofline=bound.seconds / each,
+        bound=bound.by,
     )
 
 
@@ -122,12 +124,13 @@ def layer_table(title: str, layers: Sequence[Layer], least_share: float = 0.002)
     table.add_column("workload")
     for column in ("calls", "ms", "share", "Gop/s", "GB/s", "roofline"):
         table.add_column(column, justify="right")
+    table.add_column("bound by")
     for layer in layers:
         if layer.share >= least_share:
             table.add_row(
                 layer.name, layer.workload, str(layer.calls), f"{layer.milliseconds:.3f}",
                 f"{layer.share:.1%}", f"{layer.gops:.0f}", f"{layer.gbps:.1f}",
-                f"{layer.roofline:.0%}",
+                f"{layer.roofline:.0%}", layer.bound,
             )  # fmt: skip
     return table
 

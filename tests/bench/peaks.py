@@ -16,6 +16,7 @@ from hago.codegen.intrin.dot import DOTS, Dot
 from hago.codegen.kernels.product import arguments, defined, kernel
 from hago.codegen.workload import Machine
 from hago.hardware.spec import HardwareSpec
+from hago.lower.cost import Cost
 from hago.lower.select import machine_of
 
 # Accumulators in flight: two units of four cycles need eight; more hides nothing.
@@ -24,6 +25,14 @@ _STEPS = 100_000
 _STORED = {"uint16": "bfloat16"}  # what those bits stand for
 # Working sets: inside the first and second level, around the third, far beyond.
 _SETS = (16 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20, 128 << 20)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The least ``seconds``, and what takes most of them: products, epilogue or memory."""
+
+    seconds: float
+    by: str
 
 
 @dataclass(frozen=True)
@@ -39,10 +48,18 @@ class Peaks:
         fitting = (speed for limit, speed in self.bandwidth if size <= limit)
         return next(fitting, self.bandwidth[-1][1])
 
-    def bound_seconds(self, operations: int, size: int, dtype: str) -> float:
-        """The roofline: no kernel with ``operations`` on ``size`` bytes can be faster."""
-        arithmetic = operations / (self.gops.get(dtype, max(self.gops.values())) * 1e9)
-        return max(arithmetic, size / (self.bandwidth_for(size) * 1e9))
+    def bound(self, cost: Cost) -> Bound:
+        """The roofline: no kernel that has to do ``cost`` can be faster.
+
+        Products and the epilogue share the ports, so their times add up; memory works beside.
+        """
+        products = cost.operations / (self.gops.get(cost.dtype, max(self.gops.values())) * 1e9)
+        # The peak of float32 counts two operations for an instruction.
+        epilogue = cost.epilogue / (self.gops["float32"] / 2 * 1e9)
+        memory = cost.bytes / (self.bandwidth_for(cost.bytes) * 1e9)
+        parts = {"products": products, "epilogue": epilogue, "memory": memory}
+        seconds = max(products + epilogue, memory)
+        return Bound(seconds, "memory" if seconds == memory else max(parts, key=parts.__getitem__))
 
 
 def measure_peaks(spec: HardwareSpec) -> Peaks:

@@ -19,15 +19,24 @@ from tests.graphs import input_for, residual_network
 PEAKS = Peaks({"float32": 100.0, "uint8": 400.0}, ((1_000, 200.0), (1_000_000, 10.0)))
 
 
+def bound(operations: int, size: int, dtype: str, epilogue: int = 0) -> tuple[float, str]:
+    found = PEAKS.bound(Cost("", operations, size, dtype, epilogue))
+    return found.seconds, found.by
+
+
 def test_a_kernel_that_computes_much_is_bound_by_arithmetic() -> None:
-    assert PEAKS.bound_seconds(10**9, 1000, "float32") == pytest.approx(0.01)
-    assert PEAKS.bound_seconds(10**9, 1000, "uint8") == pytest.approx(0.0025)
+    assert bound(10**9, 1000, "float32") == (pytest.approx(0.01), "products")
+    assert bound(10**9, 1000, "uint8") == (pytest.approx(0.0025), "products")
+
+
+def test_an_epilogue_takes_its_time_on_the_same_ports() -> None:
+    assert bound(10**9, 1000, "uint8", 10**9) == (pytest.approx(0.0025 + 0.02), "epilogue")
 
 
 def test_a_kernel_that_reads_much_is_bound_by_the_memory_that_holds_it() -> None:
-    assert PEAKS.bound_seconds(0, 1_000, "float32") == pytest.approx(1_000 / 200e9)
-    assert PEAKS.bound_seconds(0, 100_000, "float32") == pytest.approx(100_000 / 10e9)
-    assert PEAKS.bound_seconds(0, 10**9, "float32") == pytest.approx(0.1)
+    assert bound(0, 1_000, "float32") == (pytest.approx(1_000 / 200e9), "memory")
+    assert bound(0, 100_000, "float32") == (pytest.approx(100_000 / 10e9), "memory")
+    assert bound(0, 10**9, "float32") == (pytest.approx(0.1), "memory")
 
 
 def test_a_layer_has_its_share_and_its_fraction_of_the_roofline() -> None:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from hago.codegen.epilogue import Epilogue
+from hago.codegen.epilogue import Epilogue, Operand, Step
 from hago.codegen.kernels.matmul import build_matmul
 from hago.codegen.workload import Conv2d, Machine, Matmul, RowReduce, Workload
 from hago.lower.cost import describe, operations, read_cost, with_cost
+from hago.lower.instructions import instructions_of
 
 MACHINE = Machine(64, frozenset({"vfmadd"}))
 
 
 def test_a_kernel_says_what_it_computes_and_how_many_bytes_it_touches() -> None:
     work = Matmul(4, 32, 8)
-    function = build_matmul(work, Epilogue("float32", "float32"), MACHINE).func
-    cost = read_cost(with_cost(function, work))
+    epilogue = Epilogue("float32", "float32", steps=(Step("relu", (0,)),))
+    function = build_matmul(work, epilogue, MACHINE).func
+    cost = read_cost(with_cost(function, work, epilogue))
     assert (cost.workload, cost.dtype, cost.operations) == ("float32 4x32x8", "float32", 2048)
     assert cost.bytes == 4 * (4 * 8 + 32 * 8 + 4 * 32)
+    assert cost.epilogue == 4 * 32
 
 
 def test_a_function_of_unknown_origin_has_bytes_only() -> None:
@@ -39,3 +42,16 @@ def test_a_function_of_unknown_origin_has_bytes_only() -> None:
 def test_operations_count_a_multiply_add_as_two(work: Workload, count: int, words: str) -> None:
     assert operations(work) == count
     assert describe(work) == words
+
+
+def test_an_epilogue_has_no_fewer_instructions_than_it_must() -> None:
+    scale = Operand((16,), "float32")
+    steps = (
+        Step("float", (0,)), Step("multiply", (3, 1)), Step("add", (4, 2)), Step("relu", (5,)),
+        Step("quantize_uint8", (6,), (0.1, 3.0, 0.0, 255.0)),
+    )  # fmt: skip
+    epilogue = Epilogue("int32", "uint8", (scale, scale), steps)
+    # To float; a fused multiply-add; relu; divided, bounded on both sides, rounded, the zero point
+    # added (with the division: one of each), narrowed.
+    assert instructions_of(epilogue) == 8
+    assert instructions_of(Epilogue("float32", "float32")) == 0
