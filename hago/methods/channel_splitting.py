@@ -5,8 +5,8 @@
 R. Zhao et al., Improving Neural Network Quantization without Retraining using Outlier Channel
 Splitting, arXiv 1901.09504, equation 2. The range shrinks and no weight grows: of scaling a channel
 down (os_plus) the weights pay the price, here it is a few more channels. As in section 3.2 of the
-paper the channel with the largest part is split, again and again. With no channels to spend, or
-where all reach equally far, nothing changes.
+paper the channel with the largest part is split, again and again. With no channels to spend (a
+layer of fewer than 640), or where all reach equally far, nothing changes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from hago.methods.method import register
 from hago.prepare import prepare
 from hago.prepare.split_channels import Split, region_of, split_channels
 
-_LANES = 16  # kernels compute so many output channels at once: what fills them up is free
+_LANES = 16  # kernels compute so many output channels at once
+_INPUTS = {"matmul": 0, "nn.conv2d": 3}  # the axis of a weight that runs over its inputs
 
 
 @register
@@ -35,14 +36,14 @@ _LANES = 16  # kernels compute so many output channels at once: what fills them 
 class ChannelSplitting:
     """Splits channels of tensors that only products read, computed by products.
 
-    ``share`` of the channels may be added (rounded up to whole vectors). A tensor is changed if
-    its range shrinks by the factor ``gain``.
+    ``share`` of the channels may be added, in whole vectors. A tensor is changed if its range
+    shrinks by the factor ``gain``.
     """
 
     name: ClassVar[str] = "channel_splitting"
     paper: ClassVar[str] = "Zhao et al., arXiv 1901.09504, equation 2"
 
-    share: float = 0.02
+    share: float = 0.025
     gain: float = 1.5
 
     def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
@@ -51,21 +52,30 @@ class ChannelSplitting:
 
     def tensors(self, graph: QuantGraph) -> tuple[str, ...]:
         """The tensors whose channels may be split."""
-        return tuple(candidates(graph))
+        return tuple(self._wide(graph))
 
     def reshape(self, graph: QuantGraph, channels: Mapping[str, ChannelStats]) -> IRModule:
         """The prepared module with split channels; the same where nothing is won."""
         found: dict[str, Split] = {}
-        for source, readers in candidates(graph).items():
+        for source, readers in self._wide(graph).items():
             split = self._split(channels[source], takes_offsets=not any(map(_pads, readers)))
             if split is not None:
                 found[source] = split
         return prepare(split_channels(graph.module, found)) if found else graph.module
 
+    def _wide(self, graph: QuantGraph) -> dict[str, list[Node]]:
+        """The candidates with so many channels that a vector may be added."""
+        return {
+            source: readers
+            for source, readers in candidates(graph).items()
+            if self._extra(int(readers[0].constants[1].shape[_INPUTS[readers[0].op]]))
+        }
+
+    def _extra(self, channels: int) -> int:
+        return int(self.share * channels / _LANES) * _LANES
+
     def _split(self, stats: ChannelStats, *, takes_offsets: bool) -> Split | None:
-        count = len(stats.mean)
-        vectors = -(-(count + self.share * count) // _LANES)
-        copies = spend(stats.reach, int(vectors * _LANES) - count)
+        copies = spend(stats.reach, self._extra(len(stats.mean)))
         low, high = (float((side / copies).min()) for side in (stats.low, -stats.high))
         width = max(-high, 0.0) - min(low, 0.0)
         before = max(float(stats.high.max()), 0.0) - min(float(stats.low.min()), 0.0)

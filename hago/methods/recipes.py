@@ -75,6 +75,7 @@ class Recipe:
 
 
 _SCALED = Pick("os_plus", "scales down channels that stand out, where a prediction says it pays")
+_SPLIT = Pick("channel_splitting", "splits wide layers' channels that stand out: no weight grows")
 _RANGES = Pick("mse", "ranges with the least squared error")
 _NARROW = Pick("weight_mse", "narrow weights are better clipped than rounded coarsely", "low bits")
 _SCALES = Pick("weight_output", "scales by what a layer gives: 1.7 dB on EfficientNet-Lite0",
@@ -87,11 +88,12 @@ RECIPES: Mapping[str, Recipe] = {
     for recipe in (
         Recipe("fast", "ranges only: one pass over the data", (_RANGES, _NARROW)),
         Recipe("balanced", "the default: no gradients, seconds to a minute more than 'fast'",
-               (_SCALED, _RANGES, _NARROW, _SCALES, _ROUNDED)),
+               (_SPLIT, _SCALED, _RANGES, _NARROW, _SCALES, _ROUNDED)),
         Recipe(
             "best",
             "the most accurate; learns how narrow weights are rounded, in minutes, with PyTorch",
             (
+                _SPLIT,
                 _SCALED,
                 _RANGES,
                 _NARROW,

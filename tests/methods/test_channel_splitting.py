@@ -12,6 +12,8 @@ from tests.graphs import Builder, all_values, machine
 
 OUTLIER = np.float32([1, 1, 1, 40, 1, 1, 1, 1] * 4)
 
+HALF = ChannelSplitting(share=0.5)
+
 
 def hidden_layer(scale=OUTLIER):
     """32 hidden channels of which a few stand out, and what is seen of them."""
@@ -31,7 +33,7 @@ def test_the_largest_part_is_split_again_and_again():
 
 def test_outlying_channels_are_split_into_whole_vectors_of_channels():
     graph, channels = hidden_layer()
-    module = ChannelSplitting().reshape(graph, channels)
+    module = HALF.reshape(graph, channels)
     up = next(node for node in read_dataflow(module).nodes if node.op == "matmul")
     assert up.constants[1].shape == (8, 48)
 
@@ -43,7 +45,7 @@ def last_product(module):
 
 def test_the_range_shrinks_and_no_weight_grows():
     graph, channels = hidden_layer()
-    modules = (graph.module, ChannelSplitting().reshape(graph, channels))
+    modules = (graph.module, HALF.reshape(graph, channels))
     before, after = (np.abs(last_product(module).constants[1]).max() for module in modules)
     assert after == before
     sample = {"x": np.random.default_rng(0).normal(size=(1, 64, 8)).astype("float32")}
@@ -57,7 +59,7 @@ def test_even_channels_are_left_alone():
     observer = ChannelObserver()
     observer.observe(np.random.default_rng(0).uniform(size=(512, 32)))
     channels = {"relu": observer.stats()}
-    assert ChannelSplitting().reshape(graph, channels) is graph.module
+    assert HALF.reshape(graph, channels) is graph.module
 
 
 def test_a_padded_convolution_gets_no_offsets():
@@ -68,11 +70,17 @@ def test_a_padded_convolution_gets_no_offsets():
     graph = annotate(b.done(b.conv("down", hidden, 4, padding=1)), machine())
     observer = ChannelObserver()
     observer.observe(np.ones((4, 8), np.float32) * OUTLIER[:8])
-    module = ChannelSplitting().reshape(graph, {"relu": observer.stats()})
+    module = ChannelSplitting(share=2.0).reshape(graph, {"relu": observer.stats()})
     assert "add" not in [node.op for node in read_dataflow(module).nodes]
 
 
-@pytest.mark.parametrize("name", ["relu"])
-def test_only_tensors_of_codes_are_looked_at(name):
+def test_the_tensor_between_two_products_is_looked_at():
     graph, _ = hidden_layer()
-    assert ChannelSplitting().tensors(graph) == (name,)
+    assert HALF.tensors(graph) == ("relu",)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4])  # less than a vector of 16 of 32 channels
+def test_with_nothing_to_spend_nothing_changes(share):
+    graph, channels = hidden_layer()
+    assert ChannelSplitting(share=share).tensors(graph) == ()
+    assert ChannelSplitting(share=share).reshape(graph, channels) is graph.module

@@ -33,7 +33,7 @@ def narrow(facts, bits=4):
 
 
 def test_the_default_at_8_bits():
-    assert names("balanced", CONVOLUTIONS) == ["os_plus", "mse", "obc"]
+    assert names("balanced", CONVOLUTIONS) == ["channel_splitting", "os_plus", "mse", "obc"]
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
