@@ -117,9 +117,9 @@ def _layer(time: KernelTime, cost: Cost, total: float, peaks: Peaks) -> Layer:
 def layer_table(title: str, layers: Sequence[Layer], least_share: float = 0.002) -> Table:
     """The layers of at least ``least_share``."""
     total = sum(layer.milliseconds for layer in layers)
-    table = Table(
-        title=f"{title}: {total:.2f} ms in kernels", box=box.SIMPLE_HEAD, title_justify="left"
-    )
+    least = sum(layer.milliseconds * layer.roofline for layer in layers)
+    heading = f"{title}: {total:.2f} ms in kernels, of which the roofline allows {least / total:.0%}"
+    table = Table(title=heading, box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("kernel")
     table.add_column("workload")
     for column in ("calls", "ms", "share", "Gop/s", "GB/s", "roofline"):
