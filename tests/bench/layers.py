@@ -118,7 +118,7 @@ def layer_table(title: str, layers: Sequence[Layer], least_share: float = 0.002)
     """The layers of at least ``least_share``."""
     total = sum(layer.milliseconds for layer in layers)
     least = sum(layer.milliseconds * layer.roofline for layer in layers)
-    heading = f"{title}: {total:.2f} ms in kernels, of which the roofline allows {least / total:.0%}"
+    heading = f"{title}: {total:.2f} ms in kernels, {least / total:.0%} of the roofline"
     table = Table(title=heading, box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("kernel")
     table.add_column("workload")
