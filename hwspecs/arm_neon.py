@@ -1,8 +1,9 @@
 """Armv8-A with Advanced SIMD and no dot products: Cortex-A53, A57 and A72, Raspberry Pi 3 and 4.
 
-Sources: [ARM] Arm Architecture Reference Manual for A-profile, C7.2 (SMLAL, SQRDMULH, SRSHL, TBL);
-[SOG] Arm Cortex-A72 Software Optimization Guide, the tables of ASIMD instructions. Memory sizes
-are of the Raspberry Pi 4, bandwidth is an estimate of what one core draws.
+Sources: [ARM] Arm Architecture Reference Manual for A-profile, C7.2 (SMULL, SMLAL, SADALP,
+SQRDMULH, SRSHL, TBL); [SOG] Arm Cortex-A72 Software Optimization Guide, the tables of ASIMD
+instructions. Memory sizes are of the Raspberry Pi 4, bandwidth is an estimate of what one core
+draws.
 """
 
 from hago.hardware import f32, machine, memory, op, s8, s32
@@ -17,11 +18,13 @@ MACHINE = machine(
     needs=("asimd",),
     memory=memory(l1="32K", l2="1M", bandwidth=2.0),
     ops=[
-        # [ARM] SMLAL adds four products of 16-bit numbers to int32, exactly, whatever the weights:
-        # pairs of byte products would not fit the 16 bits that SMULL leaves them in. [SOG] one a
-        # cycle. Codes stay 8 bits in memory and become 16 on the way.
-        op(DENSE, s8.asymmetric, s8.per_channel, sums_in=s32, gives=(s8, f32), by="smlal",
-           requantize="fixed_point", align={"n": 4}, throughput=8),
+        # [ARM] SMULL and SMLAL2 leave two products of bytes in 16 bits, SADALP adds pairs of those
+        # to int32: 16 products in three instructions, one a cycle [SOG]. Two products of -128
+        # overflow; weights with that code (symmetric ones go from -127 to 127) take SMLAL instead,
+        # which is exact.
+        op(DENSE, s8.asymmetric, s8.per_channel, sums_in=s32, gives=(s8, f32), by="smull",
+           requantize="fixed_point", align={"k": 16, "n": 4}, throughput=16),
+        # [ARM] SMLAL adds four products of 16-bit numbers to int32. [SOG] one a cycle.
         op("batch_matmul", s8.asymmetric, s8, sums_in=s32, gives=(s8, f32), by="smlal",
            requantize="fixed_point", align={"n": 4}, throughput=8),
         # One channel a lane: loads and the widening to 16 bits are most of it.

@@ -8,6 +8,7 @@ from hago.codegen.intrin.dot import Dot
 
 # Registers that a sequence needs beside accumulators, B and A.
 _TEMPORARIES = {"vpmaddubsw": 2, "vpmaddwd": 1}
+_PRODUCTS = 7  # registers of columns of B, and of products on their way to partial sums
 _MOST_ROWS, _MOST_COLUMNS = 14, 4
 _L2 = 1 << 20  # bytes; both operands larger than this are streamed, the smaller is kept
 _IN_L2 = _L2 // 4  # bytes of A that are read again from the cache at no cost
@@ -53,6 +54,8 @@ def _taken(rows: int, columns: int, dot: Dot) -> int:
     multiplied in pairs, and a vector of four columns of B takes two."""
     if dot.rows == 2:
         return _even(rows) * columns + 2 * columns + _even(rows)
+    if dot.sums > 1:
+        return rows * columns * dot.sums + rows + _PRODUCTS
     return rows * columns + columns + (rows if dot.words > 1 else 1)
 
 
@@ -69,8 +72,8 @@ def _cycles(rows: int, columns: int, width: int, vectors: int, steps: int, dot: 
 
     def tile(r: int, c: int) -> float:
         multiplied = r if dot.rows == 1 else _even(r)
-        loads = multiplied / (dot.words if dot.rows == 1 else 1) + dot.rows * c
-        step = max(multiplied * c / 2, loads / 2, 4.0 if r * c < 8 else 0.0)
+        loads = multiplied / (dot.words if dot.rows == 1 else 1) + dot.rows * dot.sums * c
+        step = max(multiplied * c * dot.sums / 2, loads / 2, 4.0 if r * c < 8 else 0.0)
         return steps * step + 10 + 4 * r * c
 
     def along(total: int, size: int) -> list[tuple[int, int]]:

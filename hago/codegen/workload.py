@@ -12,6 +12,9 @@ import numpy.typing as npt
 from tvm import tirx as tir
 
 Array = npt.NDArray[Any]
+# Weights whose values are proven to be in a part of their dtype: -64..63; -127..127, so that two
+# products with bytes fit int16.
+PROVEN = {"int7": "int8", "int8_pairs": "int8"}
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,23 @@ class Elementwise:
 
 
 @dataclass(frozen=True)
+class Table:
+    """A function from bytes ``data`` to bytes ``gives``, as its 256 values, over a tensor."""
+
+    shape: tuple[int, ...]
+    data: str
+    gives: str
+
+    @property
+    def accum(self) -> str:
+        return self.gives
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        return self.shape
+
+
+@dataclass(frozen=True)
 class Permute:
     """Axes in another order: axis ``i`` of the output is axis ``axes[i]`` of the input."""
 
@@ -175,7 +195,7 @@ class Permute:
         return math.prod(self.shape[axis + 1 :])
 
 
-Workload = Conv2d | Matmul | BatchMatmul | Pool2d | RowReduce | Elementwise | Permute
+Workload = Conv2d | Matmul | BatchMatmul | Pool2d | RowReduce | Elementwise | Table | Permute
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,9 @@ def missing_features(spec: HardwareSpec) -> tuple[str, ...]:
 
 
 # From the most to the least capable: the first that runs here is the host's.
-_HOSTS = ("x86-amx", "x86-bf16", "x86-vnni", "x86-avx512", "x86-avx2")
+_X86 = ("x86-amx", "x86-bf16", "x86-vnni", "x86-avx512", "x86-avx2")
+_ARM = ("arm-i8mm", "arm-dotprod", "arm-neon")
+_HOSTS = (*_X86, *_ARM)
 
 
 @cache
@@ -48,5 +50,5 @@ def host_spec() -> HardwareSpec:
         "no built-in machine fits this CPU",
         fact=f"hago runs models on {', '.join(_HOSTS)}",
         source="hwspecs",
-        way_out="Use a computer with at least AVX2 for calibration.",
+        way_out="Use a computer with at least AVX2, or an Arm of 64 bits, for calibration.",
     )

@@ -18,6 +18,7 @@ INTRINSICS: dict[str, str] = {
     "ummla": "Arm FEAT_I8MM: 2x8 by 8x2 u8 products into uint32",
     "usmmla": "Arm FEAT_I8MM: 2x8 by 8x2 u8 x s8 products into int32",
     "bfmmla": "Arm FEAT_BF16: 2x4 by 4x2 bfloat16 products into float32",
+    "smull": "Arm Advanced SIMD: pairs of s8 products meet in s16 (SMULL, SMLAL2, SADALP)",
     "smlal": "Arm Advanced SIMD: products of s16 added to int32",
     "sqrdmulh": "Arm Advanced SIMD: the upper half of a doubled s32 product, rounded",
     "tbl": "Arm Advanced SIMD: bytes looked up in a table of up to 64",

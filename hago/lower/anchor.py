@@ -19,6 +19,7 @@ from hago.codegen.workload import (
     Permute,
     Pool2d,
     RowReduce,
+    Table,
     Workload,
 )
 from hago.dataflow import Node
@@ -247,6 +248,27 @@ def _row_reduce(
     return Anchor(workload, (node.inputs[0], *affine), (rows, length), "float32")
 
 
+def _take(view: View, node: Node) -> Anchor | None:
+    """A table of bytes for all codes of a byte (hago/realize/tables.py): of uint8 codes as int32,
+    or of int8 codes as int32 and 128."""
+    table, index = node.constants.get(0), view.node(node.inputs[-1])
+    if table is None or table.shape != (256,) or node.dtype not in CODES or index is None:
+        return None
+    shift, cast = 0, index
+    if index.op == "add" and 1 in index.constants and index.constants[1].size == 1:
+        inner = view.node(index.inputs[0])
+        if inner is None:
+            return None
+        shift, cast = int(index.constants[1].reshape(())), inner
+    if cast.op != "astype" or cast.dtype != "int32" or 0 in cast.constants:
+        return None
+    codes = cast.inputs[0]
+    shape, dtype = view.type_of(codes)
+    if dtype not in CODES or shift != -int(np.iinfo(dtype).min) or shape != node.shape:
+        return None
+    return Anchor(Table(shape, dtype, node.dtype), (codes, table), shape, node.dtype)
+
+
 def _permute(view: View, node: Node) -> Anchor | None:
     if 0 in node.constants:
         return None
@@ -304,4 +326,5 @@ ROWS: dict[str, Row] = {
     "nn.softmax": _softmax,
     "nn.layer_norm": _layer_norm,
     "permute_dims": _permute,
+    "take": _take,
 }

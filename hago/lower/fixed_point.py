@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hago.codegen.epilogue import Step
-from hago.codegen.workload import BatchMatmul, Conv2d, Matmul, Pool2d
+from hago.codegen.workload import PROVEN, BatchMatmul, Conv2d, Matmul, Pool2d
 from hago.lower.affine import step_dtype
 from hago.lower.expression import Expression, Value
 from hago.lower.group import Group
@@ -87,7 +87,7 @@ def accumulator_range(group: Group) -> tuple[Integers, Integers]:
 
 
 def _magnitude(dtype: str) -> int:
-    bounds = np.iinfo("int8" if dtype == "int7" else dtype)
+    bounds = np.iinfo(PROVEN.get(dtype, dtype))
     return max(-int(bounds.min), int(bounds.max))
 
 

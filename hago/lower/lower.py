@@ -25,6 +25,7 @@ from hago.lower.expression import Source
 from hago.lower.fixed_point import INSTRUCTIONS, in_fixed_point
 from hago.lower.fold import fold_dequantized_weights
 from hago.lower.group import Group, find_groups
+from hago.lower.pairs import with_pairs
 from hago.lower.rest import lower_rest
 from hago.lower.select import build_kernel, find_template, machine_of
 from hago.lower.view import View, view_of
@@ -80,6 +81,8 @@ def lower_with_weights(
 
 def _merged(group: Group, machine: Machine) -> Group:
     """``group`` with the shortest epilogue that gives the same codes."""
+    if "smull" in machine.instructions:
+        group = with_pairs(group)
     if machine.instructions >= INSTRUCTIONS:
         group = in_fixed_point(group)
     epilogue, operands = merge_affine(fold(group.epilogue), group.operands)

@@ -19,9 +19,11 @@ from hago.codegen.kernels.matmul import build_matmul
 from hago.codegen.kernels.matmul_amx import build_matmul_amx, matmul_fills_tiles
 from hago.codegen.kernels.pool import build_pool
 from hago.codegen.kernels.reduce import build_row_reduce
+from hago.codegen.kernels.table import build_table, looks_up
 from hago.codegen.kernels.transpose import build_transpose, transposes
 from hago.codegen.select import choose_dot
 from hago.codegen.workload import (
+    PROVEN,
     BatchMatmul,
     Conv2d,
     Elementwise,
@@ -31,6 +33,7 @@ from hago.codegen.workload import (
     Permute,
     Pool2d,
     RowReduce,
+    Table,
     Workload,
 )
 from hago.errors import BuildError
@@ -100,7 +103,7 @@ def _is_depthwise(workload: Conv2d, machine: Machine) -> bool:
 def _are_operands(workload: Conv2d | Matmul | BatchMatmul) -> bool:
     """Integer products are of bytes in every kernel."""
     is_integer = workload.accum == "int32"
-    return not is_integer or workload.weight in ("int8", "uint8", "int7")
+    return not is_integer or workload.weight in ("int8", "uint8", *PROVEN)
 
 
 def _is_depthwise_on_codes(workload: Conv2d, machine: Machine) -> bool:
@@ -131,5 +134,6 @@ TEMPLATES: tuple[Template, ...] = (
     Template(Pool2d, _always, build_pool),
     Template(RowReduce, _always, build_row_reduce),
     Template(Elementwise, _always, build_elementwise),
+    Template(Table, looks_up, build_table),
     Template(Permute, transposes, build_transpose),
 )

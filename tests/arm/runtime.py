@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 from hago.deploy.manifest import read_manifest
-from tests.arm.board import ABLE, EMULATORS, counter, tool
+from tests.arm.board import EMULATORS, counter, tool
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSROOT = Path("/usr/aarch64-linux-gnu")
@@ -41,11 +41,13 @@ class Runner:
 
     path: Path
 
-    def run(self, artifact: Path, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The first output of ``artifact`` by name, as :meth:`hago.Model.run` gives it."""
+    def run(
+        self, artifact: Path, inputs: dict[str, np.ndarray], cpu: str = "max"
+    ) -> dict[str, np.ndarray]:
+        """The outputs of ``artifact`` by name, on one of QEMU's CPUs."""
         with tempfile.TemporaryDirectory() as scratch:
             options, outputs = self._files(artifact, inputs, Path(scratch))
-            done = self._execute([tool(*EMULATORS)], artifact, options)
+            done = self._execute([tool(*EMULATORS)], artifact, options, cpu)
             assert done.returncode == 0, done.stderr
             return {name: np.load(path) for name, path in outputs.items()}
 
@@ -59,6 +61,12 @@ class Runner:
             nothing = self._execute(command, artifact, [])
             assert "no --input" in nothing.stderr, nothing.stderr
             return _executed(whole.stderr) - _executed(nothing.stderr)
+
+    def refusal(self, artifact: Path, cpu: str) -> str:
+        """What it says on a ``cpu`` that ``artifact`` was not built for."""
+        done = self._execute([tool(*EMULATORS)], artifact, [], cpu)
+        assert done.returncode == 2, done.stderr
+        return done.stderr
 
     def _files(
         self, artifact: Path, inputs: dict[str, np.ndarray], scratch: Path
@@ -74,9 +82,10 @@ class Runner:
         return options, outputs
 
     def _execute(
-        self, emulator: list[str], artifact: Path, options: list[str]
+        self, emulator: list[str], artifact: Path, options: list[str], cpu: str = "max"
     ) -> subprocess.CompletedProcess[str]:
-        command = [*emulator, *ABLE, "-L", str(SYSROOT), str(self.path), str(artifact), *options]
+        board = [*emulator, "-cpu", cpu, "-L", str(SYSROOT)]
+        command = [*board, str(self.path), str(artifact), *options]
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -35,7 +36,7 @@ def loops(code):
     """The mnemonics of each innermost loop: from a label to the branch back to it."""
     found, block, label = [], [], ""
     for line in code.splitlines():
-        if match := re.match(r"(\.\w+):", line):
+        if match := re.match(r"(\.LBB\w+):", line):
             label, block = match[1], []
         elif match := re.match(r"\t([a-z][\w.]*)\s*(.*)", line):
             block.append(match[1])
@@ -63,6 +64,12 @@ def test_hot_loops_are_of_the_machines_products(hardware, kind):
 def test_products_take_words_of_a_register_and_nothing_else_is_computed(hardware):
     loop = hottest(code_of(hardware, CONV), PRODUCTS[hardware]["conv2d"])
     assert not {"dup", "mul", "mla", "sshll", "smull", "smov", "umov"} & set(loop), loop
+
+
+def test_weights_in_pairs_take_three_instructions_for_16_products():
+    loop = hottest(code_of("arm-neon", replace(CONV, weight="int8_pairs")), "sadalp")
+    assert loop["smull"] == loop["smlal2"] == loop["sadalp"]
+    assert loop["sadalp"] >= 0.25 * loop.total(), loop
 
 
 def test_float_products_take_elements_of_a_register():

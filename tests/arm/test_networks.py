@@ -66,6 +66,15 @@ def test_the_digits_network_gives_the_reference_codes(tmp_path):
     assert_equal(*largest_difference(arm, artifact, integers, samples))
 
 
+def test_an_older_cpu_is_told_what_it_lacks(tmp_path):
+    arm, module = runner(), named(residual_network())
+    folder = network_of(module, "arm-i8mm", []).build(module, tmp_path / "out")
+    assert "lacks asimddp i8mm bf16" in arm.refusal(folder, "cortex-a53")
+    assert "lacks i8mm bf16" in arm.refusal(folder, "cortex-a76")
+    other = network_of(module, "arm-neon", []).build(module, tmp_path / "neon")
+    assert arm.run(other, input_for(module), "cortex-a53").keys() == {"y"}
+
+
 def test_hago_compile_makes_an_artifact_for_arm(tmp_path):
     tool(COMPILER)
     module = named(residual_network())

@@ -63,6 +63,18 @@ def test_products_of_codes(hardware, size, tmp_path):
     assert np.array_equal(actual, epilogue.evaluate(total, operands))
 
 
+@pytest.mark.parametrize("size", [(7, 13, 37), (16, 32, 64)])
+def test_pairs_of_byte_products_meet_in_16_bits(size, tmp_path):
+    """The worst operands: every product of a pair is -128 * -127."""
+    m, n, k = size
+    work = Matmul(m, n, k, data="int8", weight="int8_pairs")
+    data, weight = np.full((m, k), -128, np.int8), np.full((k, n), -127, np.int8)
+    weight[:, ::2] = 127
+    epilogue = Epilogue("int32", "int32")
+    actual = run("arm-neon", work, epilogue, [data], weight, [], (m, n), tmp_path)
+    assert np.array_equal(actual, data.astype(np.int32) @ weight.astype(np.int32))
+
+
 @pytest.mark.parametrize("hardware", BYTES)
 def test_products_of_activations(hardware, tmp_path):
     work, random = BatchMatmul(2, 9, 11, 21, **INT8), np.random.default_rng(2)

@@ -18,7 +18,7 @@ import numpy as np
 from tvm import tirx as tir
 from tvm.script.ir_builder import tirx as T
 
-from hago.codegen.workload import Array, BatchMatmul, Conv2d, Machine, Matmul
+from hago.codegen.workload import PROVEN, Array, BatchMatmul, Conv2d, Machine, Matmul
 
 Expr: TypeAlias = tir.Expr
 Buffer: TypeAlias = Any  # tirx.Buffer: has no stubs
@@ -59,7 +59,7 @@ def find_tile(
     workload: Conv2d | Matmul | BatchMatmul, machine: Machine
 ) -> TileProduct | None:
     """The tile product for the workload's element types, if the machine's rows name one."""
-    weight = "int8" if workload.weight == "int7" else workload.weight
+    weight = PROVEN.get(workload.weight, workload.weight)
     types = (workload.data, weight)
     for tile in TILE_PRODUCTS:
         if tile.name in machine.instructions and (tile.data, tile.weight) == types:

@@ -31,7 +31,9 @@ class Dot:
     ``llvm`` defines functions that ``multiply`` calls. ``words`` of A are loaded at once where the
     instruction takes any of a register's words for all lanes. Where ``rows`` is 2, a register holds
     2x2 sums and ``multiply(acc, a, b, 4)`` takes two rows of A and two columns of B: see
-    hago/codegen/pairs.py.
+    hago/codegen/pairs.py. Where ``sums`` is 4, each column has a register of partial sums and
+    ``multiply(acc, a, b, 4)`` takes a row and a column: see hago/codegen/partial.py. ``proof`` is
+    the range of weights (a ``weight`` of a workload) without which results would be wrong.
     """
 
     name: str
@@ -43,6 +45,8 @@ class Dot:
     llvm: str = ""
     words: int = 1
     rows: int = 1
+    sums: int = 1
+    proof: str = ""
 
     def emit(self, acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
         """``acc`` plus the products of A's ``depth`` elements, the same in every lane, and B."""
@@ -115,4 +119,4 @@ DOTS: tuple[Dot, ...] = (
     Dot("vfmadd", "float32", "float32", "float32", 1, _fma),
 )
 # Chosen only where the weights of a kernel are proven to be narrow.
-NARROW = Dot("vpmaddubsw", "uint8", "int8", "int32", 4, _vpmaddubsw)
+NARROW = Dot("vpmaddubsw", "uint8", "int8", "int32", 4, _vpmaddubsw, proof="int7")

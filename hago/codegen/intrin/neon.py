@@ -1,7 +1,7 @@
 """Dot-product instructions of Arm's Advanced SIMD: what each computes, and the code it becomes.
 
 Vectors have 128 bits: four lanes of 32. Arm Architecture Reference Manual for A-profile, C7.2:
-SDOT, UDOT, USDOT (vector), SMMLA, UMMLA, USMMLA, SMLAL (by element), BFMMLA, FMLA.
+SDOT, UDOT, USDOT (vector), SMMLA, UMMLA, USMMLA, SMULL, SADALP, SMLAL (by element), BFMMLA, FMLA.
 """
 
 from __future__ import annotations
@@ -47,6 +47,18 @@ def _fmla(acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
     return acc + a * b
 
 
+def _smull(acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
+    """16 products of bytes into 4 partial sums: SMULL, SMLAL2 and SADALP. Pairs of products meet in
+    16 bits: only for weights proven to fit (``|b| <= 127``)."""
+    halves = (list(range(8)), list(range(8, 16)))
+    low, high = (
+        cast(tir.Shuffle([a], half), "int16") * cast(tir.Shuffle([b], half), "int16")
+        for half in halves
+    )
+    pairs = tir.call_llvm_pure_intrin("int32x4", "llvm.aarch64.neon.saddlp.v4i32.v8i16", low + high)
+    return acc + pairs
+
+
 def _smlal(acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
     """Products of 16 bits, exact in 32: bytes are widened before."""
     return acc + cast(a, "int32") * cast(b, "int32")
@@ -80,6 +92,7 @@ DOTS: tuple[Dot, ...] = (
     _dot("sdot", "int8 int8"),
     _dot("udot", "uint8 uint8"),
     _dot("usdot", "uint8 int8"),
+    Dot("smull", "int8", "int8", "int32", 16, _smull, sums=4, proof="int8_pairs"),
     Dot("smlal", "int16", "int16", "int32", 1, _smlal, words=8),
     Dot("bfmmla", "uint16", "uint16", "float32", 4, _bfmmla, _BFMMLA, 2, 2),
     Dot("fmla", "float32", "float32", "float32", 1, _fmla, words=4),

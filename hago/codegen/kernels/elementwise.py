@@ -29,7 +29,7 @@ def build_elementwise(workload: Elementwise, epilogue: Epilogue, machine: Machin
     ]
     with kernel("elementwise") as builder:
         data, *operands, output = [flat(b) for b in arguments("data", types)]
-        logical = _collapsed(shape, epilogue)
+        logical = collapsed(shape, epilogue)
 
         def apply(row: Expr, channel: Expr, count: int) -> None:
             index = row * logical[-1] + channel
@@ -47,7 +47,7 @@ def build_elementwise(workload: Elementwise, epilogue: Epilogue, machine: Machin
     return Kernel(builder.get(), None, "elementwise")
 
 
-def _collapsed(shape: tuple[int, ...], epilogue: Epilogue) -> tuple[int, ...]:
+def collapsed(shape: tuple[int, ...], epilogue: Epilogue) -> tuple[int, ...]:
     """One long row (in chunks) where every operand is the whole tensor or one number."""
     total = math.prod(shape)
     if all(math.prod(operand.shape) in (1, total) for operand in epilogue.operands):

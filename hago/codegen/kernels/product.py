@@ -25,6 +25,7 @@ from hago.codegen.epilogue import Epilogue
 from hago.codegen.intrin.dot import Dot
 from hago.codegen.leave import Target, Tile, leave
 from hago.codegen.pairs import accumulate_pairs
+from hago.codegen.partial import accumulate_partial
 from hago.codegen.stream import Stream, fetch, plan_stream
 from hago.codegen.tile import Source, accumulate
 from hago.codegen.workload import Array, Machine
@@ -241,6 +242,8 @@ class _Emitter:
         )  # fmt: skip
         if self.dot.rows == 2:
             registers = accumulate_pairs(source, self.dot, rows, columns)
+        elif self.dot.sums > 1:
+            registers = accumulate_partial(source, self.dot, rows, columns)
         else:
             registers = accumulate(source, self.dot, rows, columns, lanes)
         start = T.Bind(outer * product.width + first_row)
