@@ -36,6 +36,8 @@ from hago.dataflow import read_dataflow
 from hago.hardware.host import host_spec
 from hago.hardware.load import load_spec
 from hago.methods.facts import facts_of
+from hago.methods.method import Method
+from hago.methods.options import options_of
 from hago.methods.pick import pick_methods
 from hago.model import RunModel, input_specs, run_on
 from hago.pipeline import prepared_module
@@ -48,12 +50,12 @@ from tests.zoo.photos import load_photos
 
 RUNGS: Mapping[str, str] = {
     "nearest": "min_max",
-    "nearest, clipped": "mse,weight_mse",
-    "obc": "mse,weight_mse,obc",
-    "gptq": "mse,weight_mse,gptq",
-    "ada_quant": "mse,weight_mse,ada_quant",
-    "ada_round": "mse,weight_mse,ada_round",
-    "brecq": "mse,weight_mse,brecq",
+    "clipped": "mse,weight_mse",
+    "obc": "mse,weight_output,obc",
+    "ada_quant": "mse,weight_output,ada_quant",
+    "ada_round": "mse,weight_output,ada_round",
+    "brecq": "mse,weight_output,ada_round,brecq",
+    "gptaq": "mse,gptaq",
     "best": "best",
 }
 
@@ -70,6 +72,7 @@ class Job:
     data: Path
     samples: int
     views: int
+    options: Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -97,10 +100,7 @@ def climb(job: Job) -> Figures:
     pictures = with_crops(photos, job.samples, job.seed)
     data = load_data([{"input": each[None]} for each in pictures], input_specs(module))
     picked = pick_methods(RUNGS[job.rung], facts_of(module, job.bits))
-    methods = tuple(
-        replace(each, seed=job.seed) if hasattr(each, "seed") else each  # type: ignore[type-var]
-        for each in picked.methods
-    )
+    methods = tuple(_with(each, {"seed": job.seed, **job.options}) for each in picked.methods)
     start = time.perf_counter()
     with drawn_progress() as progress:
         quantizer = Quantizer(
@@ -119,6 +119,13 @@ def climb(job: Job) -> Figures:
         job.rung, job.seed, names,
         *_judged(exact[photographs], actual[photographs]), *_judged(exact, actual), seconds, peak,
     )  # fmt: skip
+
+
+def _with(method: Method, options: Mapping[str, object]) -> Method:
+    """``method`` with those of ``options`` that it has."""
+    known = {option.name for option in options_of(method)}
+    mine = {name: value for name, value in options.items() if name in known}
+    return replace(method, **mine)  # type: ignore[type-var]
 
 
 def _judged(exact: Array, actual: Array) -> tuple[float, float]:
@@ -169,15 +176,20 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1", help="0,1,...")
     parser.add_argument("--samples", type=int, default=416, help="pictures to calibrate with")
     parser.add_argument("--views", type=int, default=4, help="of each evaluation photograph")
-    parser.add_argument("--rungs", default=",".join(k for k in RUNGS if "," not in k))
+    parser.add_argument("--rungs", default=",".join(RUNGS))
+    parser.add_argument("--steps", type=int, help="of methods that learn; default: their own")
+    parser.add_argument("--cache", default="", metavar="FOLDER", help="of finished layers")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
+    options: dict[str, object] = {"cache": given.cache}
+    if given.steps is not None:
+        options["steps"] = given.steps
     found = []
     for rung in given.rungs.split(","):
         for seed in map(int, given.seeds.split(",")):
             print(f"{rung}, seed {seed} ...", file=sys.stderr)
             job = Job(given.model, given.hw, rung, seed, given.bits, given.data, given.samples,
-                      given.views)  # fmt: skip
+                      given.views, options)  # fmt: skip
             spawn = multiprocessing.get_context("spawn")
             with ProcessPoolExecutor(1, mp_context=spawn) as pool:
                 found.append(pool.submit(climb, job).result())
