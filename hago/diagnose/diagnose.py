@@ -24,15 +24,17 @@ from hago.diagnose.remedies import remedies_of
 from hago.diagnose.roundings import rounding_space
 from hago.errors import ModelError, StrategyError
 from hago.graph import QuantModel
+from hago.hardware.host import host_spec
 from hago.hardware.load import load_spec
 from hago.methods.facts import facts_of
 from hago.methods.pick import Picked, check_recipe, pick_methods
-from hago.model import came_quantized, input_specs
+from hago.model import came_quantized, input_specs, run_on
 from hago.pipeline import DEFAULT_RECIPE, model_name, prepared_module
 from hago.plan import Quantized, Quantizer
 from hago.progress import SILENT, Progress
 from hago.sample import Sample
 from hago.search.evaluate import build_simulation
+from hago.search.metrics import Outputs
 from hago.search.numbers import Numbers
 from hago.search.space import Group, Space
 
@@ -75,7 +77,8 @@ def diagnose(question: Question, progress: Progress = SILENT) -> Diagnosis:
         simulate = build_simulation(_numbers(space, quantized.model))
     samples = tuple(islice(data, question.samples))
     with clock.stage("round edges"):
-        costs = measure_costs(space, simulate, samples, progress)
+        exact = _float_outputs(quantized, samples)
+        costs = measure_costs(space, simulate, samples, progress, exact)
         lifted = measure_lifted(space, simulate, samples, costs)
     with clock.stage("examine tensors"):
         examination = _examination(quantized, quantizer)
@@ -104,6 +107,15 @@ def _check_float(module: ir.IRModule, question: Question) -> None:
 def _numbers(space: Space, model: QuantModel) -> Numbers:
     """The numbers of ``model`` for each group of ``space``, or none."""
     return Numbers(space, model.graph, (QuantModel(model.graph, {}, {}), model))
+
+
+def _float_outputs(quantized: Quantized, samples: Sequence[Sample]) -> Outputs | None:
+    """Those of the float model, where a method changed the module after it was looked at."""
+    watched = quantized.watched
+    if watched is None or watched.graph.module is quantized.model.graph.module:
+        return None
+    run = run_on(watched.graph.module, host_spec())
+    return [run(sample) for sample in samples]
 
 
 def _examination(quantized: Quantized, quantizer: Quantizer) -> Examination:

@@ -31,13 +31,25 @@ class Costs:
 
 
 def measure_costs(
-    space: Space, simulate: Simulate, samples: Sequence[Sample], progress: Progress
+    space: Space,
+    simulate: Simulate,
+    samples: Sequence[Sample],
+    progress: Progress,
+    exact: Outputs | None = None,
 ) -> Costs:
-    """The costs of all groups on ``samples``: two runs of the simulation a group and sample."""
-    exact = simulate(space.floats, samples)
-    alone = measure_noise(space, lambda choice: simulate(choice, samples), exact, None, progress)
+    """The costs of all groups on ``samples``: two runs of the simulation a group and sample.
+
+    ``exact`` are the outputs of the float model where the simulation without any rounding is
+    another (its biases were corrected for the roundings): a group alone is compared with that,
+    all of them together with the float model.
+    """
+    unrounded = simulate(space.floats, samples)
+    exact = unrounded if exact is None else exact
+    alone = measure_noise(
+        space, lambda choice: simulate(choice, samples), unrounded, None, progress
+    )
     together = []
-    rounded = exact
+    rounded = unrounded
     count = len(space.groups)
     for number in progress.track(range(1, count + 1), "one after the other", count):
         rounded = simulate((1,) * number + (0,) * (count - number), samples)

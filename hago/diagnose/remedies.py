@@ -162,9 +162,9 @@ def _shifted(case: Case) -> str:
 
 RULES: Sequence[Rule] = (
     Rule(_range_methods, _clipping),
-    Rule(_of("os_plus", "smooth_quant", "equalize"), _outlying_channels),
+    Rule(_of("os_plus", "channel_splitting", "smooth_quant"), _outlying_channels),
     Rule(_range_methods, _tail),
-    Rule(_of("percentile", "kl"), _long_tail),
+    Rule(_of("percentile", "lapq", "kl"), _long_tail),
     Rule(_of("weight_output", "weight_mse"), _wide_weight),
     Rule(_of("weight_output"), _few_weights),
     Rule(_rounding_methods, _few_codes),

@@ -16,6 +16,7 @@ from hago.diagnose.page import check_page, render_page
 from hago.diagnose.roundings import rounding_space
 from hago.errors import DataError, HagoError
 from hago.progress import SILENT
+from tests.cli.program import save_network
 from tests.graphs import Builder, attention, input_for, machine, quantized, residual_network
 from tests.onnx_models import node, normal, save
 from tests.search.problems import space_of
@@ -78,6 +79,25 @@ def test_costs_are_of_each_group_alone_and_of_all_so_far():
     costs = measure_costs(space, simulate, [{}], SILENT)
     assert costs.alone == pytest.approx((0.01, 0.04, 0.16))
     assert costs.together == pytest.approx((0.01, 0.09, 0.49))
+
+
+def test_together_is_compared_with_the_float_model_and_alone_without_any_rounding():
+    def simulate(choice, _):  # with a bias that makes up for most of the rounding
+        return [{"y": np.ones(4) - 0.4 + 0.5 * choice[0]}]
+
+    costs = measure_costs(space_of(2), simulate, [{}], SILENT, [{"y": np.ones(4)}])
+    assert costs.alone == pytest.approx(((0.5 / 0.6) ** 2,))
+    assert costs.together == pytest.approx((0.01,))
+
+
+def test_corrected_biases_are_judged_with_all_they_make_up_for(tmp_path):
+    model = save_network(tmp_path / "net.onnx")
+    data = [{"image": normal(1, 3, 8, 8, seed=seed) + 1} for seed in range(8)]
+    narrow = Question(model, MACHINE, data, "min_max", weights=WeightFormat(3, ends=True))
+    plain = diagnose(narrow)
+    corrected = diagnose(replace(narrow, recipe="min_max,bias_correction"))
+    assert corrected.accuracy["sqnr_db"] > plain.accuracy["sqnr_db"]
+    assert corrected.edges[-1].together_db == pytest.approx(corrected.lifted[0].sqnr_db)
 
 
 def test_the_worst_are_lifted_first():
