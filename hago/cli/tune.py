@@ -105,6 +105,12 @@ def tune(
             help="Dask's, HOST:PORT: accuracy is evaluated on its workers.",
         ),
     ] = None,
+    anew: Annotated[
+        bool,
+        typer.Option(
+            "--anew", help="Measures again what another version or computer measured in a session."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Search the precision of every edge of MODEL for a machine, by measuring."""
@@ -130,7 +136,7 @@ def tune(
     wanted = objective or ("accuracy" if drop is None else "latency")
     goal = Goal(wanted, drop, latency, size)  # type: ignore[arg-type]  # it checks the word itself
     names = tuple(n.strip() for n in proposers.split(",")) if proposers is not None else DEFAULT
-    effort = Effort(budget_s, trials, limit_s, seed, names)
+    effort = Effort(budget_s, trials, limit_s, seed, names, anew)
     methods = DEFAULT_RECIPE if recipe is None else (recipe,)
     request = Request(
         model, hw, data, goal, methods, shapes, threads, metric, eval_data, labels, samples, cache,

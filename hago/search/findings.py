@@ -10,19 +10,26 @@ from typing import Any
 from hago.errors import DataError
 from hago.report import Json
 from hago.search.goal import Goal
+from hago.search.loss import rank_correlation
 from hago.search.records import Record
 from hago.search.session import read_session
 
 
 @dataclass(frozen=True)
 class GroupFinding:
-    """A group as problem.json has it; ``noise`` is that of each option alone."""
+    """A group as problem.json has it.
+
+    By option, the group alone being lowered: ``noise`` of the outputs, ``loss_change`` as it was
+    found, and as its gradients foretell it (``first_order``, empty where there are none).
+    """
 
     name: str
     edges: tuple[str, ...]
     options: tuple[str, ...]
     noise: tuple[float, ...]
     weights: int
+    loss_change: tuple[float, ...] = ()
+    first_order: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,15 @@ class Findings:
     failures: Mapping[str, str]
     records: tuple[Record, ...]
     damaged_lines: int
+    no_gradients: str = ""
+
+    def ranks(self, name: str) -> float | None:
+        """How well the sensitivity ``name`` ranks the changes of the loss; None: not known."""
+        rows = [getattr(group, name) for group in self.groups]
+        truth = [group.loss_change for group in self.groups]
+        if not all(rows) or not all(truth):
+            return None
+        return rank_correlation(rows, truth)
 
     @property
     def best(self) -> Record | None:
@@ -66,6 +82,8 @@ class Findings:
             "seconds": self.seconds,
             "damaged_lines": self.damaged_lines,
             "failures": dict(self.failures),
+            "no_gradients": self.no_gradients,
+            "rank_correlation": {name: self.ranks(name) for name in ("noise", "first_order")},
         }
         groups: list[Json] = [_lists(asdict(group)) for group in self.groups]
         records: list[Json] = [_lists(asdict(record)) for record in self.records]
@@ -107,6 +125,7 @@ def _findings(
         failures={str(k): str(v) for k, v in problem["failures"].items()},
         records=fitting,
         damaged_lines=damaged + len(records) - len(fitting),
+        no_gradients=str(problem.get("no_gradients", "")),
     )
 
 
@@ -117,6 +136,8 @@ def _group(found: Mapping[str, Any]) -> GroupFinding:
         options=tuple(map(str, found["options"])),
         noise=tuple(map(float, found["noise"])),
         weights=int(found["weights"]),
+        loss_change=tuple(map(float, found.get("loss_change", ()))),
+        first_order=tuple(map(float, found.get("first_order", ()))),
     )
 
 

@@ -23,12 +23,14 @@ def write_page(findings: Findings, path: Path) -> None:
 def render_page(findings: Findings) -> str:
     """The page as HTML. Raises DataError where the extra ``report`` is not installed."""
     best = findings.best
+    has_gradients = all(group.first_order for group in findings.groups)
     drawn = {
         "pareto": plots.pareto(findings),
         "history": plots.history(findings),
         "noise": plots.predictions(findings, "noise"),
         "latency": plots.predictions(findings, "latency_ms"),
         "sensitivity": plots.sensitivity(findings),
+        "gradients": plots.sensitivity(findings, "first_order") if has_gradients else "",
         "strategy": plots.strategy(findings, best) if best is not None else "",
     }
     front = pareto_front(findings.records)

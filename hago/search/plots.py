@@ -21,7 +21,10 @@ _COLOURS = {
 }
 _OTHER = "#8e44ad"
 _SMALL, _WIDE = (5.2, 3.6), 10.8  # inches
-_LEAST_DROP = 1e-7  # where a logarithmic axis of noise begins
+_SENSITIVITIES = {
+    "noise": ("Sensitivity: each group lowered alone", "noise / signal"),
+    "first_order": ("Sensitivity from gradients: expected change of the loss", "loss change^2"),
+}
 
 
 def colour_of(precision: str) -> str:
@@ -93,20 +96,22 @@ def predictions(findings: Findings, name: str) -> str:
     return draw(paint, _SMALL, f"{name.replace('_', ' ')}: predicted and found")
 
 
-def sensitivity(findings: Findings) -> str:
-    """The noise of each option of each group, alone."""
+def sensitivity(findings: Findings, name: str = "noise") -> str:
+    """The noise of each option of each group, alone; or another of its sensitivities."""
+    title, unit = _SENSITIVITIES[name]
+    least = min((v for g in findings.groups for v in getattr(g, name) if v > 0), default=1.0) / 2
 
     def paint(axes: Axes) -> None:
         for number, group in enumerate(findings.groups):
-            low = list(zip(group.options, group.noise, strict=True))[1:]
-            for place, (option, noise) in enumerate(low):
+            low = list(zip(group.options, getattr(group, name), strict=True))[1:]
+            for place, (option, value) in enumerate(low):
                 middle = number + (place + 0.5) / len(low) * 0.8 - 0.4
-                axes.bar(middle, max(noise, _LEAST_DROP), 0.8 / len(low), color=colour_of(option))
+                axes.bar(middle, max(value, least), 0.8 / len(low), color=colour_of(option))
         axes.set_yscale("log")
-        axes.set_ylabel("noise / signal")
+        axes.set_ylabel(unit)
         _name_groups(axes, findings)
 
-    return draw(paint, (_WIDE, 3.4), "Sensitivity: each group lowered alone")
+    return draw(paint, (_WIDE, 3.4), title)
 
 
 def strategy(findings: Findings, record: Record) -> str:

@@ -21,7 +21,8 @@ class Effort:
 
     ``budget_s`` is for the session, all of its runs together; ``trials`` (None: no limit) counts
     the same way. ``trial_limit_s`` is for one build or measurement. ``seed`` decides what is drawn
-    at random; ``proposers`` are asked in this order.
+    at random; ``proposers`` are asked in this order. ``anew`` begins again where a session's
+    figures are those of another version or computer.
     """
 
     budget_s: float = 600.0
@@ -29,6 +30,7 @@ class Effort:
     trial_limit_s: float = 300.0
     seed: int = 0
     proposers: tuple[str, ...] = DEFAULT
+    anew: bool = False
 
     def __post_init__(self) -> None:
         find_proposers(self.proposers)

@@ -1,7 +1,7 @@
 """A search's folder: what it is about, what was tried, and the best artifact so far.
 
     session.json    what the records are about; checked before they are believed
-    records.jsonl   the trials, appended
+    records.jsonl   the trials, appended; records-1.jsonl .. those of earlier conditions
     problem.json    groups, sensitivities, sub-graphs: for reports
     best            a link to the artifact of the best strategy, exchanged in one step
     lock            held while a process works on the session
@@ -32,6 +32,8 @@ FORMAT = 1
 _ABOUT, _RECORDS, _PROBLEM = "session.json", "records.jsonl", "problem.json"
 _LARGEST = 1 << 20  # bytes of a session.json: hago's own have a few hundred
 Identity = Mapping[str, str]
+# What figures depend on and a search does not: hago and TVM, and where they were measured.
+_CONDITIONS = frozenset({"machine", "threads", "version"})
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,31 @@ class Session:
 
     folder: Path
 
-    def check(self, identity: Identity) -> None:
+    def check(self, identity: Identity, anew: bool = False) -> None:
         """Notes what a new session is about. Raises DataError where an old one is about something
-        else, or damaged."""
-        _check_identity(self.folder, identity)
+        else, was measured under other conditions (unless it is to begin ``anew``), or is damaged.
+        """
+        about = _read_json(self.folder / _ABOUT)
+        found = identity if about is None else about["identity"]
+        assert isinstance(found, Mapping)
+        other = sorted(k for k in {*found, *identity} if found.get(k) != identity.get(k))
+        if other and set(other) <= _CONDITIONS and anew:
+            self._set_aside()
+        elif other:
+            raise _refusal(self.folder, found, identity, other)
+        if about is None or other:
+            text = json.dumps({"format": FORMAT, "identity": dict(identity)}, indent=1)
+            write_whole(self.folder / _ABOUT, text + "\n")
+
+    def _set_aside(self) -> None:
+        """Keeps the records under another name, and the best until there is a better one."""
+        number = 1 + len(list(self.folder.glob("records-*.jsonl")))
+        if (self.folder / _RECORDS).exists():
+            (self.folder / _RECORDS).rename(self.folder / f"records-{number}.jsonl")
+        if self.kept_trial() is not None:
+            kept = self.folder / f"artifact-before-{number}"
+            shutil.copytree(self.best, kept, dirs_exist_ok=True)
+            self._link(kept)
 
     def records(self) -> Log:
         """The trials so far; what a kill cut off is removed."""
@@ -74,6 +97,9 @@ class Session:
         kept = self.folder / f"artifact-{trial}"
         shutil.rmtree(kept, ignore_errors=True)
         candidate.rename(kept)
+        self._link(kept)
+
+    def _link(self, kept: Path) -> None:
         link = self.folder / ".best"
         link.unlink(missing_ok=True)
         link.symlink_to(kept.name)
@@ -156,24 +182,23 @@ def _take(handle: int, folder: Path) -> None:
     os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
 
 
-def _check_identity(folder: Path, identity: Identity) -> None:
-    about = _read_json(folder / _ABOUT)
-    if about is None:
-        text = json.dumps({"format": FORMAT, "identity": dict(identity)}, indent=1)
-        write_whole(folder / _ABOUT, text + "\n")
-        return
-    found = about["identity"]
-    assert isinstance(found, dict)
-    other = sorted(k for k in {*found, *identity} if found.get(k) != identity.get(k))
-    if other:
-        name = other[0]
-        raise DataError(
-            f"{folder}: a session about something else",
-            fact=f"its {name} is {found.get(name)}, not {identity.get(name)}"
-            + (f"; {', '.join(other[1:])} differ, too" if other[1:] else ""),
-            source=str(folder / _ABOUT),
-            way_out="Give what it was started with, or begin anew with another --session.",
-        )
+def _refusal(
+    folder: Path, found: Mapping[str, object], identity: Identity, other: list[str]
+) -> DataError:
+    """Another search, or the same one under conditions in which latencies are other ones."""
+    is_same_search = set(other) <= _CONDITIONS
+    name = next((each for each in other if each not in _CONDITIONS), other[0])
+    more = [each for each in other if each != name]
+    what = "measured under other conditions" if is_same_search else "a session about something else"
+    return DataError(
+        f"{folder}: {what}",
+        fact=f"its {name} is {found.get(name)}, not {identity.get(name)}"
+        + (f"; {', '.join(more)} differ, too" if more else ""),
+        source=str(folder / _ABOUT),
+        way_out="Give --anew to measure again in this folder: the records so far are kept beside."
+        if is_same_search
+        else "Give what it was started with, or begin anew with another --session.",
+    )
 
 
 def _read_json(path: Path) -> dict[str, Json] | None:

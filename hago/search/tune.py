@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from hago.clock import Clock
@@ -16,7 +17,6 @@ from hago.progress import SILENT, Progress
 from hago.report import Json
 from hago.search.cache import Cache, default_cache
 from hago.search.cluster import simulating_on
-from hago.search.evaluate import measure_noise
 from hago.search.laboratory import FIRST, LEVEL, Laboratory, best_record
 from hago.search.latency import Bench, Latencies
 from hago.search.outcome import Outcome, Stop
@@ -26,6 +26,7 @@ from hago.search.records import Record
 from hago.search.request import Effort, Request
 from hago.search.rpc_runner import RpcRunner
 from hago.search.runner import LocalRunner, Runner
+from hago.search.sensitivity import Sensitivity, find_sensitivity
 from hago.search.session import Session, open_session
 from hago.search.space import Assignment
 from hago.search.subject import BuildSimulation, Subject, build_subject
@@ -56,7 +57,7 @@ def tune(
         _running(runner, request, effort) as worker,
         _simulating(request, effort) as simulation,
     ):
-        subject = build_subject(request, clock, opened.check, simulation)
+        subject = build_subject(request, clock, partial(opened.check, anew=effort.anew), simulation)
         return _Search(subject, effort, opened, worker, clock, watch, start).run()
 
 
@@ -102,6 +103,7 @@ class _Search:
     records: list[Record] = field(default_factory=list)
     damaged: int = 0
     laboratory: Laboratory = field(init=False)
+    sensitivity: Sensitivity = field(init=False)
 
     def run(self) -> Outcome:
         log = self.session.records()
@@ -136,14 +138,12 @@ class _Search:
     def _learn(self) -> None:
         """Sensitivities, and latencies of the levels: what proposers start from."""
         subject, request = self.subject, self.subject.request
-        own, samples = Cache(self.session.folder / "cache"), subject.samples[:_ALONE]
-        noise = measure_noise(
-            subject.space,
-            lambda assignment: subject.simulate(assignment, samples),
-            subject.judge.reference.outputs[:_ALONE],
-            own.scoped({**subject.identity, "what": "noise", "of": str(_ALONE)}),
-            self.clock.progress,
+        own = Cache(self.session.folder / "cache")
+        scope = {**subject.identity, "what": "alone", "of": str(_ALONE)}
+        self.sensitivity = find_sensitivity(
+            subject, _ALONE, own.scoped(scope), self.clock.progress
         )
+        noise = self.sensitivity.noise
         latencies = None
         if subject.is_timed:
             cache = Cache(request.cache or default_cache()).scoped(subject.latency_key)
@@ -222,16 +222,18 @@ class _Search:
 
     def _write_problem(self) -> None:
         """What a report needs to know beside the records."""
-        subject = self.subject
+        subject, known = self.subject, self.sensitivity
         groups: list[Json] = [
             {
                 "name": group.name,
                 "edges": [str(edge) for edge in group.edges],
                 "options": [option.name for option in group.options],
                 "weights": group.weights,
-                "noise": list(noise),
+                "noise": list(known.noise[number]),
+                "loss_change": list(known.loss_change[number]),
+                "first_order": list(known.first_order[number]) if known.first_order else [],
             }
-            for group, noise in zip(subject.space.groups, self.laboratory.noise, strict=True)
+            for number, group in enumerate(subject.space.groups)
         ]
         segments: list[Json] = [
             {"operations": list(s.operations), "groups": list(s.groups)} for s in subject.segments
@@ -246,6 +248,7 @@ class _Search:
                 "goal": asdict(subject.request.goal),
                 "strategies": str(subject.space.size),
                 "groups": groups,
+                "no_gradients": known.missing,
                 "segments": segments,
                 "failures": dict(latencies.failures) if latencies else {},
             }

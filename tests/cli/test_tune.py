@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +105,10 @@ def test_the_page_is_whole_and_needs_nothing_else(session, hago_program: Program
     outcome = hago_program("report", session, "-o", tmp_path / "page.html")
     assert outcome.code == 0
     text = (tmp_path / "page.html").read_text()
-    assert text.count("<svg") == text.count("</svg>") == 6
+    has_gradients = find_spec("torch") is not None
+    assert text.count("<svg") == text.count("</svg>") == 6 + has_gradients
+    assert ("No sensitivities from gradients: this method needs PyTorch" in text) != has_gradients
+    assert "Rank correlation with what lowering one group does to the loss" in text
     assert not re.search(r"(src|href)=[\"'](?!#)", text.replace("xlink:href", "href"))
     assert "<script" not in text
     for group in json.loads((session / "problem.json").read_text())["groups"]:

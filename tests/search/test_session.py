@@ -9,9 +9,12 @@ from multiprocessing.synchronize import Event
 import pytest
 
 from hago.errors import DataError
+from hago.search.goal import Figures
+from hago.search.records import Record, read_records
 from hago.search.session import open_session, read_session
 
 ABOUT = {"model": "abc", "hardware": "x86-bf16"}
+RECORD = Record(0, "float32", ("float32",), Figures())
 
 
 def hold(folder, is_open: Event, may_end: Event) -> None:
@@ -43,6 +46,29 @@ def test_a_session_remembers_what_it_is_about(tmp_path):
         session.check(ABOUT)
         with pytest.raises(DataError, match="its hardware is x86-bf16, not x86-amx"):
             session.check({**ABOUT, "hardware": "x86-amx"})
+
+
+@pytest.mark.parametrize("name", ["version", "machine", "threads"])
+def test_after_an_upgrade_or_a_move_a_session_asks_before_it_measures_again(tmp_path, name):
+    before, after = {**ABOUT, name: "old"}, {**ABOUT, name: "new"}
+    with open_session(tmp_path) as session:
+        session.check(before)
+        session.append(RECORD)
+        session.candidate.mkdir()
+        (session.candidate / "manifest.json").write_text("kept")
+        session.keep(session.candidate, 0)
+    with open_session(tmp_path) as session:
+        with pytest.raises(DataError, match=f"its {name} is old, not new(.|\n)*Give --anew"):
+            session.check(after)
+        session.check(after, anew=True)
+        assert session.records().records == ()
+        assert session.kept_trial() is None
+        assert (session.best / "manifest.json").read_text() == "kept"
+        assert read_records(tmp_path / "records-1.jsonl").records == (RECORD,)
+    with open_session(tmp_path) as session:
+        session.check(after)
+        with pytest.raises(DataError, match="its model is abc, not def"):
+            session.check({**before, "model": "def"}, anew=True)
 
 
 def test_a_session_that_was_killed_while_it_began_begins_again(tmp_path):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import shutil
+import signal
+import time
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -108,6 +111,31 @@ def test_a_session_interrupted_at_random_moments_ends_with_the_same_records(tmp_
     assert read_manifest(parts.artifact) == replace(
         read_manifest(whole.artifact), versions=read_manifest(parts.artifact).versions
     )
+
+
+def test_a_session_killed_five_times_ends_with_the_same_records(tmp_path):
+    request = request_of(tmp_path)
+    start = time.monotonic()
+    whole = tune(request, tmp_path / "whole", TRIALS, runner=ComputedRunner())
+    took = time.monotonic() - start
+    shutil.rmtree(tmp_path / "latencies")
+    random, context, kills = np.random.default_rng(0), multiprocessing.get_context("fork"), 0
+    while kills < 5:
+        arguments = (request, tmp_path / "parts", TRIALS)
+        run = context.Process(target=tune, args=arguments, kwargs={"runner": ComputedRunner()})
+        run.start()
+        run.join(random.uniform(0, took / 4))
+        kills += run.is_alive()
+        run.kill()
+        run.join()
+        assert run.exitcode in (0, -signal.SIGKILL)
+        if run.exitcode == 0:  # it came to its end: once more from the beginning, less patiently
+            shutil.rmtree(tmp_path / "parts")
+            took, kills = took / 2, 0
+    parts = tune(request, tmp_path / "parts", TRIALS, runner=ComputedRunner())
+    assert told(parts) == told(whole)
+    assert parts.damaged_lines == 0
+    assert read_manifest(parts.artifact).latency_ms == read_manifest(whole.artifact).latency_ms
 
 
 def test_a_trial_that_crashes_is_a_record_and_the_search_goes_on(tmp_path):

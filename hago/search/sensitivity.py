@@ -1,0 +1,80 @@
+"""How much each group matters, without gradients and with them, and what is true of either.
+
+    noise         the noise of the outputs, one group lowered at a time: measured, what solvers use
+    first_order   the expected change of the loss, from gradients (extra ``torch``)
+    loss_change   the change of the loss, measured: what both are ranked by
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hago.errors import HagoError
+from hago.progress import Progress
+from hago.sample import Sample
+from hago.search.cache import Cache
+from hago.search.evaluate import Table, capped_noise, measure_alone
+from hago.search.loss import loss_change
+from hago.search.numbers import Numbers
+from hago.search.space import Space
+from hago.search.subject import Subject
+
+_FIRST_ORDER = "first order"
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """By group and option. ``first_order`` is None where ``missing`` says why."""
+
+    noise: Table
+    loss_change: Table
+    first_order: Table | None
+    missing: str = ""
+
+
+def find_sensitivity(
+    subject: Subject, count: int, cache: Cache, progress: Progress
+) -> Sensitivity:
+    """The sensitivities on the first ``count`` samples; what ``cache`` has is not found again."""
+    samples, exact = subject.samples[:count], subject.judge.reference.outputs[:count]
+    figures = {
+        "noise": lambda outputs: capped_noise(outputs, exact),
+        "loss": lambda outputs: loss_change(outputs, exact),
+    }
+    found = measure_alone(
+        subject.space,
+        lambda assignment: subject.simulate(assignment, samples),
+        figures,
+        cache,
+        progress,
+    )
+    try:
+        foretold, missing = _from_gradients(subject.numbers, samples, cache), ""
+    except HagoError as error:
+        foretold, missing = None, str(error).splitlines()[0]
+    return Sensitivity(found["noise"], found["loss"], foretold, missing)
+
+
+def _from_gradients(numbers: Numbers, samples: Sequence[Sample], cache: Cache) -> Table:
+    keys = _keys(numbers.space)
+    known = [[cache.get(key) for key in row] for row in keys]
+    if all(value is not None for row in known for value in row):
+        return tuple(tuple(value for value in row if value is not None) for row in known)
+    from hago.search.first_order import first_order
+
+    found = first_order(numbers, samples)
+    for row, values in zip(keys, found, strict=True):
+        for key, value in zip(row, values, strict=True):
+            cache.put(key, value)
+    return found
+
+
+def _keys(space: Space) -> list[list[Mapping[str, str]]]:
+    return [
+        [
+            {"group": group.name, "option": option.name, "figure": _FIRST_ORDER}
+            for option in group.options
+        ]
+        for group in space.groups
+    ]
