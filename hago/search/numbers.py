@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from hago.annotate.constants import constant_edges
 from hago.calibrate import Stats
+from hago.errors import StrategyError
 from hago.graph import QuantGraph, QuantModel
 from hago.methods.assign import assign_numbers
 from hago.methods.method import Method
@@ -42,7 +43,10 @@ class Numbers:
 def find_numbers(
     space: Space, graph: QuantGraph, stats: Stats, methods: Sequence[Method]
 ) -> Numbers:
-    """Ranges of min and max, then ``methods`` in order, for each level of ``space``."""
+    """Ranges of min and max, then ``methods`` in order, for each level of ``space``.
+
+    Raises StrategyError for a method that changes the module for the strategy at hand.
+    """
     constants = constant_edges(graph)
     levels = []
     for assignment in space.levels():
@@ -53,5 +57,17 @@ def find_numbers(
         if any(scheme.is_quantized for scheme in strategy.values()):
             for method in methods:
                 model = method.apply(model, stats)
+                _check_module(method, model, graph)
         levels.append(model)
     return Numbers(space, graph, tuple(levels))
+
+
+def _check_module(method: Method, model: QuantModel, graph: QuantGraph) -> None:
+    """A search mixes levels, so all of them must be of one module."""
+    if model.graph.module is not graph.module:
+        raise StrategyError(
+            f"{method.name}: it cannot be searched with",
+            fact="it changes the model itself for one strategy, and a search mixes many",
+            source=f"hago/methods/{method.name}.py",
+            way_out="Leave it out of --recipe here; 'hago compile' takes it.",
+        )

@@ -1,0 +1,51 @@
+"""Numbers for every level of a search, from the methods of its recipe."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from hago.annotate import annotate
+from hago.calibrate import Stats
+from hago.calibrate.observers import TensorObserver
+from hago.errors import StrategyError
+from hago.hardware.load import load_spec
+from hago.methods.mse import Mse
+from hago.search.grouping import build_space
+from hago.search.numbers import find_numbers
+from tests.graphs import all_values, input_for, residual_network
+
+
+@pytest.fixture(scope="module")
+def graph_and_stats():
+    graph = annotate(residual_network(), load_spec("x86-bf16"))
+    found = {}
+    for name, value in all_values(graph.module, input_for(graph.module)).items():
+        observer = TensorObserver()
+        observer.observe(value)
+        found[name] = observer.stats()
+    return graph, Stats(found, 1)
+
+
+class NewBiases:
+    """Gives the model another module, as a correction of its biases would."""
+
+    name = "new_biases"
+    paper = "none"
+
+    def apply(self, model, stats):
+        return replace(model, graph=replace(model.graph, module=residual_network()))
+
+
+def test_there_is_a_level_for_each_precision(graph_and_stats):
+    graph, stats = graph_and_stats
+    numbers = find_numbers(build_space(graph), graph, stats, [Mse()])
+    assert len(numbers.levels) == len(numbers.space.levels())
+    assert all(level.graph is graph for level in numbers.levels)
+
+
+def test_a_method_that_changes_the_module_is_refused(graph_and_stats):
+    graph, stats = graph_and_stats
+    with pytest.raises(StrategyError, match="new_biases: it cannot be searched with"):
+        find_numbers(build_space(graph), graph, stats, [Mse(), NewBiases()])
