@@ -23,10 +23,14 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """The tensors of one sample; ``changed`` are the same with other padding, or the same."""
+    """The tensors of one sample; ``changed`` are the same with other padding, or the same.
+
+    ``mask`` is the input that says where there is padding; empty where nothing does.
+    """
 
     values: Mapping[str, Array]
     changed: Mapping[str, Array]
+    mask: str = ""
 
     def counted(self, name: str) -> Array:
         """The elements of the tensor that are no padding; all of them where there is none."""
@@ -59,16 +63,16 @@ class Look:
     def __call__(self, sample: Sample) -> Seen:
         """The tensors of ``sample``."""
         values = self.run(sample)
-        for other in _repadded(sample) if self.results else ():
+        for mask, other in _repadded(sample).items() if self.results else ():
             changed = self.run(other)
             if all(np.array_equal(values[name], changed[name]) for name in self.results):
-                return Seen(values, changed)
+                return Seen(values, changed, mask)
         return Seen(values, values)
 
 
-def _repadded(sample: Sample) -> list[Sample]:
-    """``sample`` with other padding, for each input that may be the mask of the others."""
-    found: list[Sample] = []
+def _repadded(sample: Sample) -> dict[str, Sample]:
+    """``sample`` with other padding, by each input that may be the mask of the others."""
+    found: dict[str, Sample] = {}
     integers = {name: value for name, value in sample.items() if value.dtype.kind in "iu"}
     for mask_name, mask in integers.items():
         is_padding = mask == 0
@@ -80,7 +84,7 @@ def _repadded(sample: Sample) -> list[Sample]:
             if name != mask_name and value.shape == mask.shape
         }
         if any(not np.array_equal(value, sample[name]) for name, value in changed.items()):
-            found.append({**sample, **changed})
+            found[mask_name] = {**sample, **changed}
     return found
 
 

@@ -20,7 +20,7 @@ class Stats(Mapping[str, TensorStats]):
     ``moments`` are E[x x^T] of what a product reads, float32 [groups, K, K] by the product's name,
     where they were asked for. ``data`` are the samples themselves, for methods that run the model
     on them (it can be iterated again and again), ``progress`` is where these tell what they are
-    doing.
+    doing. ``mask`` is the input that is zero where a sample holds padding, if there is one.
     """
 
     tensors: Mapping[str, TensorStats]
@@ -28,6 +28,7 @@ class Stats(Mapping[str, TensorStats]):
     data: Iterable[Sample] = ()
     progress: Progress = SILENT
     moments: Moments = field(default_factory=dict)
+    mask: str = ""
 
     def __getitem__(self, name: str) -> TensorStats:
         return self.tensors[name]
@@ -75,8 +76,10 @@ def calibrate(
         for name, reader in (readers or {}).items()
     }
     samples = 0
+    masks: set[str] = set()
     for number, sample in enumerate(progress.track(data, "calibrate", count)):
         seen = look(sample)
+        masks |= {seen.mask} - {""}
         for name, tensor in tensors.items():
             check_finite(seen.values[name], f"calibration sample {number}, tensor '{name}'")
             tensor.observe(seen.counted(name))
@@ -94,4 +97,5 @@ def calibrate(
         data,
         progress,
         {name: product.moments() for name, product in products.items()},
+        masks.pop() if len(masks) == 1 else "",
     )

@@ -58,14 +58,14 @@ def product(inputs: Tensor, weight: Tensor) -> Tensor:
 
 
 def layer_rows(data: BlockData, round_input: Hook, most: int, generator: object) -> LayerRows:
-    """At most ``most`` rows of the one layer of ``data``, drawn by ``generator``.
+    """At most ``most`` rows of the one layer of ``data``, drawn by ``generator``; none of padding.
 
     ``round_input`` fake-quantizes what the layer reads in the quantized stream.
     """
     step, source = data.steps[0], data.steps[0].node.inputs[0]
     form = _FORMS[step.node.op](step)
     most = max(1, min(most, _MOST_ELEMENTS // form.length))
-    drawn = _draw(form, data.exact[source].count, most, generator)
+    drawn = _draw(form, data.exact[source].count, most, generator, data.counted)
     return LayerRows(
         drawn.rows(data.exact[source]),
         round_input(drawn.rows(data.quantized[source])),
@@ -114,13 +114,20 @@ class _Drawn:
         return torch.cat(found, 1)
 
 
-def _draw(form: _Form, count: int, most: int, generator: object) -> _Drawn:
-    """Rows of all ``count`` samples, or of fewer where these have many positions."""
+def _draw(
+    form: _Form, count: int, most: int, generator: object, counted: Tensor | None
+) -> _Drawn:
+    """Rows of all ``count`` samples, or of fewer where these have many positions.
+
+    Where a sample has as many rows as ``counted`` [samples, positions], only those are drawn.
+    """
     enough = max(_FEWEST_SAMPLES, -(-_SPREAD * most // form.positions))
     samples = torch.randperm(count, generator=generator)[:enough].sort().values
-    total = len(samples) * form.positions
-    places = torch.randperm(total, generator=generator)[:most].sort().values
-    return _Drawn(form, samples, places)
+    if counted is None or counted.shape[1] != form.positions:
+        counted = torch.ones((count, form.positions), dtype=torch.bool)
+    places = counted[samples].reshape(-1).nonzero().squeeze(1)
+    picked = torch.randperm(len(places), generator=generator)[:most].sort().values
+    return _Drawn(form, samples, places[picked])
 
 
 def _matmul(step: Step) -> _Form:

@@ -36,7 +36,8 @@ _BATCH_ELEMENTS = 2**20  # of the largest value of a block in one step
 class BlockData:
     """A block with the values that it reads in both streams, and the exact one of its result.
 
-    ``done`` are the operations of the blocks before it.
+    ``done`` are the operations of the blocks before it. ``counted`` [samples, positions] is False
+    where a sample holds padding; None where there is none.
     """
 
     block: Block
@@ -45,6 +46,7 @@ class BlockData:
     quantized: Mapping[str, Value]
     target: Value
     done: frozenset[str] = frozenset()
+    counted: Tensor | None = None
 
     def output(self, picked: Tensor, hooks: Hooks) -> Tensor:
         """What the block gives in the quantized stream for the samples ``picked``."""
@@ -97,13 +99,16 @@ def reconstruct(
     exact: dict[str, Value] = {name: Kept(value) for name, value in feed.items()}
     quantized = dict(exact)
     done: set[str] = set()
+    mask = feed.get(program.inputs.get(stats.mask, ""))
+    counted = None if mask is None else mask.reshape(len(mask), -1) != 0
     solve = _resumable(learner, solve, model, feed)
     tracked = stats.progress.track(range(len(blocks)), learner.name, len(blocks))
     for number, release in zip(tracked, _releases(program, blocks), strict=True):
         block = blocks[number]
         steps = tuple(program.steps[name] for name in block.nodes)
         exact[block.output] = follow(steps, exact, {}, block.output)
-        data = BlockData(block, steps, exact, quantized, exact[block.output], frozenset(done))
+        target = exact[block.output]
+        data = BlockData(block, steps, exact, quantized, target, frozenset(done), counted)
         if data.weight_edges(model):
             model = solve(model, data)
         hooks = hooks_within(model, block)

@@ -74,3 +74,8 @@ def test_a_sample_of_nothing_but_padding_is_counted_whole():
     assert seen.counted("rows").size == 2 * 2
     unchanged = Look(lambda s: {"rows": TABLE[s["ids"] % 1], "mean": np.zeros(1)}, ("mean",))
     assert unchanged(sentence(1, 2)).counted("rows").size == 4 * 2
+
+
+def test_statistics_name_the_mask():
+    assert calibrate(LOOK, SAMPLES, ["rows"]).mask == "mask"
+    assert calibrate(Look(encode), SAMPLES, ["rows"]).mask == ""

@@ -68,3 +68,19 @@ def test_no_more_rows_are_drawn_than_asked_for():
     values = {"x": Kept(torch.zeros((3, 1, 9, 8, 4)))}
     data = BlockData(block, steps, values, values, values["x"])
     assert layer_rows(data, lambda real: real, 5, seeded(0)).count == 5
+
+
+def test_rows_of_padding_are_not_drawn():
+    module = MODULES["matmul"]
+    program = read_program(module)
+    (block,) = (b for b in single_layers(read_dataflow(module)) if b.layers)
+    steps = tuple(program.steps[name] for name in block.nodes)
+    shape = [int(extent) for extent in module["main"].params[0].ty.shape]
+    positions = steps[0].node.constants[1].shape[0]
+    rows = torch.arange(3.0 * shape[-2]).reshape(3, *shape[:-1], 1)
+    values = {"x": Kept(rows.expand(3, *shape[:-1], positions).contiguous())}
+    counted = torch.zeros((3, shape[-2]), dtype=torch.bool)
+    counted[0, 1] = counted[2, 0] = True
+    data = BlockData(block, steps, values, values, values["x"], counted=counted)
+    drawn = layer_rows(data, lambda real: real, 10**6, seeded(0)).exact
+    assert drawn[0, :, 0].tolist() == [1.0, 2.0 * shape[-2]]
