@@ -7,6 +7,7 @@ from hago.annotate.constants import constant_edges
 from hago.calibrate import Stats
 from hago.errors import DataError
 from hago.methods.ada_round import AdaRound
+from hago.methods.soft_rounding import SoftRounding
 from tests.graphs import attention
 from tests.methods.narrowed import bottleneck, fidelity, narrowed, nearest_fidelity, stats_of
 
@@ -51,3 +52,18 @@ def test_without_samples_it_says_what_is_missing():
     module = bottleneck()
     with pytest.raises(DataError, match="ada_round: no calibration data"):
         AdaRound().apply(narrowed(module, 4), Stats({}, 0))
+
+
+def test_weights_are_decided_before_the_steps_are_over(monkeypatch):
+    """What is between two codes at the end is rounded without regard to the others."""
+    shares, codes = [], SoftRounding.codes
+
+    def watched(self):
+        shares.append(self.share().detach().flatten())
+        return codes(self)
+
+    monkeypatch.setattr(SoftRounding, "codes", watched)
+    module = bottleneck()
+    AdaRound(steps=150).apply(narrowed(module, 3), stats_of(module))
+    share = np.concatenate(shares)
+    assert np.mean((share > 0.05) & (share < 0.95)) < 0.05

@@ -33,3 +33,21 @@ def test_without_steps_it_keeps_the_codes_of_the_method_before():
     found = Brecq(steps=0).apply(before, stats_of(module))
     for edge, codes in before.weights.items():
         np.testing.assert_array_equal(found.weights[edge], codes)
+
+
+def test_a_block_that_learning_makes_worse_stays_as_it_was():
+    module = bottleneck()
+    before = AdaRound(steps=100).apply(narrowed(module, 3), stats_of(module))
+    reckless = Brecq(steps=3, learning_rate=50.0, step_rate=5.0, weight_step_rate=5.0)
+    found = reckless.apply(before, stats_of(module))
+    for edge, codes in before.weights.items():
+        np.testing.assert_array_equal(found.weights[edge], codes)
+        np.testing.assert_array_equal(found.quants[edge].scale, before.quants[edge].scale)
+
+
+def test_it_goes_on_where_ada_round_stopped():
+    """The published order: blocks see what layers alone do not (BRECQ, table 1)."""
+    module = bottleneck()
+    before = AdaRound(steps=150).apply(narrowed(module, 3), stats_of(module))
+    found = Brecq(steps=150).apply(before, stats_of(module))
+    assert fidelity(found) >= fidelity(before)
