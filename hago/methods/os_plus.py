@@ -41,13 +41,16 @@ _GRID = 0.8 ** np.arange(24)  # thresholds as parts of the largest reach, down t
 class OsPlus:
     """Reshapes tensors that only products with constant weights read as codes.
 
-    ``gain`` is the factor by which the predicted error must fall for a tensor to be changed.
+    ``gain`` is the factor by which the predicted error must fall for a tensor to be changed. The
+    weights will have ``weight_bits``, and a scale for each ``weight_group`` inputs (0: for all).
     """
 
     name: ClassVar[str] = "os_plus"
     paper: ClassVar[str] = "Wei et al., arXiv 2304.09145, equations 3 and 4"
 
     gain: float = 2.0
+    weight_bits: int = 8
+    weight_group: int = 0
 
     def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
         """``model``: all was done before there were numbers."""
@@ -61,10 +64,13 @@ class OsPlus:
         """The prepared module with scaled channels; the same where nothing is won."""
         found: dict[str, ChannelScale] = {}
         for source, readers in candidates(graph).items():
-            best = _best_scale(channels[source], readers, self.gain)
+            best = _best_scale(channels[source], self._weights(readers), self.gain)
             if best is not None:
                 found[source] = best
         return prepare(scale_channels(graph.module, found)) if found else graph.module
+
+    def _weights(self, readers: list[Node]) -> list[_Weights]:
+        return [_Weights.of(node, self.weight_bits, self.weight_group) for node in readers]
 
 
 def candidates(graph: QuantGraph) -> dict[str, list[Node]]:
@@ -100,14 +106,13 @@ _COMPUTED = frozenset(
 
 
 def _best_scale(
-    stats: ChannelStats, readers: list[Node], gain: float
+    stats: ChannelStats, weights: list[_Weights], gain: float
 ) -> ChannelScale | None:
     """The best of the grid, with and without a shift; None where it gains too little."""
     zero = np.zeros_like(stats.mean)
     shifts = [zero]
-    if all(reader.op == "matmul" for reader in readers):  # others pad with zero
+    if all(each.is_matmul for each in weights):  # others pad with zero
         shifts.append((stats.low + stats.high) / 2)
-    weights = [_Weights.of(reader) for reader in readers]
     trials = [
         (_error(stats, shift, scale, weights), scale, shift)
         for shift in shifts
@@ -136,29 +141,37 @@ class _Weights:
     """Weights by input channel: ``power`` [C] sums squares over outputs and taps.
 
     ``largest`` [C, N] is the largest magnitude over the taps of an output: its row of one channel
-    for depthwise convolutions (``is_depthwise``), where output n reads channel n alone.
+    for depthwise convolutions (``is_depthwise``), where output n reads channel n alone. ``levels``
+    is the largest code; ``group`` inputs have a scale of their own.
     """
 
     power: Doubles
     largest: Doubles
     taps: int
     is_depthwise: bool
+    is_matmul: bool
+    levels: int
+    group: int
 
     @staticmethod
-    def of(node: Node) -> _Weights:
-        weight = node.constants[1].astype(np.float64)
+    def of(node: Node, bits: int, group: int) -> _Weights:
+        weight, levels = node.constants[1].astype(np.float64), 2 ** (bits - 1) - 1
         if node.op == "matmul":
-            return _Weights(np.square(weight).sum(axis=1), np.abs(weight), 1, False)
+            inputs = len(weight)
+            size = group if group and inputs % group == 0 else inputs
+            power = np.square(weight).sum(axis=1)
+            return _Weights(power, np.abs(weight), 1, False, True, levels, size)
         groups = int(node.call.attrs.groups)
         taps = weight.shape[1] * weight.shape[2]
         if groups == 1:
             largest = np.abs(weight).max(axis=(1, 2)).T
-            return _Weights(np.square(weight).sum(axis=(0, 1, 2)), largest, taps, False)
+            power = np.square(weight).sum(axis=(0, 1, 2))
+            return _Weights(power, largest, taps, False, False, levels, len(power))
         # Outputs of a group read its channels only: [groups, outputs, kh, kw, channels].
         split = weight.reshape(groups, -1, *weight.shape[1:])
         power = np.square(split).sum(axis=(1, 2, 3)).reshape(-1)
         largest = np.abs(split).max(axis=(1, 2, 3)).reshape(-1, 1)
-        return _Weights(power, largest, taps * split.shape[1], True)
+        return _Weights(power, largest, taps * split.shape[1], True, False, levels, 1)
 
 
 def _error(
@@ -177,7 +190,9 @@ def _error(
 
 def _weight_error(weights: _Weights, scale: Doubles, power: Doubles) -> float:
     """Noise of the weights' rounding; ``power`` is that of the scaled input channels."""
-    steps = np.square(weights.largest * scale[:, np.newaxis] / 127)
+    steps = np.square(weights.largest * scale[:, np.newaxis] / weights.levels)
     if weights.is_depthwise:
         return float((steps[:, 0] * power).sum()) * weights.taps
-    return float(steps.max(axis=0).sum() * power.sum()) * weights.taps
+    grouped = steps.reshape(-1, weights.group, steps.shape[1]).max(axis=1).sum(axis=1)
+    powers = power.reshape(-1, weights.group).sum(axis=1)
+    return float((grouped * powers).sum()) * weights.taps

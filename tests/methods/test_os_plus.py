@@ -73,3 +73,17 @@ def test_a_tensor_that_is_also_needed_elsewhere_as_codes_is_no_candidate():
     second = b.conv("conv2d_1", first, 8, padding=1)
     module = b.done(b.conv("conv2d_2", b.emit("add", relax.op.add(first, second)), 4, kernel=1))
     assert OsPlus().tensors(annotate(module, machine())) == ("add",)
+
+
+def largest_scale(**options):
+    """How much the channel that stands out by 50 is scaled down."""
+    module = OsPlus(gain=1.0, **options).reshape(graph(), channels(OUTLIER))
+    return max((1 / inverse.min() for inverse in scales(module)), default=1.0)
+
+
+def test_narrow_weights_take_less_of_the_range():
+    assert largest_scale(weight_bits=3) < largest_scale(weight_bits=8)
+
+
+def test_groups_keep_a_scaled_weight_from_the_others():
+    assert largest_scale(weight_bits=3) < largest_scale(weight_bits=3, weight_group=2)
