@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from hago.search.dominance import undominated
 from hago.search.goal import Figures, Goal
 from hago.search.records import Record
 from hago.search.space import Assignment, Space
@@ -47,6 +49,11 @@ class Problem:
     tables: tuple[Table, ...] = ()
     latency_factor: float = 1.0
     float_bytes: float | None = None
+
+    @cached_property
+    def choices(self) -> tuple[tuple[int, ...], ...]:
+        """For each group the options that a better strategy may have."""
+        return undominated(self.space, self.noise, self.tables)
 
     def noise_of(self, assignment: Assignment) -> float:
         return sum(row[option] for row, option in zip(self.noise, assignment, strict=True))

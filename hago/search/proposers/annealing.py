@@ -43,8 +43,8 @@ class Annealing:
 
 
 def change(problem: Problem, assignment: Assignment, random: np.random.Generator) -> Assignment:
-    """``assignment`` with another option for one group."""
+    """``assignment`` with another option for one group: one that nothing dominates."""
     group = int(random.integers(len(assignment)))
-    count = len(problem.space.groups[group].options)
-    option = (assignment[group] + int(random.integers(1, max(count, 2)))) % count
+    others = [option for option in problem.choices[group] if option != assignment[group]]
+    option = others[int(random.integers(len(others)))] if others else assignment[group]
     return (*assignment[:group], option, *assignment[group + 1 :])

@@ -42,19 +42,17 @@ class Greedy:
 
 def raising_path(problem: Problem) -> list[Assignment]:
     """From all-lowest to all-float, one group raised by one option at a time."""
-    current = problem.space.lowest
-    path = [current]
-    while any(current):
-        current = max(_raised(current), key=lambda other: _worth(problem, path[-1], other))
-        path.append(current)
+    path = [tuple(options[-1] for options in problem.choices)]
+    while raised := _raised(problem, path[-1]):
+        path.append(max(raised, key=lambda other: _worth(problem, path[-1], other)))
     return path
 
 
-def _raised(assignment: Assignment) -> list[Assignment]:
+def _raised(problem: Problem, assignment: Assignment) -> list[Assignment]:
     return [
-        (*assignment[:group], option - 1, *assignment[group + 1 :])
+        (*assignment[:group], max(higher), *assignment[group + 1 :])
         for group, option in enumerate(assignment)
-        if option
+        if (higher := [each for each in problem.choices[group] if each < option])
     ]
 
 

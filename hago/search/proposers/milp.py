@@ -124,7 +124,7 @@ def solve(problem: Problem, budget: float, share: float = 1.0) -> Assignment | N
         result = milp(
             program.objective,
             integrality=integral,
-            bounds=Bounds(0, 1),
+            bounds=Bounds(0, _upper(problem, count)),
             constraints=[agreement, *limits],
             options={"time_limit": _LIMIT_S},
         )
@@ -135,6 +135,17 @@ def solve(problem: Problem, budget: float, share: float = 1.0) -> Assignment | N
         int(np.argmax(result.x[start : start + len(group.options)]))
         for start, group in zip(starts, problem.space.groups, strict=True)
     )
+
+
+def _upper(problem: Problem, count: int) -> Vector:
+    """1 for every variable, but 0 for options that are dominated."""
+    upper = np.ones(count)
+    for start, group, left in zip(
+        _starts(problem), problem.space.groups, problem.choices, strict=True
+    ):
+        dominated = [start + option for option in range(len(group.options)) if option not in left]
+        upper[dominated] = 0
+    return upper
 
 
 @contextmanager

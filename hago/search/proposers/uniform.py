@@ -15,15 +15,17 @@ _DRAWS = 200
 
 @dataclass(frozen=True)
 class Uniform:
-    """Every option of every group is as likely."""
+    """Every option of every group is as likely, but those that are dominated."""
 
     def propose(
         self, problem: Problem, history: History, random: np.random.Generator
     ) -> Assignment | None:
         tried = set(history.assignments)
-        counts = [len(group.options) for group in problem.space.groups]
+        choices = problem.choices
+        counts = [len(options) for options in choices]
         for _ in range(_DRAWS):
-            drawn = tuple(int(option) for option in random.integers(counts))
+            places = random.integers(counts)
+            drawn = tuple(options[int(p)] for options, p in zip(choices, places, strict=True))
             if drawn not in tried:
                 return drawn
         return None
