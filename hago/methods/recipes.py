@@ -45,11 +45,6 @@ SITUATIONS: Mapping[str, Situation] = {
         f"weights have at most {_FEW} bits and most layers are convolutions",
         _BITS + ", {convolutions} convolutions",
     ),
-    "low bits, products": Situation(
-        lambda f: f.weight_bits <= _FEW and f.products >= f.convolutions,
-        f"weights have at most {_FEW} bits and most layers are matrix products",
-        _BITS + ", {products} matrix products",
-    ),
 }
 
 
@@ -101,10 +96,8 @@ RECIPES: Mapping[str, Recipe] = {
                      "high bits, depthwise"),
                 Pick("obc", "at 8 bits learned rounding wins nothing over it", "high bits"),
                 Pick("gptaq", "rounds each layer so that it mends what those before it did",
-                     "low bits, convolutions"),
+                     "low bits"),
                 Pick("brecq", "learns on, block by block", "low bits, convolutions"),
-                Pick("gptq", "rounds each layer on what the quantized ones before it give",
-                     "low bits, products"),
             ),
         ),
         Recipe("ada_round_paper", "Nagel et al., arXiv 2004.10568: learned rounding, by layers",

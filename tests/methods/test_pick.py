@@ -49,15 +49,15 @@ def test_the_best_recipe_learns_roundings_of_narrow_convolutions_only():
     assert "brecq" in names("best", narrow(CONVOLUTIONS))
     assert "brecq" not in names("best", CONVOLUTIONS)
     assert "brecq" not in names("best", narrow(TRANSFORMER))
-    assert "gptq" in names("best", narrow(TRANSFORMER))
+    assert "gptaq" in names("best", narrow(TRANSFORMER))
 
 
 def test_a_reason_has_the_numbers_of_the_model():
     report = pick_methods("best", narrow(CONVOLUTIONS)).report
     (learned,) = (method for method in report.methods if method.name == "brecq")
     assert "weights of 4 bits, 49 convolutions" in learned.reason
-    (left,) = (each for each in report.left_out if each.name == "gptq")
-    assert "matrix products" in left.reason
+    (left,) = (each for each in report.left_out if each.name == "obc")
+    assert "more than 6 bits" in left.reason
 
 
 def test_recipes_and_methods_stand_in_one_list():
