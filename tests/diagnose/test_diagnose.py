@@ -36,6 +36,12 @@ def found(question):
     return diagnose(question)
 
 
+@pytest.fixture(scope="module")
+def narrow(question):
+    """The same with weights of 3 bits in all but the end layers."""
+    return diagnose(replace(question, recipe="mse,weight_mse", weights=WeightFormat(3)))
+
+
 def edge_of(found, name):
     return next(edge for edge in found.edges if edge.edge.startswith(name))
 
@@ -93,11 +99,11 @@ def test_together_is_compared_with_the_float_model_and_alone_without_any_roundin
 def test_corrected_biases_are_judged_with_all_they_make_up_for(tmp_path):
     model = save_network(tmp_path / "net.onnx")
     data = [{"image": normal(1, 3, 8, 8, seed=seed) + 1} for seed in range(8)]
-    narrow = Question(model, MACHINE, data, "min_max", weights=WeightFormat(3, ends=True))
-    plain = diagnose(narrow)
-    corrected = diagnose(replace(narrow, recipe="min_max,bias_correction"))
-    assert corrected.accuracy["sqnr_db"] > plain.accuracy["sqnr_db"]
-    assert corrected.edges[-1].together_db == pytest.approx(corrected.lifted[0].sqnr_db)
+    question = Question(model, MACHINE, data, "min_max", weights=WeightFormat(3, ends=True))
+    plain = diagnose(question)
+    corrected = diagnose(replace(question, recipe="min_max,bias_correction"))
+    # Against outputs with the corrected biases they would make up for nothing.
+    assert corrected.accuracy["sqnr_db"] > plain.accuracy["sqnr_db"] + 0.5
 
 
 def test_the_worst_are_lifted_first():
@@ -128,11 +134,11 @@ def test_the_worst_come_first(found):
     assert [edge.alone_db for edge in worst] == sorted(e.alone_db for e in found.edges)[:3]
 
 
-def test_a_tensor_with_few_bits_is_found(question):
-    narrow = diagnose(replace(question, weights=WeightFormat(2)))
-    assert all(edge.is_weight for edge in narrow.worst(2))
-    # The end layers keep 8 bits.
-    assert {edge.scheme for edge in narrow.worst(2)} == {"int2 per channel"}
+def test_a_tensor_with_few_bits_is_found(narrow):
+    assert {edge.scheme for edge in narrow.worst(2)} == {"int3 per channel"}
+    end = edge_of(narrow, "matmul.weight")
+    assert end.scheme == "int7 per channel"  # the machine's own
+    assert end.share < min(edge.share for edge in narrow.worst(2))
 
 
 # ---- what would mend it
@@ -167,17 +173,16 @@ def test_a_lone_value_that_decides_the_step_is_told(question):
     assert "the tail decides its step" in first.fact
 
 
-def test_what_the_recipe_has_already_is_no_remedy(question):
-    found = diagnose(replace(question, recipe="os_plus,mse,obc"))
-    told = {method for edge in found.edges for r in edge.remedies for method in r.methods}
-    assert not told & {"os_plus", "mse", "obc"}
+def test_what_the_recipe_has_already_is_no_remedy(narrow):
+    told = {method for edge in narrow.edges for r in edge.remedies for method in r.methods}
+    assert told
+    assert not told & {"mse", "weight_mse"}
 
 
-def test_weights_of_few_bits_ask_for_a_better_rounding(question):
-    found = diagnose(replace(question, weights=WeightFormat(3)))
-    facts = {r.fact: r.methods for r in edge_of(found, "conv2d_1.weight").remedies}
+def test_weights_of_few_bits_ask_for_a_better_rounding(narrow):
+    facts = {r.fact: r.methods for r in edge_of(narrow, "conv2d_1.weight").remedies}
     (fact,) = (fact for fact in facts if "weights of 3 bits have 8 codes" in fact)
-    assert facts[fact][0] == "ada_round"
+    assert facts[fact][0] == "gptaq"
 
 
 # ---- the page

@@ -88,9 +88,9 @@ def test_a_weight_of_8_bits_that_is_rounded_to_nearest_wants_a_better_rounding()
 
 @pytest.mark.parametrize("bits", [2, 4, 6])
 def test_few_codes_want_clipping_and_learned_roundings(bits):
-    assert methods_of(weight(bits)) == ["weight_output", "ada_round"]
-    assert methods_of(weight(bits, share=0.5)) == ["ada_round"]
-    learned = remedies_of(weight(bits), ["weight_mse", "weight_output", "ada_round"])
+    assert methods_of(weight(bits)) == ["weight_output", "gptaq"]
+    assert methods_of(weight(bits, share=0.5)) == ["gptaq"]
+    learned = remedies_of(weight(bits), ["weight_mse", "weight_output", "gptaq"])
     assert learned[0].methods[0] == "brecq"
 
 
