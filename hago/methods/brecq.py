@@ -53,7 +53,7 @@ class Brecq:
     name: ClassVar[str] = "brecq"
     paper: ClassVar[str] = "Li et al., arXiv 2102.05426"
     extra: ClassVar[str] = "torch"
-    steps: int = 500
+    steps: int = 200
     batch: int = 32
     learning_rate: float = 0.1
     step_rate: float = 0.0005
