@@ -28,6 +28,7 @@ from hago.hardware.spec import HardwareSpec
 from hago.lower.fold import fold_dequantized_weights
 from hago.lower.lower import lower
 from hago.lower.select import machine_of
+from hago.lower.stored import constant_bytes
 from hago.measure import Built, agreement, fastest, race
 from hago.methods.facts import facts_of
 from hago.methods.pick import NONE, Picked, check_recipe, pick_methods
@@ -112,6 +113,7 @@ def compile_model(
         outputs=output_specs(module),
         machine=machine_for(spec),
         versions=versions(),
+        constants={} if came_quantized(module) else {"float32": constant_bytes(module)},
     )
     with tempfile.TemporaryDirectory(prefix="hago-") as scratch:
         built = [_build(plan, spec, manifest, Path(scratch), clock) for plan in plans]
@@ -171,7 +173,10 @@ def _build(
     folder = scratch / plan.precision
     with clock.stage(f"compile ({plan.precision})"):
         lowered = dump(lower(plan.module, spec), f"lowered-{plan.precision}")
-        manifest = replace(manifest, precision=plan.precision, edges=plan.edges)
+        constants = {"stored": constant_bytes(lowered), **manifest.constants}
+        manifest = replace(
+            manifest, precision=plan.precision, edges=plan.edges, constants=constants
+        )
         build_artifact(lowered, spec, manifest, folder)
     return Built(plan, folder)
 
@@ -205,6 +210,7 @@ def _choose(
         accuracy=accuracy,
         latency_ms={} if latency is None else {"median": latency},
         recipe={} if winner.plan.recipe is None else winner.plan.recipe.to_json(),
+        constants=read_manifest(winner.folder).constants,
     )
     if options.export_qdq is not None:
         with clock.stage("export"):
@@ -222,6 +228,7 @@ def _choose(
         accuracy=accuracy,
         seconds=clock.seconds,
         recipe=winner.plan.recipe,
+        constants=manifest.constants,
     )
 
 

@@ -114,7 +114,8 @@ class CompileReport:
     what was ``compiled``; ``slower`` are the other precisions that were built and not taken.
     ``accuracy`` holds the agreement with float that was measured on the calibration data, by name
     of the measure. ``seconds`` is the time of each stage. ``recipe`` says which methods chose the
-    numbers; None where there were none to choose.
+    numbers; None where there were none to choose. ``constants`` are bytes of weights, scales,
+    biases and tables: "stored" in the artifact, and in the "float32" model.
     """
 
     output: Path
@@ -128,6 +129,7 @@ class CompileReport:
     accuracy: Mapping[str, float] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     recipe: RecipeReport | None = None
+    constants: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def stayed_float(self) -> tuple[EdgeReport, ...]:

@@ -35,6 +35,7 @@ def show_compile(console: Console, report: CompileReport) -> None:
     print_title(console, f"{report.model} on {report.hardware}", f"in {report.output}")
     baseline = () if report.baseline is None else (report.baseline,)
     print_table(console, _contestants((*baseline, *report.slower, report.compiled)))
+    _show_constants(console, report.constants)
     if report.accuracy:
         console.print()
         print_indented(console, f"against float32:  {measures(report.accuracy)}")
@@ -42,6 +43,15 @@ def show_compile(console: Console, report: CompileReport) -> None:
         show_recipe(console, report.recipe)
     _show_ends(console, report.edges)
     _show_float(console, report.stayed_float, len(report.in_registers), len(report.edges))
+
+
+def _show_constants(console: Console, constants: Mapping[str, int]) -> None:
+    """How much of the float model's constants is left: the library has code as well."""
+    if {"stored", "float32"} <= constants.keys() and constants["float32"]:
+        stored, whole = constants["stored"], constants["float32"]
+        told = f"constants:  {_size(stored)}, {stored / whole:.1%} of float32's {_size(whole)}"
+        console.print()
+        print_indented(console, told)
 
 
 def show_recipe(console: Console, recipe: RecipeReport) -> None:

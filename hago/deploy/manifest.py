@@ -37,6 +37,8 @@ class Manifest:
     ``edges`` is the strategy: each edge with its scheme, numbers and reason, those that stayed
     float included. ``accuracy`` and ``latency_ms`` are as measured when the artifact was built.
     ``recipe`` is what ``RecipeReport.to_json`` gives: the methods with their options, and why.
+    ``constants`` are bytes of weights, scales, biases and tables: "stored" in the library, and what
+    they take in the "float32" model.
     ``library_sha256`` is filled when the library is written.
     """
 
@@ -50,6 +52,7 @@ class Manifest:
     latency_ms: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     recipe: Mapping[str, Json] = field(default_factory=dict)
+    constants: Mapping[str, int] = field(default_factory=dict)
     library_sha256: str = ""
 
     def __post_init__(self) -> None:
@@ -102,6 +105,7 @@ def _from_json(fields: dict[str, Any]) -> Manifest:
         latency_ms={_text(k): float(v) for k, v in fields["latency_ms"].items()},
         versions={_text(k): _text(v) for k, v in fields["versions"].items()},
         recipe={_text(k): v for k, v in fields.get("recipe", {}).items()},
+        constants={_text(k): int(v) for k, v in fields.get("constants", {}).items()},
         library_sha256=_text(fields["library_sha256"]),
     )
 

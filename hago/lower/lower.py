@@ -28,6 +28,7 @@ from hago.lower.group import Group, find_groups
 from hago.lower.pairs import with_pairs
 from hago.lower.rest import lower_rest
 from hago.lower.select import build_kernel, find_template, machine_of
+from hago.lower.stored import store_narrow, with_weight
 from hago.lower.view import View, view_of
 from hago.rebuild import Values, rebuild, substitute
 from hago.scheme import Array
@@ -76,7 +77,7 @@ def lower_with_weights(
     called = rebuild(module, calls.rewrite, params=calls.packed_params())
     called = relax.transform.DeadCodeElimination()(_without_unpacked(called, calls))
     packers = {name: packer for name, (_, packer) in calls.packed.items()}
-    return Lowered(lower_rest(called, spec), packers)
+    return Lowered(store_narrow(lower_rest(called, spec), machine), packers)
 
 
 def _merged(group: Group, machine: Machine) -> Group:
@@ -138,6 +139,8 @@ class _Calls:
         if key not in self.functions:
             function = with_cost(kernel.func, group.workload, group.epilogue)
             function = function.without_attr("global_symbol")
+            if group.weight is not None:
+                function = with_weight(function, len(group.data))
             self.functions[key] = builder.add_func(function, kernel.name)
         shapes = [tuple(int(extent) for extent in p.ty.shape) for p in kernel.func.params]
         sources = [*group.data, *group.operands]

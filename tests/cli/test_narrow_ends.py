@@ -28,3 +28,13 @@ def test_the_ends_are_narrowed_on_demand(
     assert weights
     assert all(edge["chosen"].startswith("int4") for edge in weights)
     assert KEPT not in done.out
+
+
+def test_the_artifact_tells_what_its_constants_take(
+    hago_program: Program, model: Path, data: Path, tmp_path: Path
+) -> None:
+    arguments = (model, "--data", data, "-o", tmp_path / "out", *FOUR_BITS)
+    done = hago_program("compile", *arguments, "--narrow-ends", "--json")
+    told = json.loads(done.out)["constants"]
+    assert 0 < told["stored"] < told["float32"]
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["constants"] == told
