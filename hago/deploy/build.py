@@ -9,6 +9,7 @@ from tvm import ir
 
 import hago
 from hago.deploy.artifact import write_artifact
+from hago.deploy.device_code import export_for_gpu
 from hago.deploy.linker import linker_for
 from hago.deploy.manifest import Machine, Manifest
 from hago.hardware.load import spec_digest
@@ -21,13 +22,16 @@ def build_artifact(
 ) -> Path:
     """Compiles ``lowered`` for ``spec`` and writes the artifact; the folder's path.
 
-    Raises BuildError where the folder cannot be written or no linker is found.
+    Raises BuildError where the folder cannot be written, or no linker (for GPUs, no nvcc) is found.
     """
     return write_artifact(folder, lambda path: build_library(lowered, spec, path), manifest)
 
 
 def build_library(lowered: ir.IRModule, spec: HardwareSpec, path: Path) -> None:
     """Compiles ``lowered`` for ``spec`` into the shared library ``path``."""
+    if spec.is_gpu:
+        export_for_gpu(lowered, spec, path, linker_for(spec.triple))
+        return
     build(lowered, spec).export_library(str(path), fcompile=linker_for(spec.triple))
 
 

@@ -140,6 +140,11 @@ class HardwareSpec:
         return str(self.target.get("mtriple", ""))
 
     @property
+    def is_gpu(self) -> bool:
+        """Whether kernels run on an NVIDIA GPU, launched from this computer's CPU."""
+        return self.target.get("kind") == "cuda"
+
+    @property
     def architecture(self) -> str:
         """The processor family of the machine's code, as ``uname -m`` says it."""
         return self.triple.partition("-")[0] or platform.machine()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import tvm
 from tvm import ir, relax
@@ -12,6 +15,9 @@ from hago.codegen.passes import CPU_PIPELINE
 from hago.hardware.spec import HardwareSpec
 
 ExecMode = Literal["compiled", "bytecode"]
+# With it TVM keeps CUDA C++ as text, also on a computer with a GPU: nvcc compiles it, and the
+# machine code goes into the library (hago/deploy/device_code.py).
+_AS_TEXT = "TVM_COMPILE_FORCE_FALLBACK"
 
 
 def build(
@@ -20,16 +26,50 @@ def build(
     """The executable of a lowered ``module`` for ``spec``'s target.
 
     "compiled" turns ``main`` into machine code, too; "bytecode" is interpreted call by call,
-    about 20 us a model slower, and can be instrumented.
+    about 20 us a model slower, and can be instrumented. Kernels for a GPU are CUDA C++ in it:
+    :func:`device_source` gives the text.
     """
-    target = tvm.target.Target(spec.target)
-    return relax.build(
-        module,
-        target,
-        relax_pipeline=_pipeline(),
-        tir_pipeline=CPU_PIPELINE,
-        exec_mode=exec_mode,
-    )
+    with _device_code_as_text():
+        return relax.build(
+            module,
+            target_of(spec),
+            relax_pipeline=_pipeline(),
+            tir_pipeline="default" if spec.is_gpu else CPU_PIPELINE,
+            exec_mode=exec_mode,
+        )
+
+
+def target_of(spec: HardwareSpec) -> tvm.target.Target:
+    """TVM's target; for a GPU with this computer's CPU as host."""
+    if spec.is_gpu:
+        return tvm.target.Target(spec.target, host={"kind": "llvm"})
+    return tvm.target.Target(spec.target)
+
+
+def device_source(module: Any) -> str:
+    """The CUDA C++ of a built module (of an executable's ``mod``); empty where it has none."""
+    if module.kind == "cuda":
+        return str(module.inspect_source())
+    return "".join(device_source(inner) for inner in module.imports)
+
+
+def kernel_source(functions: ir.IRModule, spec: HardwareSpec) -> str:
+    """The CUDA C++ of a module of kernels alone."""
+    with _device_code_as_text():
+        return device_source(tvm.compile(functions, target_of(spec)).mod)
+
+
+@contextmanager
+def _device_code_as_text() -> Iterator[None]:
+    before = os.environ.get(_AS_TEXT)
+    os.environ[_AS_TEXT] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_AS_TEXT]
+        else:
+            os.environ[_AS_TEXT] = before
 
 
 def _pipeline() -> tvm.transform.Pass:

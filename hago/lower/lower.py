@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from tvm import ir, relax
 
+from hago.codegen.cuda.device import Device
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.fold import fold
 from hago.codegen.workload import Kernel, Machine, Workload
@@ -77,10 +78,13 @@ def lower_with_weights(
     called = rebuild(module, calls.rewrite, params=calls.packed_params())
     called = relax.transform.DeadCodeElimination()(_without_unpacked(called, calls))
     packers = {name: packer for name, (_, packer) in calls.packed.items()}
-    return Lowered(store_narrow(lower_rest(called, spec), machine), packers)
+    complete = lower_rest(called, spec)
+    if isinstance(machine, Machine):  # GPUs unpack nothing yet: weights of few bits take bytes
+        complete = store_narrow(complete, machine)
+    return Lowered(complete, packers)
 
 
-def _merged(group: Group, machine: Machine) -> Group:
+def _merged(group: Group, machine: Machine | Device) -> Group:
     """``group`` with the shortest epilogue that gives the same codes."""
     if "smull" in machine.instructions:
         group = with_pairs(group)
@@ -93,7 +97,7 @@ def _merged(group: Group, machine: Machine) -> Group:
 class _Calls:
     """Replaces the last operation of each group by a call; the others become dead."""
 
-    def __init__(self, view: View, groups: Iterable[Group], machine: Machine) -> None:
+    def __init__(self, view: View, groups: Iterable[Group], machine: Machine | Device) -> None:
         self.view, self.machine = view, machine
         self.groups = {group.output: group for group in groups}
         self.kernels: dict[tuple[Workload, Epilogue], Kernel] = {}

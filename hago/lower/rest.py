@@ -5,8 +5,11 @@ from __future__ import annotations
 import tvm
 from tvm import ir, relax
 
+from hago.codegen.cuda.device import Device
 from hago.hardware.spec import HardwareSpec
+from hago.lower.build import target_of
 from hago.lower.schedule import schedule_rest
+from hago.lower.schedule_gpu import schedule_rest_gpu
 from hago.lower.select import machine_of
 
 
@@ -23,6 +26,9 @@ def lower_rest(module: ir.IRModule, spec: HardwareSpec) -> ir.IRModule:
         relax.transform.FuseTIR(),
         relax.transform.DeadCodeElimination(),
     ]
-    with tvm.target.Target(spec.target):
+    with target_of(spec):
         legal = tvm.transform.Sequential(passes)(module)
-    return schedule_rest(legal, machine_of(spec).lanes)
+    machine = machine_of(spec)
+    if isinstance(machine, Device):
+        return schedule_rest_gpu(legal, target_of(spec))
+    return schedule_rest(legal, machine.lanes)

@@ -1,0 +1,278 @@
+// Rows gathered from an image times packed weights, in tiles of tensor cores.
+//
+//   out[row, channel] = epilogue(sum_k A[row, k] B[channel, k])
+//
+// A row is what a window of an NHWC image covers, tap after tap (an implicit matrix: nothing is
+// rearranged in memory); a matrix product is the image of one pixel a row with one tap. All depths
+// are bytes: an instruction takes 32, whatever the elements are. B is [channels][depth], padded
+// with zeros to whole tiles.
+//
+// A block computes BM x BN sums; WM x WN of them are a warp's. STAGES tiles of DEPTH_TILE bytes
+// are in shared memory, rows of 64 bytes whose four chunks of 16 are permuted so that neither
+// ldmatrix nor the copies meet in a bank.
+#pragma once
+#include "hago/mma.cuh"
+#include "hago/vector.cuh"
+
+namespace hago {
+
+constexpr int DEPTH_TILE = 64, CHUNK = 16, CHUNKS = DEPTH_TILE / CHUNK;
+
+// Where chunk `chunk` of row `row` of a tile lies: eight rows at one chunk fill all banks.
+__device__ __forceinline__ int place(int row, int chunk) {
+  return row * DEPTH_TILE + ((chunk ^ ((row >> 1) & 3)) * CHUNK);
+}
+
+// The pixel at which the window of an output begins.
+template <class G> struct Window {
+  int offset, y, x;
+  bool inside;
+
+  __device__ __forceinline__ Window(int row, int group) : inside(row < G::ROWS) {
+    int ox = row % G::OUT_W, rest = row / G::OUT_W;
+    int oy = rest % G::OUT_H, image = rest / G::OUT_H;
+    y = oy * G::STRIDE_H - G::TOP;
+    x = ox * G::STRIDE_W - G::LEFT;
+    offset = ((image * G::IN_H + y) * G::IN_W + x) * G::PIXEL + group * G::RUN;
+  }
+
+  // The element at byte `depth` of this row: its offset in the image, and whether it is there.
+  __device__ __forceinline__ bool find(int depth, int& at) const {
+    int tap = G::TAPS == 1 ? 0 : depth / G::RUN, in_tap = G::TAPS == 1 ? depth : depth % G::RUN;
+    int dy = tap / G::TAPS_W * G::DILATION_H, dx = tap % G::TAPS_W * G::DILATION_W;
+    at = offset + (dy * G::IN_W + dx) * G::PIXEL + in_tap;
+    if (!G::PADDED) return inside && depth < G::DEPTH;
+    return inside && depth < G::DEPTH && unsigned(y + dy) < unsigned(G::IN_H) &&
+           unsigned(x + dx) < unsigned(G::IN_W);
+  }
+};
+
+// PIECE bytes that lie together: the largest power of two that divides every run.
+template <class G>
+__device__ __forceinline__ typename Word<G::PIECE>::Type piece_of(
+    const uint8_t* data, const Window<G>& window, int depth) {
+  typedef typename Word<G::PIECE>::Type Piece;
+  union { Piece piece; uint8_t bytes[G::PIECE]; } filled;
+#pragma unroll
+  for (int i = 0; i < G::PIECE; ++i) filled.bytes[i] = window.inside ? G::FILL : 0;
+  int at;
+  return window.find(depth, at) ? *reinterpret_cast<const Piece*>(data + at) : filled.piece;
+}
+
+// A chunk of a row of A, in registers.
+template <class G>
+__device__ __forceinline__ uint4 chunk_of(const uint8_t* data, const Window<G>& window, int depth) {
+  union { uint4 chunk; typename Word<G::PIECE>::Type pieces[CHUNK / G::PIECE]; } held;
+#pragma unroll
+  for (int i = 0; i < CHUNK / G::PIECE; ++i)
+    held.pieces[i] = piece_of<G>(data, window, depth + i * G::PIECE);
+  return held.chunk;
+}
+
+// The same straight to shared memory, in the background where an instruction can.
+template <class G>
+__device__ __forceinline__ void copy_chunk(uint8_t* to, const uint8_t* data,
+                                           const Window<G>& window, int depth) {
+#if __CUDA_ARCH__ >= 800
+  if constexpr (G::PIECE >= 4 && G::FILL == 0) {
+#pragma unroll
+    for (int i = 0; i < CHUNK / G::PIECE; ++i) {
+      int at;
+      bool valid = window.find(depth + i * G::PIECE, at);
+      copy_async<G::PIECE>(to + i * G::PIECE, data + (valid ? at : 0), valid);
+    }
+    return;
+  }
+#endif
+  *reinterpret_cast<uint4*>(to) = chunk_of<G>(data, window, depth);
+}
+
+// The sums of one warp, and how they grow by a tile of shared memory.
+template <class G> struct Sums {
+  static constexpr int M = G::WM / 16, N = G::WN / 8;
+  typedef typename G::Type::Sum Sum;
+  Sum of[M][N][4];
+
+  __device__ __forceinline__ Sums() {
+#pragma unroll
+    for (int m = 0; m < M; ++m)
+#pragma unroll
+      for (int n = 0; n < N; ++n)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) of[m][n][i] = 0;
+  }
+
+  __device__ __forceinline__ void add(const uint8_t* a, const uint8_t* b, int row, int channel) {
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int half = 0; half < DEPTH_TILE / 32; ++half) {
+      uint32_t rows[M][4], columns[N / 2][4];
+#pragma unroll
+      for (int m = 0; m < M; ++m)  // matrices: rows 0-7 and 8-15, then the next 16 bytes of both
+        load_matrices(rows[m], a + place(row + m * 16 + lane % 16, half * 2 + lane / 16));
+#pragma unroll
+      for (int n = 0; n < N / 2; ++n)  // both halves of 8 columns, then of the next 8
+        load_matrices(columns[n], b + place(channel + n * 16 + lane % 8 + lane / 16 * 8,
+                                            half * 2 + lane / 8 % 2));
+#pragma unroll
+      for (int m = 0; m < M; ++m)
+#pragma unroll
+        for (int n = 0; n < N; ++n)
+          multiply(typename G::Type(), of[m][n], rows[m], columns[n / 2] + n % 2 * 2);
+    }
+  }
+
+  // Sums go through shared memory, 16 rows of a warp at a time, so that neighbouring lanes get
+  // neighbouring channels: loads of operands and stores of results are whole words.
+  template <class E>
+  __device__ __forceinline__ void leave(Sum* held, const E& epilogue, int row, int channel,
+                                        int first) {
+    constexpr int PITCH = G::WN + 8, V = G::LANES, ACROSS = G::WN / V;
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int m = 0; m < M; ++m) {
+#pragma unroll
+      for (int n = 0; n < N; ++n)
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          Sum pair[2] = {of[m][n][half * 2], of[m][n][half * 2 + 1]};
+          store<2>(held + (lane / 4 + half * 8) * PITCH + n * 8 + lane % 4 * 2, pair);
+        }
+      __syncwarp();
+      for (int i = lane; i < 16 * ACROSS; i += 32) {
+        int r = row + m * 16 + i / ACROSS, c = channel + i % ACROSS * V;
+        if (r < G::ROWS && c < G::CHANNELS) {
+          Sum sums[V];
+          load<V>(sums, held + i / ACROSS * PITCH + i % ACROSS * V);
+          epilogue(sums, r, first + c);
+        }
+      }
+      __syncwarp();
+    }
+  }
+};
+
+// One block's tile: `data` is the image, `weight` the packed B, `shared` G::SHARED bytes.
+template <class G> struct Product {
+  static constexpr int THREADS = G::BM / G::WM * (G::BN / G::WN) * 32;
+  static constexpr int A = G::BM * DEPTH_TILE, STAGE = (G::BM + G::BN) * DEPTH_TILE;
+  static constexpr int A_CHUNKS = (G::BM * CHUNKS + THREADS - 1) / THREADS;
+  static constexpr int B_CHUNKS = (G::BN * CHUNKS + THREADS - 1) / THREADS;
+  static constexpr int ROWS_APART = THREADS / CHUNKS;
+  static constexpr int TILES = G::DEPTH_PADDED / DEPTH_TILE;
+
+  const uint8_t *data, *weight;
+  uint8_t* shared;
+  int row, channel, group;
+
+  __device__ __forceinline__ const uint8_t* weights(int number, int tile) const {
+    const int r = threadIdx.x / CHUNKS + number * ROWS_APART;
+    const int c = threadIdx.x % CHUNKS;
+    return weight + (int64_t(group) * G::CHANNELS_PADDED + channel + r) * G::DEPTH_PADDED +
+           tile * DEPTH_TILE + c * CHUNK;
+  }
+
+  __device__ __forceinline__ bool has(int number, int rows) const {
+    return rows % ROWS_APART == 0 || threadIdx.x / CHUNKS + number * ROWS_APART < rows;
+  }
+
+  __device__ __forceinline__ int at(int number) const {
+    return place(threadIdx.x / CHUNKS + number * ROWS_APART, threadIdx.x % CHUNKS);
+  }
+
+  __device__ __forceinline__ Window<G> window(int number) const {
+    return Window<G>(row + threadIdx.x / CHUNKS + number * ROWS_APART, group);
+  }
+
+  template <class E> __device__ __forceinline__ void run(const E& epilogue) {
+    const int warp = threadIdx.x / 32, first_row = warp / (G::BN / G::WN) * G::WM;
+    const int first_channel = warp % (G::BN / G::WN) * G::WN;
+    Sums<G> sums;
+    accumulate(sums, first_row, first_channel);
+    __syncthreads();
+    typedef typename Sums<G>::Sum Sum;
+    Sum* held = reinterpret_cast<Sum*>(shared) + warp * 16 * (G::WN + 8);
+    sums.leave(held, epilogue, row + first_row, channel + first_channel, group * G::CHANNELS);
+  }
+
+#if __CUDA_ARCH__ >= 800
+  __device__ __forceinline__ void copy(int tile, int stage) const {
+    uint8_t* to = shared + stage * STAGE;
+    const int depth = tile * DEPTH_TILE + threadIdx.x % CHUNKS * CHUNK;
+#pragma unroll
+    for (int i = 0; i < A_CHUNKS; ++i)
+      if (has(i, G::BM)) copy_chunk<G>(to + at(i), data, window(i), depth);
+#pragma unroll
+    for (int i = 0; i < B_CHUNKS; ++i)
+      if (has(i, G::BN)) copy_async<CHUNK>(to + A + at(i), weights(i, tile), true);
+  }
+
+  // STAGES - 1 tiles are on their way while one is multiplied.
+  __device__ __forceinline__ void accumulate(Sums<G>& sums, int first_row, int first_channel) {
+    constexpr int AHEAD = G::STAGES - 1;
+#pragma unroll
+    for (int tile = 0; tile < AHEAD; ++tile) {
+      if (tile < TILES) copy(tile, tile);
+      commit_copies();
+    }
+    for (int tile = 0; tile < TILES; ++tile) {
+      wait_copies<AHEAD - 1>();
+      __syncthreads();  // the tile is there for all, and the one before it is read by all
+      if (tile + AHEAD < TILES) copy(tile + AHEAD, (tile + AHEAD) % G::STAGES);
+      commit_copies();
+      const uint8_t* stage = shared + tile % G::STAGES * STAGE;
+      sums.add(stage, stage + A, first_row, first_channel);
+    }
+    wait_copies<0>();
+  }
+#else
+  // Two stages: a tile waits in registers while the one before it is multiplied.
+  __device__ __forceinline__ void accumulate(Sums<G>& sums, int first_row, int first_channel) {
+    uint4 a[A_CHUNKS], b[B_CHUNKS];
+    fetch(a, b, 0);
+    put(a, b, 0);
+    __syncthreads();
+    for (int tile = 0; tile < TILES; ++tile) {
+      if (tile + 1 < TILES) fetch(a, b, tile + 1);
+      const uint8_t* stage = shared + tile % 2 * STAGE;
+      sums.add(stage, stage + A, first_row, first_channel);
+      if (tile + 1 < TILES) put(a, b, (tile + 1) % 2);
+      __syncthreads();
+    }
+  }
+
+  __device__ __forceinline__ void fetch(uint4 (&a)[A_CHUNKS], uint4 (&b)[B_CHUNKS], int tile) {
+    const int depth = tile * DEPTH_TILE + threadIdx.x % CHUNKS * CHUNK;
+#pragma unroll
+    for (int i = 0; i < A_CHUNKS; ++i)
+      if (has(i, G::BM)) a[i] = chunk_of<G>(data, window(i), depth);
+#pragma unroll
+    for (int i = 0; i < B_CHUNKS; ++i)
+      if (has(i, G::BN)) b[i] = *reinterpret_cast<const uint4*>(weights(i, tile));
+  }
+
+  __device__ __forceinline__ void put(const uint4 (&a)[A_CHUNKS], const uint4 (&b)[B_CHUNKS],
+                                      int number) {
+    uint8_t* to = shared + number * STAGE;
+#pragma unroll
+    for (int i = 0; i < A_CHUNKS; ++i)
+      if (has(i, G::BM)) *reinterpret_cast<uint4*>(to + at(i)) = a[i];
+#pragma unroll
+    for (int i = 0; i < B_CHUNKS; ++i)
+      if (has(i, G::BN)) *reinterpret_cast<uint4*>(to + A + at(i)) = b[i];
+  }
+#endif
+};
+
+template <class G, class E>
+__device__ __forceinline__ void product(const void* data, const void* weight, const E& epilogue,
+                                        void* shared) {
+  constexpr int ACROSS = G::CHANNELS_PADDED / G::BN, DOWN = (G::ROWS + G::BM - 1) / G::BM;
+  const int tile = blockIdx.x % (ACROSS * DOWN);
+  Product<G> block{static_cast<const uint8_t*>(data), static_cast<const uint8_t*>(weight),
+                   static_cast<uint8_t*>(shared), tile / ACROSS * G::BM, tile % ACROSS * G::BN,
+                   int(blockIdx.x) / (ACROSS * DOWN)};
+  block.run(epilogue);
+}
+
+}  // namespace hago

@@ -1,0 +1,2 @@
+// The driver API, of which no kernel needs anything.
+#pragma once
