@@ -12,9 +12,9 @@ import numpy.typing as npt
 from tvm import tirx as tir
 
 Array = npt.NDArray[Any]
-# Weights whose values are proven to be in a part of their dtype: -64..63; -127..127, so that two
-# products with bytes fit int16.
-PROVEN = {"int7": "int8", "int8_pairs": "int8"}
+# Weights whose values are proven to be in a part of their dtype: -8..7; -64..63; -127..127, so that
+# two products with bytes fit int16.
+PROVEN = {"int4": "int8", "int7": "int8", "int8_pairs": "int8"}
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,32 @@ class Matmul:
     @property
     def accum(self) -> str:
         return "int32" if self.data in ("uint8", "int8") else "float32"
+
+    @property
+    def output_shape(self) -> tuple[int, int]:
+        return self.m, self.n
+
+
+@dataclass(frozen=True)
+class GroupedMatmul:
+    """``[m, k] x [k, n]`` of bytes, with a float32 scale [k / group, n] for each ``group`` rows of
+    the constant weights: the float32 sum of the groups' integer products times their scales."""
+
+    m: int
+    n: int
+    k: int
+    group: int
+    data: str = "uint8"
+    weight: str = "int8"
+
+    @property
+    def groups(self) -> int:
+        return self.k // self.group
+
+    @property
+    def accum(self) -> str:
+        """What a group is summed in; the epilogue gets float32."""
+        return "int32"
 
     @property
     def output_shape(self) -> tuple[int, int]:
@@ -195,7 +221,9 @@ class Permute:
         return math.prod(self.shape[axis + 1 :])
 
 
-Workload = Conv2d | Matmul | BatchMatmul | Pool2d | RowReduce | Elementwise | Table | Permute
+Workload = (
+    Conv2d | Matmul | GroupedMatmul | BatchMatmul | Pool2d | RowReduce | Elementwise | Table | Permute
+)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import numpy as np
 from hago.codegen.workload import (
     BatchMatmul,
     Conv2d,
+    GroupedMatmul,
     Matmul,
     Permute,
     Pool2d,
@@ -24,6 +25,7 @@ from hago.codegen.workload import (
 )
 from hago.dataflow import Node
 from hago.lower.expression import Expression, Source, Value
+from hago.lower.grouped import GroupedProduct, grouped_product
 from hago.lower.view import View
 from hago.scheme import Array
 
@@ -107,7 +109,7 @@ def _matmul(view: View, node: Node) -> Anchor | None:
     if len(shape) != 2 or len(lhs) < 1:
         return None
     m = math.prod(lhs[:-1])
-    proven = _proven(weight, weight_dtype)
+    proven = _proven_nibbles(weight, weight_dtype)
     workload = Matmul(m, shape[1], shape[0], data=dtype, weight=proven)
     return Anchor(workload, (node.inputs[0],), workload.output_shape, workload.accum, weight)
 
@@ -118,6 +120,13 @@ def _proven(weight: Source, dtype: str) -> str:
     if isinstance(weight, str) or dtype != "int8":
         return dtype
     return "int7" if weight.min() >= -64 and weight.max() <= 63 else dtype
+
+
+def _proven_nibbles(weight: Source, dtype: str) -> str:
+    """The same, or int4 where weights have 4 bits: some kernels read them two in a byte."""
+    if isinstance(weight, str) or dtype != "int8":
+        return dtype
+    return "int4" if weight.min() >= -8 and weight.max() <= 7 else _proven(weight, dtype)
 
 
 def _batch_matmul(view: View, node: Node) -> Anchor | None:
@@ -200,12 +209,26 @@ def _before_widening(view: View, name: str) -> str:
 
 
 def _sum(view: View, node: Node) -> Anchor | None:
-    """The sum over axes in front of the last; of codes through their cast to int32."""
+    """A product with weights in groups; or the sum over axes in front of the last, of codes through
+    their cast to int32."""
+    if (product := grouped_product(view, node)) is not None:
+        return _grouped_matmul(view, node, product)
     cast = view.node(node.inputs[0])
     if cast is not None and cast.op == "astype" and node.dtype == "int32":
         codes = cast.inputs[0]
         return _axes_sum(view, node, codes) if view.type_of(codes)[1] in CODES else None
     return _axes_sum(view, node, node.inputs[0]) if node.dtype == "float32" else None
+
+
+def _grouped_matmul(view: View, node: Node, product: GroupedProduct) -> Anchor:
+    """The chain of hago/realize/grouped.py, from the codes that it reads to its float32 sum."""
+    codes, scales = product.codes, product.scales
+    groups, *_, size, n = codes.shape
+    weight = _proven_nibbles(codes, str(codes.dtype))
+    m, dtype = math.prod(node.shape[:-1]), view.type_of(product.data)[1]
+    workload = GroupedMatmul(m, n, groups * size, size, data=dtype, weight=weight)
+    data = (product.data, scales.reshape(groups, n))
+    return Anchor(workload, data, workload.output_shape, "float32", codes)
 
 
 def _axes_sum(view: View, node: Node, data: str) -> Anchor | None:

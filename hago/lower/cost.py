@@ -14,6 +14,7 @@ from hago.codegen.workload import (
     BatchMatmul,
     Conv2d,
     Elementwise,
+    GroupedMatmul,
     Matmul,
     Permute,
     Pool2d,
@@ -85,7 +86,7 @@ def operations(workload: Workload) -> int:
         case Conv2d():
             window = workload.kh * workload.kw * workload.ci // workload.groups
             return 2 * math.prod(workload.output_shape) * window
-        case Matmul():
+        case Matmul() | GroupedMatmul():
             return 2 * workload.m * workload.n * workload.k
         case BatchMatmul():
             return 2 * workload.batch * workload.m * workload.n * workload.k
@@ -109,6 +110,8 @@ def describe(workload: Workload) -> str:
             return f"{workload.data} {image}, {kh}x{kw}{stride}{grouped}"
         case Matmul(m=m, n=n, k=k):
             return f"{workload.data} {m}x{n}x{k}"
+        case GroupedMatmul(m=m, n=n, k=k, group=group):
+            return f"{workload.data} {m}x{n}x{k}, weights in groups of {group}"
         case BatchMatmul(batch=batch, m=m, n=n, k=k):
             return f"{workload.data} {batch} of {m}x{n}x{k}"
         case Pool2d(h=h, w=w, c=c, window=window):

@@ -19,6 +19,7 @@ from hago.lower.anchor import CODES, Anchor, find_anchor
 from hago.lower.elementwise import is_elementwise, translate
 from hago.lower.expression import Expression, Source, Term, Value
 from hago.lower.fit import fitted_shape
+from hago.lower.grouped import grouped_members
 from hago.lower.view import View
 from hago.scheme import Array
 
@@ -51,7 +52,7 @@ def find_groups(view: View, supports: Supports = lambda workload: True) -> tuple
     ``supports`` says which workloads have a kernel; the rest stays outside of groups.
     """
     groups: list[Group] = []
-    taken: set[str] = set()
+    taken: set[str] = set(grouped_members(view))
     for node in view.dataflow.nodes:
         if node.name in taken or is_inlined(view, node):
             continue

@@ -18,6 +18,8 @@ Ints = npt.NDArray[np.int32]
 class Codes:
     """A tensor as ``scale * (expr - zero_point)``; arrays are ``()``, or ``(n,)`` on ``axis``.
 
+    A constant ``expr`` [k, n] of weights in groups of rows has ``scale`` [groups, n].
+
     A bfloat16 ``expr`` has scale 1 and zero point 0. What a rule returns may also be float32: the
     sums of bfloat16 products.
     """

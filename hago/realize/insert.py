@@ -12,8 +12,8 @@ from tvm import ir, relax
 from hago.dataflow import constant_value, flat_args, is_constant
 from hago.float8 import FORMATS
 from hago.graph import Edge, QuantModel
+from hago.realize.grouped import join_groups
 from hago.realize.qdq import dequantize, quantize
-from hago.realize.split_groups import join_groups
 from hago.rebuild import Values, emit, rebuild, substitute, with_leaves
 from hago.scheme import PerGroup, QuantScheme, TensorQuant
 

@@ -14,6 +14,7 @@ from tvm import ir, relax
 
 from hago.dataflow import constant_value, flat_args, is_constant, op_name, tensor_type
 from hago.realize.codes import Codes
+from hago.realize.grouped import grouped_value
 from hago.realize.rules import RULES
 from hago.rebuild import Values, emit, rebuild, substitute
 
@@ -134,6 +135,8 @@ class _Codes:
 
 def _real_value(codes: Codes) -> relax.Expr:
     """The float32 expression of ``codes``."""
+    if codes.scale.ndim == 2:
+        return relax.const(grouped_value(codes))
     if not codes.is_integer:
         return relax.op.astype(codes.expr, "float32")
     return relax.op.dequantize(

@@ -14,6 +14,7 @@ from tvm import relax
 
 from hago.dataflow import constant_value, is_constant, tensor_type
 from hago.realize.codes import Codes
+from hago.realize.grouped import multiply_groups
 from hago.scheme import Array, Floats
 
 _BYTES = ("int8", "uint8")
@@ -44,6 +45,8 @@ def multiply_matrix(
     data, weight = inputs
     if not _are_factors(data, weight):
         return None
+    if weight.scale.ndim == 2:
+        return multiply_groups(builder, data, weight)
     if not is_constant(weight.expr):
         return _multiply_activations(builder, data, weight)
     (length, *rest), dtype = tensor_type(weight.expr)

@@ -8,7 +8,6 @@ from hago.graph import QuantModel
 from hago.realize.fixed_point import use_fixed_point
 from hago.realize.insert import insert_qdq
 from hago.realize.integerize import integerize
-from hago.realize.split_groups import split_groups
 from hago.realize.tables import tabulate
 
 
@@ -20,5 +19,5 @@ def realize(model: QuantModel) -> ir.IRModule:
 
 def realize_qdq(module: ir.IRModule, requantize: str = "float32") -> ir.IRModule:
     """The integer form of a module that carries quantize/dequantize already."""
-    module = tabulate(integerize(split_groups(module)))
+    module = tabulate(integerize(module))
     return use_fixed_point(module) if requantize == "fixed_point" else module

@@ -17,6 +17,7 @@ from tvm import relax
 
 from hago.dataflow import tensor_type
 from hago.realize.codes import Codes
+from hago.realize.grouped import join_codes
 from hago.realize.products import convolve, multiply_matrix
 from hago.rebuild import with_args
 
@@ -64,8 +65,11 @@ def pool_maximum(
 def concatenate(
     builder: relax.BlockBuilder, call: relax.Call, inputs: list[Codes]
 ) -> Codes | None:
-    """concat(dequantize(x), dequantize(y)) = dequantize(concat(x, y)), with the same numbers."""
+    """concat(dequantize(x), dequantize(y)) = dequantize(concat(x, y)), with the same numbers; or
+    weights that differ in them by groups."""
     first = inputs[0]
+    if (weight := join_codes(call, inputs)) is not None:
+        return weight
     if not all(part.is_per_tensor and part.same_numbers(first) for part in inputs):
         return None
     joined = builder.emit(

@@ -75,6 +75,11 @@ class Weights:
     address: Callable[[Expr], Expr] | None = None
 
 
+# How a tile is summed: ``multiply(source, rows, columns, first vector of all columns)`` gives the
+# accumulators of ``rows`` x ``columns`` vectors.
+Multiply = Callable[[Source, int, int, Expr], Sequence[Buffer]]
+
+
 def pack(weights: Array, dot: Dot, lanes: int) -> Array:
     """``[groups, channels, taps, run]`` -> ``[groups, vectors, taps * steps, lanes, depth]``.
 
@@ -123,11 +128,12 @@ def emit_product(
     operands: Sequence[Buffer],
     output: Buffer,
     shape: Sequence[int],
+    multiply: Multiply | None = None,
 ) -> None:
     """The loops over all tiles of ``product`` (inside an open PrimFunc).
 
     ``data`` is flat, ``operands`` and ``output`` are flat with logical ``shape``
-    [.., channels of all groups].
+    [.., channels of all groups]. ``multiply`` is how ``dot`` sums a tile unless it is given.
     """
     blocking = choose_blocking(
         product.width,
@@ -140,10 +146,24 @@ def emit_product(
         * np.dtype(dot.weight).itemsize,
     )  # fmt: skip
     emitter = _Emitter(
-        product, dot, machine.lanes, epilogue, data, weight, operands, output, shape, blocking
-    )
+        product, dot, machine.lanes, epilogue, data, weight, operands, output, shape, blocking,
+        multiply or plain_multiply(dot, machine.lanes),
+    )  # fmt: skip
     with defined(dot):
         emitter.emit()
+
+
+def plain_multiply(dot: Dot, lanes: int) -> Multiply:
+    """Sums of products in the order that ``dot`` makes them."""
+
+    def multiply(source: Source, rows: int, columns: int, _: Expr) -> Sequence[Buffer]:
+        if dot.rows == 2:
+            return accumulate_pairs(source, dot, rows, columns)
+        if dot.sums > 1:
+            return accumulate_partial(source, dot, rows, columns)
+        return accumulate(source, dot, rows, columns, lanes)
+
+    return multiply
 
 
 @contextmanager
@@ -168,6 +188,7 @@ class _Emitter:
     output: Buffer
     shape: Sequence[int]
     blocking: Blocking
+    multiply: Multiply
 
     def emit(self) -> None:
         product, blocking = self.product, self.blocking
@@ -240,12 +261,8 @@ class _Emitter:
             lambda c, step: self.weight.read(outer, group, first_vector + c, step),
             self._stream(outer * self._row_tiles + row, group, column),
         )  # fmt: skip
-        if self.dot.rows == 2:
-            registers = accumulate_pairs(source, self.dot, rows, columns)
-        elif self.dot.sums > 1:
-            registers = accumulate_partial(source, self.dot, rows, columns)
-        else:
-            registers = accumulate(source, self.dot, rows, columns, lanes)
+        column_vectors = group * product.vectors(lanes) + first_vector
+        registers = self.multiply(source, rows, columns, column_vectors)
         start = T.Bind(outer * product.width + first_row)
         channel = T.Bind(group * product.channels + first_vector * lanes)
         self._leave(registers, start, channel, first_vector, rows, columns)
