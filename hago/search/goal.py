@@ -54,6 +54,10 @@ class Goal:
     def needs_latency(self) -> bool:
         return self.objective == "latency" or self.max_latency_ms is not None
 
+    @property
+    def needs_size(self) -> bool:
+        return self.objective == "size" or self.max_size_bytes is not None
+
     def violation(self, figures: Figures) -> float:
         """By how much bounds are exceeded, as shares of them; 0 where all are kept."""
         return sum(excess for _, excess in self.exceeded(figures))

@@ -3,7 +3,8 @@
     x -> conv2d[0], conv2d.weight -> conv2d[1]      one group: an instruction takes both or none
 
 What a product may be comes from the machine's rows, as whole rows: u8 x s8, or bf16 x bf16,
-never one operand of each.
+never one operand of each. Weights in fewer bits than the last row's are stored in as many and
+multiplied as what the row takes: they make a model smaller, not faster.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import networkx as nx
 
 from hago.annotate.constants import constant_edges
+from hago.annotate.narrow import WeightFormat, narrow_weights
 from hago.annotate.operators import hardware_operator, is_anchor
 from hago.annotate.overflow import overflow
 from hago.dataflow import Node, read_dataflow
@@ -24,14 +26,17 @@ from hago.search.space import FLOAT, Group, Option, Space
 Row = tuple[DType, ...]  # the element types of one instruction's operands
 
 
-def build_space(graph: QuantGraph) -> Space:
-    """The groups of ``graph`` in program order. Raises StrategyError where nothing can be low."""
+def build_space(graph: QuantGraph, narrow: Sequence[int] = ()) -> Space:
+    """The groups of ``graph`` in program order; those with integer weights may have weights of
+    ``narrow`` bits, too (the most bits first). Raises StrategyError where nothing can be low.
+    """
     nodes = read_dataflow(graph.module).by_name()
     sizes = {edge: weight.size for edge, weight in constant_edges(graph).items()}
     groups = []
     for edges in _parts(graph, nodes):
         options = _options(graph, edges, nodes)
         if options:
+            options += _narrowed(graph, options[-1], narrow)
             weights = sum(sizes.get(edge, 0) for edge in edges)
             groups.append(Group(_name(edges, nodes), tuple(edges), (FLOAT, *options), weights))
     if not groups:
@@ -76,6 +81,17 @@ def _options(
             option = _named(chosen, row, found)
             found.setdefault(option.name, option)
     return sorted(found.values(), key=lambda option: -option.bits)
+
+
+def _narrowed(graph: QuantGraph, option: Option, narrow: Sequence[int]) -> list[Option]:
+    """``option`` with its weights in fewer bits, where they are integers of more."""
+    found = []
+    for bits in narrow:
+        schemes = narrow_weights(graph, option.schemes, WeightFormat(bits, ends=True))
+        if bits < option.bits and schemes != option.schemes:
+            weights = next(s.dtype for e, s in schemes.items() if s != option.schemes[e])
+            found.append(Option(str(weights), bits, schemes))
+    return found
 
 
 def _rows(graph: QuantGraph, edges: Sequence[Edge], nodes: Mapping[str, Node]) -> list[Row]:

@@ -6,7 +6,7 @@ a strategy takes for each group those of its option.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hago.annotate.constants import constant_edges
@@ -40,10 +40,13 @@ class Numbers:
         return QuantModel(self.graph, strategy, quants, weights)
 
 
+MethodsFor = Callable[[int], Sequence[Method]]  # for weights of so many bits
+
+
 def find_numbers(
-    space: Space, graph: QuantGraph, stats: Stats, methods: Sequence[Method]
+    space: Space, graph: QuantGraph, stats: Stats, methods_for: MethodsFor
 ) -> Numbers:
-    """Ranges of min and max, then ``methods`` in order, for each level of ``space``.
+    """Ranges of min and max, then methods in order, for each level of ``space``.
 
     Raises StrategyError for a method that changes the module for the strategy at hand.
     """
@@ -55,11 +58,18 @@ def find_numbers(
             graph, strategy, lambda src, _: (stats[src].low, stats[src].high), constants
         )
         if any(scheme.is_quantized for scheme in strategy.values()):
-            for method in methods:
+            for method in methods_for(_weight_bits(space, assignment)):
                 model = method.apply(model, stats)
                 _check_module(method, model, graph)
         levels.append(model)
     return Numbers(space, graph, tuple(levels))
+
+
+def _weight_bits(space: Space, assignment: Assignment) -> int:
+    """The fewest bits that weights have; those of data where there are none."""
+    chosen = [(g, g.options[o]) for g, o in zip(space.groups, assignment, strict=True)]
+    weighted = [option.bits for group, option in chosen if group.weights]
+    return min(weighted or [option.bits for _, option in chosen])
 
 
 def _check_module(method: Method, model: QuantModel, graph: QuantGraph) -> None:

@@ -39,7 +39,8 @@ from hago.search.segments import Segment, cut
 from hago.search.space import Space
 from hago.search.tracker import describe
 
-_WEIGHT_BITS = 8  # the machines' own; what a strategy narrows further is found by the search
+_WEIGHT_BITS = 8  # the machines' own
+_NARROW = (6, 4)  # bits of weights that a search for size may take
 Check = Callable[[dict[str, str]], None]
 BuildSimulation = Callable[[Numbers], Simulate]
 
@@ -92,6 +93,10 @@ def build_subject(
             way_out="Search with the float model, or use 'hago compile'.",
         )
     picked = pick_methods(request.recipe, facts_of(module, _WEIGHT_BITS))
+    narrow = _narrow_bits(request)
+    chosen = {_WEIGHT_BITS: picked.methods} | {
+        bits: pick_methods(request.recipe, facts_of(module, bits)).methods for bits in narrow
+    }
     inputs = input_specs(module)
     data = load_data(request.data, inputs)
     judged = data if request.judged_on is None else load_data(request.judged_on, inputs)
@@ -101,11 +106,14 @@ def build_subject(
     with clock.stage("look at channels"):
         watched = reshape(watch(annotate(module, spec)), spec, data, picked.methods)
     graph = watched.graph
-    space = build_space(graph)
+    space = build_space(graph, narrow)
     with clock.stage("calibrate"):
-        stats = watched.statistics(data, clock.progress, needs_of(picked.methods))
+        needs = needs_of([method for methods in chosen.values() for method in methods])
+        stats = watched.statistics(data, clock.progress, needs)
     with clock.stage("choose numbers"):
-        numbers = find_numbers(space, graph, stats, picked.methods)
+        numbers = find_numbers(
+            space, graph, stats, lambda bits: chosen.get(bits, picked.methods)
+        )
     with clock.stage("build simulation"):
         simulate = (simulation or build_simulation)(numbers)
     exact = simulate(space.floats, samples)
@@ -145,6 +153,11 @@ def _lacking(request: Request, spec: HardwareSpec) -> tuple[str, ...]:
     return describe(request.tracker).lacks(spec)
 
 
+def _narrow_bits(request: Request) -> tuple[int, ...]:
+    """Few bits make a model smaller, not faster: they are for who minds its size."""
+    return _NARROW if request.goal.needs_size else ()
+
+
 def _labels(path: Path | None) -> Array | None:
     if path is None:
         return None
@@ -165,6 +178,7 @@ def _identity(
         "threads": str(request.threads),
         "version": f"{hago.__version__} {code_digest()}",
         "recipe": ",".join(request.recipe),
+        "weights": ",".join(map(str, _narrow_bits(request))) or "the machine's",
         "samples": f"{len(samples)} {samples_digest(samples)}",
         "metric": request.metric,
         "labels": "" if request.labels is None else file_digest(request.labels),

@@ -145,7 +145,7 @@ class _Search:
         )
         noise = self.sensitivity.noise
         latencies = None
-        if subject.is_timed:
+        if subject.is_timed and request.goal.needs_latency:
             cache = Cache(request.cache or default_cache()).scoped(subject.latency_key)
             failed = own.scoped({**subject.latency_key, "what": "failed"})
             bench = Bench(self.runner, cache, failed, request.threads)

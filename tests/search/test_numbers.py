@@ -40,12 +40,19 @@ class NewBiases:
 
 def test_there_is_a_level_for_each_precision(graph_and_stats):
     graph, stats = graph_and_stats
-    numbers = find_numbers(build_space(graph), graph, stats, [Mse()])
+    numbers = find_numbers(build_space(graph), graph, stats, lambda bits: [Mse()])
     assert len(numbers.levels) == len(numbers.space.levels())
     assert all(level.graph is graph for level in numbers.levels)
+
+
+def test_each_level_has_the_methods_for_its_bits(graph_and_stats):
+    graph, stats = graph_and_stats
+    asked = []
+    find_numbers(build_space(graph, (6, 4)), graph, stats, lambda bits: asked.append(bits) or [])
+    assert asked == [8, 6, 4]  # bfloat16 has no numbers to choose
 
 
 def test_a_method_that_changes_the_module_is_refused(graph_and_stats):
     graph, stats = graph_and_stats
     with pytest.raises(StrategyError, match="new_biases: it cannot be searched with"):
-        find_numbers(build_space(graph), graph, stats, [Mse(), NewBiases()])
+        find_numbers(build_space(graph), graph, stats, lambda bits: [Mse(), NewBiases()])

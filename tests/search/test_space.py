@@ -72,6 +72,24 @@ def test_seven_bits_are_offered_where_eight_would_saturate_a_faster_instruction(
     assert [option.name for option in groups["conv2d_1"].options] == ["float32", "int8"]
 
 
+def test_weights_may_have_fewer_bits_than_the_machine_multiplies():
+    graph = graph_of("residual", "x86-avx2")
+    groups = {group.name: group for group in build_space(graph, (6, 4)).groups}
+    names = [option.name for option in groups["conv2d"].options]
+    assert names == ["float32", "int8", "int7", "int6", "int4"]
+    lowest = groups["conv2d"].options[-1]
+    for edge, scheme in lowest.schemes.items():
+        assert scheme.dtype.bits == (4 if edge.is_constant else 8)
+    assert groups["conv2d"].weight_bytes(4) == groups["conv2d"].weight_bytes(0) // 8
+
+
+def test_products_of_activations_have_no_weights_to_narrow():
+    graph = graph_of("attention", "x86-vnni")
+    assert {group.weights > 0 for group in build_space(graph, (6, 4)).groups} == {True, False}
+    for group in build_space(graph, (6, 4)).groups:
+        assert ("int4" in {option.name for option in group.options}) == (group.weights > 0)
+
+
 def test_each_operand_of_a_product_of_activations_takes_its_own_type():
     graph = graph_of("attention", "x86-vnni")
     group = next(g for g in build_space(graph).groups if g.name == "scores")

@@ -58,7 +58,7 @@ def prepared_once(monkeypatch, subjects):
     """What does not depend on goal and folder is made once for all tests."""
 
     def build(request, clock, check, simulation):
-        key = request.metric, request.recipe, request.hardware
+        key = request.metric, request.recipe, request.hardware, request.goal.needs_size
         if key not in subjects:
             subjects[key] = subject.build_subject(request, clock, lambda identity: None)
         check({**subjects[key].identity, "recipe": ",".join(request.recipe)})
@@ -230,6 +230,12 @@ def test_the_size_objective_finds_the_fewest_bytes_within_the_drop(tmp_path):
     sizes = [r.measured.size_bytes for r in outcome.records if r.measured]
     assert outcome.best.measured.size_bytes == min(sizes)
     assert min(sizes) < outcome.floats.measured.size_bytes
+    assert any({"int4", "int8"} <= set(record.precisions) for record in outcome.records)
+
+
+def test_fewer_bits_than_the_machine_multiplies_are_for_who_minds_the_size(tmp_path):
+    outcome = tune(request_of(tmp_path), tmp_path / "s", TRIALS, runner=ComputedRunner())
+    assert not any({"int4", "int6"} & set(record.precisions) for record in outcome.records)
 
 
 def test_for_another_machine_size_is_searched_and_latency_refused(tmp_path, monkeypatch):
