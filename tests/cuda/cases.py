@@ -7,9 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy import special
 
 from hago.codegen.epilogue import Epilogue
-from hago.codegen.workload import BatchMatmul, Conv2d, Kernel, Matmul, Workload, convolve
+from hago.codegen.workload import (
+    BatchMatmul,
+    Conv2d,
+    Elementwise,
+    Kernel,
+    Matmul,
+    Permute,
+    Pool2d,
+    RowReduce,
+    Table,
+    Workload,
+    convolve,
+)
 from hago.hardware.load import load_spec
 from hago.lower.select import build_kernel, machine_of
 from tests.codegen.isa import random_tensor
@@ -37,46 +50,84 @@ class Case:
         assert_equal(output, self.epilogue, self.accumulator, self.operands, slack)
 
 
-def product_case(workload: Matmul | Conv2d | BatchMatmul, recipe: Recipe, hardware: str) -> Case:
-    """A product of random operands of the dtypes that ``workload`` names."""
+def case(workload: Workload, recipe: Recipe, hardware: str) -> Case:
+    """``workload`` on random inputs of its dtypes."""
     random = np.random.default_rng(0)
-    data = random_tensor(random, _data_shape(workload), workload.data)
-    weight = random_tensor(random, _weight_shape(workload), workload.weight)
-    exact = _product(workload, data, weight)
-    accumulator = exact.astype(workload.accum)
+    inputs = [random_tensor(random, *each) for each in _inputs(workload)]
+    accumulator = _meaning(workload, inputs)
     epilogue, operands = recipe.build(accumulator, random)
     kernel = build_kernel(workload, epilogue, machine_of(load_spec(hardware)))
-    packed = weight if kernel.pack is None else kernel.pack(weight)
-    return Case(kernel, [data, packed], accumulator, epilogue, operands)
+    if kernel.pack is not None:
+        inputs[1] = kernel.pack(inputs[1])
+    return Case(kernel, inputs, accumulator, epilogue, operands)
 
 
-def _data_shape(workload: Workload) -> tuple[int, ...]:
+def _inputs(workload: Workload) -> list[tuple[tuple[int, ...], str]]:
+    """Shapes and dtypes of what a kernel reads in front of its epilogue's operands."""
     match workload:
-        case Matmul(m=m, k=k):
-            return m, k
-        case BatchMatmul(batch=batch, m=m, k=k):
-            return batch, m, k
-        case Conv2d(n=n, h=h, w=w, ci=ci):
-            return n, h, w, ci
+        case Matmul(m=m, n=n, k=k, data=data, weight=weight):
+            return [((m, k), data), ((k, n), weight)]
+        case BatchMatmul(batch=batch, m=m, n=n, k=k, data=data, weight=weight):
+            return [((batch, m, k), data), ((batch, k, n), weight)]
+        case Conv2d(n=n, h=h, w=w, ci=ci, co=co, kh=kh, kw=kw):
+            weights = (co, kh, kw, ci // workload.groups), workload.weight
+            return [((n, h, w, ci), workload.data), weights]
+        case Pool2d(n=n, h=h, w=w, c=c, data=data):
+            return [((n, h, w, c), data)]
+        case RowReduce(kind="softmax", rows=rows, length=length):
+            return [((rows, length), "float32")]
+        case RowReduce(rows=rows, length=length):
+            return [((rows, length), "float32"), ((length,), "float32"), ((length,), "float32")]
+        case Table(shape=shape, data=data, gives=gives):
+            return [(shape, data), ((256,), gives)]
+        case Elementwise(shape=shape, data=data) | Permute(shape=shape, data=data):
+            return [(shape, data)]
     raise TypeError(workload)
 
 
-def _weight_shape(workload: Workload) -> tuple[int, ...]:
+def _meaning(workload: Workload, inputs: list[np.ndarray]) -> np.ndarray:
+    """The accumulator: what the kernel computes without its epilogue."""
+    first = inputs[0]
     match workload:
-        case Matmul(n=n, k=k):
-            return k, n
-        case BatchMatmul(batch=batch, n=n, k=k):
-            return batch, k, n
-        case Conv2d(co=co, kh=kh, kw=kw, ci=ci, groups=groups):
-            return co, kh, kw, ci // groups
-    raise TypeError(workload)
+        case Conv2d():
+            return convolve(workload, *inputs).astype(workload.accum)
+        case Matmul() | BatchMatmul():
+            wide = np.int64 if workload.accum == "int32" else np.float64
+            return (first.astype(wide) @ inputs[1].astype(wide)).astype(workload.accum)
+        case Pool2d():
+            return _pooled(workload, first)
+        case RowReduce(kind="softmax"):
+            return special.softmax(first.astype(np.float64), axis=-1).astype(np.float32)
+        case RowReduce(epsilon=epsilon):
+            return _normalized(*(each.astype(np.float64) for each in inputs), epsilon)
+        case Table(data=data):
+            return inputs[1][first.astype(np.int32) - np.iinfo(data).min]
+        case Permute(axes=axes):
+            return np.ascontiguousarray(first.transpose(axes))
+    return first
 
 
-def _product(workload: Workload, data: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    if isinstance(workload, Conv2d):
-        return convolve(workload, data, weight)
-    wide = np.int64 if data.dtype.kind in "iu" else np.float64
-    return data.astype(wide) @ weight.astype(wide)
+def _normalized(
+    data: np.ndarray, gamma: np.ndarray, beta: np.ndarray, epsilon: float
+) -> np.ndarray:
+    centred = data - data.mean(-1, keepdims=True)
+    spread = np.sqrt(data.var(-1, keepdims=True) + epsilon)
+    return (centred / spread * gamma + beta).astype(np.float32)
+
+
+def _pooled(workload: Pool2d, data: np.ndarray) -> np.ndarray:
+    """The largest, or the sum, of what each window has of the image."""
+    n, oh, ow, c = workload.output_shape
+    result = np.zeros((n, oh, ow, c), workload.accum)
+    for y in range(oh):
+        for x in range(ow):
+            top = y * workload.strides[0] - workload.padding[0]
+            left = x * workload.strides[1] - workload.padding[1]
+            rows = slice(max(top, 0), top + workload.window[0])
+            columns = slice(max(left, 0), left + workload.window[1])
+            part = data[:, rows, columns].astype(workload.accum)
+            result[:, y, x] = part.max((1, 2)) if workload.kind == "max" else part.sum((1, 2))
+    return result
 
 
 def play(cases: Mapping[str, Case], hardware: str, folder: Path) -> tuple[Program, dict[str, str]]:

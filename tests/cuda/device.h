@@ -8,6 +8,7 @@
 #define HAGO_EMULATION
 #define __device__
 #define __global__
+#define __host__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __align__(n) alignas(n)

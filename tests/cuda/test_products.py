@@ -2,9 +2,9 @@
 
 import pytest
 
-from hago.codegen.workload import Conv2d, Matmul
+from hago.codegen.workload import BatchMatmul, Conv2d, Matmul
 from tests.codegen.recipes import Recipe
-from tests.cuda.cases import HARDWARE, play, product_case
+from tests.cuda.cases import HARDWARE, case, play
 
 INT8 = {"data": "int8", "weight": "int8"}
 WORKLOADS = {
@@ -24,6 +24,8 @@ WORKLOADS = {
         Conv2d(1, 9, 8, 24, 36, 3, 3, (1, 2), (1, 1, 1, 1), (2, 2), 3, **INT8),
         Recipe(residual="float32"),
     ),
+    "attention": (BatchMatmul(3, 20, 40, 33, **INT8), Recipe(output="int8")),
+    "attention, odd": (BatchMatmul(2, 17, 35, 70, **INT8), Recipe()),
     "24 channels, stride 2": (Conv2d(1, 6, 5, 24, 24, 1, 1, (2, 2), **INT8), Recipe()),
 }  # fmt: skip
 
@@ -31,7 +33,7 @@ WORKLOADS = {
 @pytest.fixture(scope="module", params=HARDWARE)
 def played(request, tmp_path_factory):
     cases = {
-        name: product_case(workload, recipe, request.param)
+        name: case(workload, recipe, request.param)
         for name, (workload, recipe) in WORKLOADS.items()
     }
     return cases, *play(cases, request.param, tmp_path_factory.mktemp("cuda"))

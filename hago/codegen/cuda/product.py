@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hago.codegen.cuda.device import Device
-from hago.codegen.cuda.shell import Body, Launch, build_shell, constants
+from hago.codegen.cuda.shell import Body, Launch, build_shell, constants, lanes_of
 from hago.codegen.epilogue import Epilogue
-from hago.codegen.workload import PROVEN, Array, Conv2d, Kernel, Matmul
+from hago.codegen.workload import PROVEN, Array, BatchMatmul, Conv2d, Kernel, Matmul
 from hago.scheme import BFLOAT16_ARRAY
 
 DEPTH_TILE = 64  # bytes of a row in a stage
@@ -52,6 +52,7 @@ class Image:
     dilation: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     fill: int = 0
+    group_pitch: int = 0
 
     @property
     def depth(self) -> int:
@@ -71,7 +72,8 @@ class Image:
             "STRIDE_H": self.strides[0], "STRIDE_W": self.strides[1],
             "DILATION_H": self.dilation[0], "DILATION_W": self.dilation[1],
             "TOP": self.padding[0], "LEFT": self.padding[1], "PADDED": int(any(self.padding)),
-            "FILL": self.fill % 256, "DEPTH": self.depth, "PIECE": self.piece,
+            "GROUP_PITCH": self.group_pitch, "FILL": self.fill % 256, "DEPTH": self.depth,
+            "PIECE": self.piece,
         }  # fmt: skip
 
 
@@ -105,6 +107,8 @@ TILES = (
     (32, 32, 16, 16),
     (16, 32, 16, 16),
 )
+# What include/hago/simt.cuh computes by 256 threads, through 16 x (64 + 4) floats of each operand.
+FLOAT_TILE = Tile(64, 64, 16, 32, 2)
 # With fewer blocks than this, multiprocessors stay idle (an A100 has 108, a T4 40).
 _BLOCKS = 96
 
@@ -128,79 +132,136 @@ def _waste(extent: int, size: int) -> float:
     return -(-extent // size) * size / extent
 
 
-def multiplies(workload: Conv2d | Matmul, device: Device) -> bool:
+def multiplies(workload: Conv2d | Matmul | BatchMatmul, device: Device) -> bool:
     """Whether a row of the specification names an instruction for these elements."""
-    ending = TYPES.get((workload.data, PROVEN.get(workload.weight, workload.weight)), ("", "?"))[1]
+    ending = TYPES.get((workload.data, stored(workload.weight)), ("", "?"))[1]
     return any(name.startswith("mma.") and name.endswith(ending) for name in device.instructions)
+
+
+def multiplies_floats(workload: Conv2d | Matmul | BatchMatmul, device: Device) -> bool:
+    """Whether it is a product of float32."""
+    return workload.data == workload.weight == "float32"
 
 
 def build_matmul(workload: Matmul, epilogue: Epilogue, device: Device) -> Kernel:
     """``func(data [m, k], packed weights, *operands, output [m, n])``."""
-    size = _size(workload.data)
-    depth = workload.k * size
-    image = Image(workload.m, 1, 1, 1, 1, depth, depth)
-    data = ("data", ((workload.m, workload.k), workload.data))
-    return _build(
-        "matmul", data, workload.weight, image, 1, workload.output_shape, epilogue, device,
-        lambda weight: weight.T[None],
-    )  # fmt: skip
+    depth = workload.k * size_of(workload.data)
+    product = Product(
+        name="matmul",
+        data=((workload.m, workload.k), workload.data),
+        weight=stored(workload.weight),
+        image=Image(workload.m, 1, 1, 1, 1, depth, depth),
+        channels=workload.n,
+        as_columns=lambda weight: weight.T[None],
+    )
+    return product.build(workload.output_shape, epilogue, device)
+
+
+def build_batch_matmul(workload: BatchMatmul, epilogue: Epilogue, device: Device) -> Kernel:
+    """``func(a [batch, m, k], b [batch, k, n], *operands, output [batch, m, n])``."""
+    depth = workload.k * size_of(workload.data)
+    pitch = workload.m * depth
+    product = Product(
+        name="batch_matmul",
+        data=((workload.batch, workload.m, workload.k), workload.data),
+        weight=stored(workload.weight),
+        image=Image(workload.m, 1, 1, 1, 1, depth, depth, group_pitch=pitch),
+        channels=workload.n,
+        groups=workload.batch,
+        group_rows=workload.m,
+    )
+    return product.build(workload.output_shape, epilogue, device)
 
 
 def build_conv(workload: Conv2d, epilogue: Epilogue, device: Device) -> Kernel:
     """``func(data [n,h,w,ci], packed weights, *operands, output [n,oh,ow,co])``."""
-    size, groups = _size(workload.data), workload.groups
+    size, groups = size_of(workload.data), workload.groups
     n, oh, ow, co = workload.output_shape
     image = Image(
         rows=n * oh * ow, out_h=oh, out_w=ow, in_h=workload.h, in_w=workload.w,
         pixel=workload.ci * size, run=workload.ci // groups * size,
         taps=(workload.kh, workload.kw), strides=workload.strides, dilation=workload.dilation,
-        padding=workload.padding, fill=workload.pad_code,
+        padding=workload.padding, fill=workload.pad_code, group_pitch=workload.ci // groups * size,
     )  # fmt: skip
-    data = ("data", ((workload.n, workload.h, workload.w, workload.ci), workload.data))
-    return _build(
-        "conv2d", data, workload.weight, image, groups, workload.output_shape, epilogue, device,
-        lambda weight: weight.reshape(groups, co // groups, -1),
-    )  # fmt: skip
-
-
-def _build(
-    name: str,
-    data: tuple[str, tuple[tuple[int, ...], str]],
-    weight: str,
-    image: Image,
-    groups: int,
-    shape: tuple[int, ...],
-    epilogue: Epilogue,
-    device: Device,
-    as_columns: Callable[[Array], Array],
-) -> Kernel:
-    """The kernel; ``as_columns`` gives the weights as ``[groups, channels, elements]``."""
-    channels, dtype = shape[-1] // groups, PROVEN.get(weight, weight)
-    tile = choose_tile(image.rows, channels, groups, device)
-    padded = -(-channels // tile.channels) * tile.channels
-    depth = -(-image.depth // DEPTH_TILE) * DEPTH_TILE
-    geometry = constants(
-        "Geometry",
-        {
-            **image.constants(), "CHANNELS": channels, "CHANNELS_PADDED": padded,
-            "DEPTH_PADDED": depth, "BM": tile.rows, "BN": tile.channels, "WM": tile.warp_rows,
-            "WN": tile.warp_channels, "STAGES": tile.stages,
-            "LANES": next(lanes for lanes in (4, 2, 1) if channels % lanes == 0),
-        },
-        {"Type": f"hago::{TYPES[data[1][1], dtype][0]}"},
-    )  # fmt: skip
-    blocks = groups * -(-image.rows // tile.rows) * (padded // tile.channels)
-    body = Body(
-        "product.cuh",
-        geometry,
-        "hago::product<Geometry>(data, weight, epilogue, shared);",
+    product = Product(
+        name="conv2d",
+        data=((workload.n, workload.h, workload.w, workload.ci), workload.data),
+        weight=stored(workload.weight),
+        image=image,
+        channels=co // groups,
+        groups=groups,
+        as_columns=lambda weight: weight.reshape(groups, co // groups, -1),
     )
-    packed = (groups, padded, depth // _size(dtype))
-    func = build_shell(
-        name, [data, ("weight", (packed, dtype))], epilogue, shape,
-        Launch(blocks, tile.threads, tile.shared), body,
-    )  # fmt: skip
-    return Kernel(func, lambda weight: pack(as_columns(weight), packed), name)
+    return product.build(workload.output_shape, epilogue, device)
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """``groups`` products, each of the rows of ``image`` and ``channels`` columns of ``weight``.
+
+    ``as_columns`` gives constant weights as ``[groups, channels, elements]``; without it B is an
+    activation ``[groups, elements, channels]``. A group's results are ``group_rows`` rows behind
+    those of the one before; with none, they are beside them, in other channels.
+    """
+
+    name: str
+    data: tuple[tuple[int, ...], str]
+    weight: str
+    image: Image
+    channels: int
+    groups: int = 1
+    group_rows: int = 0
+    as_columns: Callable[[Array], Array] | None = None
+
+    def build(self, shape: tuple[int, ...], epilogue: Epilogue, device: Device) -> Kernel:
+        """The kernel, whose output has ``shape``."""
+        is_float = self.data[1] == "float32"
+        tile = FLOAT_TILE if is_float else self._tile(device)
+        packed = self._packed(tile)
+        call = "product_simt" if is_float else "product"
+        body = Body(
+            "simt.cuh" if is_float else "product.cuh",
+            constants("Geometry", self._constants(tile, device), self._types()),
+            f"hago::{call}<Geometry>(data, weight, epilogue, shared);",
+        )
+        rows, columns = -(-self.image.rows // tile.rows), -(-self.channels // tile.channels)
+        launch = Launch(self.groups * rows * columns, tile.threads, tile.shared)
+        inputs = [("data", self.data), ("weight", (packed, self.weight))]
+        func = build_shell(self.name, inputs, epilogue, shape, launch, body)
+        columns_of = self.as_columns
+        if columns_of is None:
+            return Kernel(func, None, self.name)
+        return Kernel(func, lambda weight: pack(columns_of(weight), packed), self.name)
+
+    def _tile(self, device: Device) -> Tile:
+        tile = choose_tile(self.image.rows, self.channels, self.groups, device)
+        return tile if self.as_columns is not None else replace(tile, stages=2)
+
+    def _packed(self, tile: Tile) -> tuple[int, int, int]:
+        """The shape of B as the kernel takes it."""
+        elements = self.image.depth // size_of(self.weight)
+        if self.as_columns is None:
+            return self.groups, elements, self.channels
+        deep = DEPTH_TILE // size_of(self.weight)
+        return self.groups, _padded(self.channels, tile.channels), _padded(elements, deep)
+
+    def _constants(self, tile: Tile, device: Device) -> dict[str, int]:
+        in_background = device.copies_in_background and self.as_columns is not None
+        return {
+            **self.image.constants(), "CHANNELS": self.channels,
+            "CHANNELS_PADDED": _padded(self.channels, tile.channels),
+            "DEPTH_PADDED": _padded(self.image.depth, DEPTH_TILE),
+            "ELEMENT": size_of(self.weight), "PACKED": int(self.as_columns is not None),
+            "GROUP_ROWS": self.group_rows,
+            "GROUP_CHANNELS": 0 if self.group_rows else self.channels,
+            "BM": tile.rows, "BN": tile.channels, "WM": tile.warp_rows, "WN": tile.warp_channels,
+            "STAGES": tile.stages, "IN_BACKGROUND": int(in_background),
+            "LANES": lanes_of(self.channels, 4),
+        }  # fmt: skip
+
+    def _types(self) -> dict[str, str]:
+        name = TYPES.get((self.data[1], self.weight))
+        return {} if name is None else {"Type": f"hago::{name[0]}"}
 
 
 def pack(columns: Array, shape: tuple[int, int, int]) -> Array:
@@ -210,5 +271,15 @@ def pack(columns: Array, shape: tuple[int, int, int]) -> Array:
     return packed
 
 
-def _size(dtype: str) -> int:
+def stored(weight: str) -> str:
+    """The dtype in memory of weights of which more may be proven."""
+    return PROVEN.get(weight, weight)
+
+
+def size_of(dtype: str) -> int:
+    """Bytes of an element."""
     return BFLOAT16_ARRAY.itemsize if dtype == "bfloat16" else np.dtype(dtype).itemsize
+
+
+def _padded(extent: int, multiple: int) -> int:
+    return -(-extent // multiple) * multiple

@@ -56,11 +56,24 @@ class Body:
 Type = tuple[Sequence[int], str]
 
 
-def constants(name: str, values: dict[str, int], types: dict[str, str] | None = None) -> str:
-    """A struct of compile-time integers, and of names for types."""
+def constants(
+    name: str,
+    values: dict[str, int],
+    types: dict[str, str] | None = None,
+    functions: dict[str, str] | None = None,
+) -> str:
+    """A struct of compile-time integers, names for types, and functions: "int f(int x)" to the
+    expression that it returns."""
     lines = [f"  typedef {c_type} {key};" for key, c_type in (types or {}).items()]
     lines += [f"  static constexpr int {key} = {value};" for key, value in values.items()]
+    for signature, value in (functions or {}).items():
+        lines.append(f"  static __device__ __forceinline__ {signature} {{ return {value}; }}")
     return "\n".join([f"struct {name} {{", *lines, "};"])
+
+
+def lanes_of(extent: int, most: int) -> int:
+    """Neighbours a thread: the largest power of two up to ``most`` that divides ``extent``."""
+    return next(lanes for lanes in (16, 8, 4, 2, 1) if lanes <= most and extent % lanes == 0)
 
 
 def build_shell(
@@ -70,12 +83,16 @@ def build_shell(
     shape: Sequence[int],
     launch: Launch,
     body: Body,
+    logical: Sequence[int] = (),
 ) -> tir.PrimFunc:
-    """``func(*inputs, *operands, output [shape])``, named ``inputs`` in front of the epilogue's."""
+    """``func(*inputs, *operands, output [shape])``, named ``inputs`` in front of the epilogue's.
+
+    ``logical`` is the output's shape as the threads see it, where that is another one.
+    """
     operands = [(operand.shape, operand.dtype) for operand in epilogue.operands]
     types = [each for _, each in inputs] + operands + [(tuple(shape), epilogue.dtype)]
     names = [each for each, _ in inputs]
-    text = _text(names, epilogue, shape, body, launch.shared > 0)
+    text = _text(names, epilogue, logical or shape, body, launch.shared > 0)
     function = f"hago_{name}_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     source = f'#include "hago/{body.header}"\n' + text.replace("@NAME@", function)
     with kernel(name) as builder:

@@ -5,7 +5,8 @@
 // A row is what a window of an NHWC image covers, tap after tap (an implicit matrix: nothing is
 // rearranged in memory); a matrix product is the image of one pixel a row with one tap. All depths
 // are bytes: an instruction takes 32, whatever the elements are. B is [channels][depth], padded
-// with zeros to whole tiles.
+// with zeros to whole tiles; where both operands are activations it is [depth][channels], and is
+// transposed in registers on its way.
 //
 // A block computes BM x BN sums; WM x WN of them are a warp's. STAGES tiles of DEPTH_TILE bytes
 // are in shared memory, rows of 64 bytes whose four chunks of 16 are permuted so that neither
@@ -33,7 +34,7 @@ template <class G> struct Window {
     int oy = rest % G::OUT_H, image = rest / G::OUT_H;
     y = oy * G::STRIDE_H - G::TOP;
     x = ox * G::STRIDE_W - G::LEFT;
-    offset = ((image * G::IN_H + y) * G::IN_W + x) * G::PIXEL + group * G::RUN;
+    offset = ((image * G::IN_H + y) * G::IN_W + x) * G::PIXEL + group * G::GROUP_PITCH;
   }
 
   // The element at byte `depth` of this row: its offset in the image, and whether it is there.
@@ -126,7 +127,7 @@ template <class G> struct Sums {
   // neighbouring channels: loads of operands and stores of results are whole words.
   template <class E>
   __device__ __forceinline__ void leave(Sum* held, const E& epilogue, int row, int channel,
-                                        int first) {
+                                        int group) {
     constexpr int PITCH = G::WN + 8, V = G::LANES, ACROSS = G::WN / V;
     const int lane = threadIdx.x % 32;
 #pragma unroll
@@ -144,13 +145,99 @@ template <class G> struct Sums {
         if (r < G::ROWS && c < G::CHANNELS) {
           Sum sums[V];
           load<V>(sums, held + i / ACROSS * PITCH + i % ACROSS * V);
-          epilogue(sums, r, first + c);
+          epilogue(sums, group * G::GROUP_ROWS + r, group * G::GROUP_CHANNELS + c);
         }
       }
       __syncwarp();
     }
   }
 };
+
+// A tile of B in registers: chunks of packed weights.
+template <class P> struct HeldChunks {
+  uint4 chunks[P::B_CHUNKS];
+
+  __device__ __forceinline__ void fetch(const P& block, int tile) {
+#pragma unroll
+    for (int i = 0; i < P::B_CHUNKS; ++i)
+      if (block.has(i, P::BN)) chunks[i] = *reinterpret_cast<const uint4*>(block.weights(i, tile));
+  }
+
+  __device__ __forceinline__ void put(const P& block, uint8_t* to) const {
+#pragma unroll
+    for (int i = 0; i < P::B_CHUNKS; ++i)
+      if (block.has(i, P::BN)) *reinterpret_cast<uint4*>(to + block.at(i)) = chunks[i];
+  }
+};
+
+// A tile of B in registers: words of [depth][channels], in squares of E x E elements, which are
+// transposed when they are put. Eight squares along the depth and four along channels are a warp's.
+template <class P> struct HeldSquares {
+  static constexpr int SIZE = P::ELEMENT, E = 4 / SIZE, DOWN = DEPTH_TILE / 4, ACROSS = P::BN / E;
+  static constexpr int SQUARES = (DOWN * ACROSS + P::THREADS - 1) / P::THREADS;
+  uint32_t words[SQUARES][E];
+
+  // The first element of a square along depth and channels, in elements of the tile.
+  static __device__ __forceinline__ bool square(int number, int& k, int& n) {
+    int i = threadIdx.x + number * P::THREADS;
+    k = (i % 8 + i / (8 * ACROSS) * 8) * E;
+    n = i / 8 % ACROSS * E;
+    return DOWN * ACROSS % P::THREADS == 0 || i < DOWN * ACROSS;
+  }
+
+  static __device__ __forceinline__ uint32_t word(const P& block, int k, int n) {
+    const uint8_t* from = block.weight + ((int64_t(block.group) * P::ROWS_OF_B + k) * P::CHANNELS +
+                                          n) * SIZE;
+    if (k >= P::ROWS_OF_B) return 0;
+    if (P::CHANNELS % E == 0)
+      return n < P::CHANNELS ? *reinterpret_cast<const uint32_t*>(from) : 0;
+    union { uint32_t word; uint8_t bytes[4]; } held = {0};
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      if (n + i / SIZE < P::CHANNELS) held.bytes[i] = from[i];
+    return held.word;
+  }
+
+  __device__ __forceinline__ void fetch(const P& block, int tile) {
+#pragma unroll
+    for (int i = 0; i < SQUARES; ++i) {
+      int k, n;
+      if (!square(i, k, n)) continue;
+#pragma unroll
+      for (int e = 0; e < E; ++e)
+        words[i][e] = word(block, tile * (DEPTH_TILE / SIZE) + k + e, block.channel + n);
+    }
+  }
+
+  __device__ __forceinline__ void put(const P&, uint8_t* to) const {
+#pragma unroll
+    for (int i = 0; i < SQUARES; ++i) {
+      int k, n;
+      if (!square(i, k, n)) continue;
+      uint32_t turned[E];
+      if constexpr (E == 4) {
+        const uint32_t(&w)[E] = words[i];
+        uint32_t low01 = __byte_perm(w[0], w[1], 0x5140), high01 = __byte_perm(w[0], w[1], 0x7362);
+        uint32_t low23 = __byte_perm(w[2], w[3], 0x5140), high23 = __byte_perm(w[2], w[3], 0x7362);
+        turned[0] = __byte_perm(low01, low23, 0x5410);
+        turned[1] = __byte_perm(low01, low23, 0x7632);
+        turned[2] = __byte_perm(high01, high23, 0x5410);
+        turned[3] = __byte_perm(high01, high23, 0x7632);
+      } else {
+        turned[0] = __byte_perm(words[i][0], words[i][1], 0x5410);
+        turned[1] = __byte_perm(words[i][0], words[i][1], 0x7632);
+      }
+#pragma unroll
+      for (int e = 0; e < E; ++e) {
+        const int byte = k * SIZE;
+        *reinterpret_cast<uint32_t*>(to + place(n + e, byte / CHUNK) + byte % CHUNK) = turned[e];
+      }
+    }
+  }
+};
+
+template <class P, bool PACKED> struct HeldOf { typedef HeldChunks<P> Type; };
+template <class P> struct HeldOf<P, false> { typedef HeldSquares<P> Type; };
 
 // One block's tile: `data` is the image, `weight` the packed B, `shared` G::SHARED bytes.
 template <class G> struct Product {
@@ -160,6 +247,9 @@ template <class G> struct Product {
   static constexpr int B_CHUNKS = (G::BN * CHUNKS + THREADS - 1) / THREADS;
   static constexpr int ROWS_APART = THREADS / CHUNKS;
   static constexpr int TILES = G::DEPTH_PADDED / DEPTH_TILE;
+  static constexpr int BN = G::BN, CHANNELS = G::CHANNELS, ELEMENT = G::ELEMENT;
+  static constexpr int ROWS_OF_B = G::DEPTH / G::ELEMENT;
+  typedef typename HeldOf<Product, G::PACKED>::Type Held;
 
   const uint8_t *data, *weight;
   uint8_t* shared;
@@ -188,11 +278,14 @@ template <class G> struct Product {
     const int warp = threadIdx.x / 32, first_row = warp / (G::BN / G::WN) * G::WM;
     const int first_channel = warp % (G::BN / G::WN) * G::WN;
     Sums<G> sums;
-    accumulate(sums, first_row, first_channel);
+    if constexpr (G::IN_BACKGROUND)
+      accumulate_async(sums, first_row, first_channel);
+    else
+      accumulate(sums, first_row, first_channel);
     __syncthreads();
     typedef typename Sums<G>::Sum Sum;
     Sum* held = reinterpret_cast<Sum*>(shared) + warp * 16 * (G::WN + 8);
-    sums.leave(held, epilogue, row + first_row, channel + first_channel, group * G::CHANNELS);
+    sums.leave(held, epilogue, row + first_row, channel + first_channel, group);
   }
 
 #if __CUDA_ARCH__ >= 800
@@ -208,7 +301,7 @@ template <class G> struct Product {
   }
 
   // STAGES - 1 tiles are on their way while one is multiplied.
-  __device__ __forceinline__ void accumulate(Sums<G>& sums, int first_row, int first_channel) {
+  __device__ __forceinline__ void accumulate_async(Sums<G>& sums, int first_row, int first_channel) {
     constexpr int AHEAD = G::STAGES - 1;
 #pragma unroll
     for (int tile = 0; tile < AHEAD; ++tile) {
@@ -225,10 +318,12 @@ template <class G> struct Product {
     }
     wait_copies<0>();
   }
-#else
+#endif
+
   // Two stages: a tile waits in registers while the one before it is multiplied.
   __device__ __forceinline__ void accumulate(Sums<G>& sums, int first_row, int first_channel) {
-    uint4 a[A_CHUNKS], b[B_CHUNKS];
+    uint4 a[A_CHUNKS];
+    Held b;
     fetch(a, b, 0);
     put(a, b, 0);
     __syncthreads();
@@ -241,27 +336,21 @@ template <class G> struct Product {
     }
   }
 
-  __device__ __forceinline__ void fetch(uint4 (&a)[A_CHUNKS], uint4 (&b)[B_CHUNKS], int tile) {
+  __device__ __forceinline__ void fetch(uint4 (&a)[A_CHUNKS], Held& b, int tile) const {
     const int depth = tile * DEPTH_TILE + threadIdx.x % CHUNKS * CHUNK;
 #pragma unroll
     for (int i = 0; i < A_CHUNKS; ++i)
       if (has(i, G::BM)) a[i] = chunk_of<G>(data, window(i), depth);
-#pragma unroll
-    for (int i = 0; i < B_CHUNKS; ++i)
-      if (has(i, G::BN)) b[i] = *reinterpret_cast<const uint4*>(weights(i, tile));
+    b.fetch(*this, tile);
   }
 
-  __device__ __forceinline__ void put(const uint4 (&a)[A_CHUNKS], const uint4 (&b)[B_CHUNKS],
-                                      int number) {
+  __device__ __forceinline__ void put(const uint4 (&a)[A_CHUNKS], const Held& b, int number) const {
     uint8_t* to = shared + number * STAGE;
 #pragma unroll
     for (int i = 0; i < A_CHUNKS; ++i)
       if (has(i, G::BM)) *reinterpret_cast<uint4*>(to + at(i)) = a[i];
-#pragma unroll
-    for (int i = 0; i < B_CHUNKS; ++i)
-      if (has(i, G::BN)) *reinterpret_cast<uint4*>(to + A + at(i)) = b[i];
+    b.put(*this, to + A);
   }
-#endif
 };
 
 template <class G, class E>

@@ -1,0 +1,47 @@
+"""Softmax and layer normalisation: the geometry of include/hago/rows.cuh."""
+
+from __future__ import annotations
+
+from hago.codegen.cuda.device import Device
+from hago.codegen.cuda.operations import number
+from hago.codegen.cuda.shell import Body, Launch, build_shell, constants, lanes_of
+from hago.codegen.epilogue import Epilogue
+from hago.codegen.workload import Kernel, RowReduce
+
+_WARP, _BLOCK_WARPS, _MOST_WARPS = 32, 4, 32
+_HELD = 32  # elements of a row that a thread keeps in registers
+
+
+def fits_registers(workload: RowReduce, device: Device) -> bool:
+    """Whether the warps of one block can hold a row."""
+    return workload.length <= _MOST_WARPS * _WARP * _HELD
+
+
+def build_rows(workload: RowReduce, epilogue: Epilogue, device: Device) -> Kernel:
+    """``func(data [rows, length], [gamma, beta,] *operands, output [rows, length])``."""
+    shape = (workload.rows, workload.length)
+    warps = _warps(workload.length)
+    block = max(warps, _BLOCK_WARPS)
+    values = {
+        "ROWS": workload.rows, "LENGTH": workload.length, "LANES": lanes_of(workload.length, 4),
+        "WARPS": warps, "BLOCK_WARPS": block,
+    }  # fmt: skip
+    is_norm = workload.kind == "layer_norm"
+    affine = [("gamma", ((workload.length,), "float32")), ("beta", ((workload.length,), "float32"))]
+    arguments = f"gamma, beta, {number(workload.epsilon)}, " if is_norm else ""
+    body = Body(
+        "rows.cuh",
+        constants("Geometry", values),
+        f"hago::{workload.kind}<Geometry>(data, {arguments}epilogue, shared);",
+    )
+    inputs = [("data", (shape, "float32")), *(affine if is_norm else [])]
+    launch = Launch(-(-workload.rows // (block // warps)), block * _WARP, block * 4)
+    func = build_shell(workload.kind, inputs, epilogue, shape, launch, body)
+    return Kernel(func, None, workload.kind)
+
+
+def _warps(length: int) -> int:
+    """Warps a row: one where its lanes can hold it; else all that a block has."""
+    if length <= _WARP * _HELD:
+        return 1
+    return next(w for w in (_BLOCK_WARPS, 8, 16, _MOST_WARPS) if length <= w * _WARP * _HELD)
