@@ -29,7 +29,9 @@ from hago.lower.build import kernel_source
 FOLDER = Path(__file__).parent
 _CANARY = 64  # bytes on either side of each argument that must stay as they are
 _ALIGNMENT = 256  # bytes, of what cudaMalloc gives
+# Ours, and those that TVM schedules.
 _EXTENT = re.compile(r'launch_thread\("(\w+\.\w)", (\d+)\)')
+_BINDING = re.compile(r'thread_binding\((?:T\.int64\()?(\d+)\)?, thread="(\w+\.\w)"')
 
 
 def compiler() -> str:
@@ -54,7 +56,8 @@ class Geometry:
 
 def geometry(func: tir.PrimFunc) -> Geometry:
     """How a kernel is launched."""
-    found = dict(_EXTENT.findall(func.script()))
+    text = func.script()
+    found = dict(_EXTENT.findall(text)) | {name: size for size, name in _BINDING.findall(text)}
     assert set(found) <= {"blockIdx.x", "threadIdx.x"}, f"{found}: only one axis is played"
     return Geometry(int(found.get("blockIdx.x", 1)), int(found.get("threadIdx.x", 1)))
 
@@ -109,8 +112,8 @@ class _Place:
 def program(text: str, capability: int, folder: Path) -> Program:
     """``text`` as C++ in a library in ``folder``."""
     parameters = parameters_of(text)
-    text = re.sub(r"extern __shared__ .*? (\w+)\[\];", r"uchar* \1 = emulation::machine().shared;",
-                  text)  # fmt: skip
+    for pattern, replacement in _SHARED:
+        text = re.sub(pattern, replacement, text)
     launchers = "".join(_LAUNCHER.replace("NAME", name) for name in parameters)
     (folder / "kernels.cc").write_text(f'#include "device.h"\n{text}\n{launchers}{_COUNTERS}')
     command = [
@@ -141,6 +144,11 @@ def run(kernel: Kernel, built: Program, name: str, arrays: Sequence[np.ndarray],
     built.launch(f"{name}_kernel", ordered, geometry(kernel.func), seed)
 
 
+# Shared memory as C++: of a size that the launch gives, and of a fixed one.
+_SHARED = (
+    (r"extern __shared__ .*? (\w+)\[\];", r"uchar* \1 = emulation::machine().shared;"),
+    (r"__shared__ (alignas\(\d+\))", r"\1 static"),
+)
 _LAUNCHER = """
 extern "C" const char* launch_NAME(void** arguments, unsigned blocks, unsigned threads,
                                    uint64_t seed) {
