@@ -13,6 +13,7 @@ from hago.deploy.bench import measure_in_turns, random_sample
 from hago.deploy.load import load
 from hago.hardware.host import host_spec, missing_features
 from hago.hardware.spec import HardwareSpec
+from hago.lower.calls import KernelCall
 from hago.model import RunModel, run_on
 from hago.plan import Plan
 from hago.report import Contestant
@@ -24,10 +25,11 @@ _SECONDS = 0.5  # of repeated calls for a latency
 
 @dataclass(frozen=True, eq=False)
 class Built:
-    """A plan and the artifact folder that it became."""
+    """A plan, the artifact folder that it became, and the kernels that this calls."""
 
     plan: Plan
     folder: Path
+    calls: tuple[KernelCall, ...] = ()
 
     @property
     def size_bytes(self) -> int:

@@ -23,10 +23,11 @@ from hago.edges import edge_reports, find_edge, imported_edge_reports
 from hago.errors import StrategyError
 from hago.export.onnx import check_file, export_onnx
 from hago.frontend.model import import_model
+from hago.hardware.host import missing_features
 from hago.hardware.load import load_spec
 from hago.hardware.spec import HardwareSpec
 from hago.lower.fold import fold_dequantized_weights
-from hago.lower.lower import lower
+from hago.lower.lower import lower_with_weights
 from hago.lower.select import machine_of
 from hago.lower.stored import constant_bytes
 from hago.measure import Built, agreement, fastest, race
@@ -34,8 +35,9 @@ from hago.methods.facts import facts_of
 from hago.methods.pick import NONE, Picked, check_recipe, pick_methods
 from hago.methods.recipes import DEFAULT
 from hago.methods.syntax import parse_steps
+from hago.mix import MIXED, explained, find_raises, operation_latencies, raised
 from hago.model import came_quantized, input_specs, output_specs
-from hago.plan import PRECISIONS, Plan, Quantizer, float_plan
+from hago.plan import PRECISIONS, Plan, Quantizer, float_plan, realized_plan
 from hago.prepare import prepare
 from hago.progress import SILENT, Progress
 from hago.report import CompileReport, EdgeReport, InspectReport
@@ -48,7 +50,8 @@ DEFAULT_RECIPE = (DEFAULT,)
 class Options:
     """What a compilation was asked for, beside model, machine and data.
 
-    ``precision`` "auto" builds every precision that the machine has and keeps the fastest.
+    ``precision`` "auto" builds every precision that the machine has, and the lowest one with
+    float32 for what float32 is faster at, and keeps the fastest.
     ``recipe`` names methods of ``hago.methods`` and recipes of ``hago.methods.recipes``, applied in
     order, options in brackets: ``"best"`` or ``("percentile(keep=99.9)", "obc")``. ``shapes`` fixes
     dynamic dimensions by input name. ``export_qdq`` is an ONNX file to write the result to as well,
@@ -117,6 +120,10 @@ def compile_model(
     )
     with tempfile.TemporaryDirectory(prefix="hago-") as scratch:
         built = [_build(plan, spec, manifest, Path(scratch), clock) for plan in plans]
+        if options.precision == "auto":
+            mixed = _mixed(built, spec, options.threads, clock)
+            if mixed is not None:
+                built.insert(0, _build(mixed, spec, manifest, Path(scratch), clock))
         return _choose(built, spec, manifest, samples, output, options, clock)
 
 
@@ -172,13 +179,31 @@ def _build(
 ) -> Built:
     folder = scratch / plan.precision
     with clock.stage(f"compile ({plan.precision})"):
-        lowered = dump(lower(plan.module, spec), f"lowered-{plan.precision}")
-        constants = {"stored": constant_bytes(lowered), **manifest.constants}
+        lowered = lower_with_weights(plan.module, spec, ())
+        module = dump(lowered.module, f"lowered-{plan.precision}")
+        constants = {"stored": constant_bytes(module), **manifest.constants}
         manifest = replace(
             manifest, precision=plan.precision, edges=plan.edges, constants=constants
         )
-        build_artifact(lowered, spec, manifest, folder)
-    return Built(plan, folder)
+        build_artifact(module, spec, manifest, folder)
+    return Built(plan, folder, lowered.calls)
+
+
+def _mixed(built: Sequence[Built], spec: HardwareSpec, threads: int, clock: Clock) -> Plan | None:
+    """The lowest of ``built`` with float32, the last, for what is slower in it than in that; None
+    where that is nothing, or cannot be measured here."""
+    lowest, floats = built[0], built[-1]
+    if lowest.plan.model is None or lowest is floats or missing_features(spec):
+        return None
+    precision = lowest.plan.precision
+    with clock.stage("measure kernels"):
+        found = [operation_latencies(e.folder, e.calls, threads) for e in (lowest, floats)]
+    raises = find_raises(lowest.plan.model, *found)
+    if not raises:
+        return None
+    model = raised(lowest.plan.model, raises)
+    plan = realized_plan(MIXED, model, lowest.plan.recipe, clock)
+    return replace(plan, edges=explained(plan.edges, raises, precision))
 
 
 def _choose(
@@ -229,6 +254,7 @@ def _choose(
         seconds=clock.seconds,
         recipe=winner.plan.recipe,
         constants=manifest.constants,
+        model_on=manifest.machine.model_on,
     )
 
 

@@ -41,7 +41,8 @@ class Plan:
     """``module`` is what lower takes: realized, or the prepared float module itself.
 
     ``exchange`` makes its QDQ form, which other runtimes understand. ``recipe`` says which
-    methods chose the numbers, where there were any to choose.
+    methods chose the numbers, where there were any to choose. ``model`` has the numbers of what
+    hago quantized.
     """
 
     precision: str
@@ -49,6 +50,7 @@ class Plan:
     edges: tuple[EdgeReport, ...]
     exchange: Callable[[], ir.IRModule]
     recipe: RecipeReport | None = None
+    model: QuantModel | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,15 +106,8 @@ class Quantizer:
 
     def _plan(self, graph: QuantGraph, precision: str) -> Plan:
         model = self.quantize(graph, precision).model
-        with self.clock.stage(f"realize ({precision})"):
-            realized = realize(model)
-        return Plan(
-            precision,
-            dump(realized, f"realized-{precision}"),
-            edge_reports(model.graph, model),
-            lambda: insert_qdq(model),
-            self.recipe if _has_ranges(model.strategy) else None,
-        )
+        recipe = self.recipe if _has_ranges(model.strategy) else None
+        return realized_plan(precision, model, recipe, self.clock)
 
     def _calibrated(self, graph: QuantGraph) -> tuple[Watched, Stats]:
         """The graph as reshaping methods leave it, with what was seen of its tensors."""
@@ -256,6 +251,22 @@ def _precisions(graph: QuantGraph, precision: str) -> tuple[str, ...]:
 def _has_ranges(strategy: Strategy) -> bool:
     """Whether any edge of ``strategy`` holds codes, whose numbers come from data."""
     return any(scheme.is_quantized for scheme in strategy.values())
+
+
+def realized_plan(
+    precision: str, model: QuantModel, recipe: RecipeReport | None, clock: Clock
+) -> Plan:
+    """The plan of ``model``, whose numbers are found."""
+    with clock.stage(f"realize ({precision})"):
+        realized = realize(model)
+    return Plan(
+        precision,
+        dump(realized, f"realized-{precision}"),
+        edge_reports(model.graph, model),
+        lambda: insert_qdq(model),
+        recipe,
+        model,
+    )
 
 
 def float_plan(graph: QuantGraph) -> Plan:

@@ -27,6 +27,7 @@ ORDER = (
     ("model", "edges", "deploy", "dump"),
     ("plan",),
     ("measure", "search"),
+    ("mix",),
     ("pipeline",),
     ("diagnose",),
     ("cli",),

@@ -32,7 +32,7 @@ def compile_(
         typer.Option(
             "--precision",
             metavar="auto|int8|bf16|float32",
-            help="'auto' keeps what was measured to be fastest.",
+            help="'auto' keeps what was measured to be fastest, mixed if need be.",
         ),
     ] = "auto",
     recipe: Recipe = None,

@@ -31,7 +31,8 @@ class Model:
 
     manifest: Manifest
     _main: Callable[..., Any]
-    _keep_alive: tuple[object, ...]  # the library must outlive its functions
+    _library: Any
+    _machine: Any  # it and the library must outlive their functions
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -41,6 +42,11 @@ class Model:
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         return self.manifest.outputs
+
+    def kernel(self, name: str) -> Callable[..., Any]:
+        """The function ``name`` of the library."""
+        found: Callable[..., Any] = self._library.get_function(name, query_imports=True)
+        return found
 
     def run(self, sample: Sample) -> dict[str, Array]:
         """The outputs by name, for the inputs by name.
@@ -102,7 +108,7 @@ def load(folder: str | Path, threads: int = 1) -> Model:
     _check_library(library, manifest)
     set_threads(threads)
     executable, machine = _start(library)
-    return Model(manifest, machine["main"], (executable, machine))
+    return Model(manifest, machine["main"], executable, machine)
 
 
 def _check_library(library: Path, manifest: Manifest) -> None:

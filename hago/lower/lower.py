@@ -21,6 +21,7 @@ from hago.codegen.workload import Kernel, Machine, Workload
 from hago.dataflow import tensor_type
 from hago.hardware.spec import HardwareSpec
 from hago.lower.affine import merge_affine
+from hago.lower.calls import KernelCall, kernel_call
 from hago.lower.cost import with_cost
 from hago.lower.expression import Source
 from hago.lower.fixed_point import INSTRUCTIONS, in_fixed_point
@@ -48,10 +49,14 @@ class Packer:
 
 @dataclass(frozen=True, eq=False)
 class Lowered:
-    """``module`` of kernel calls; ``packers`` by the name of the parameter each of them fills."""
+    """``module`` of kernel calls; ``packers`` by the name of the parameter each of them fills.
+
+    ``calls`` say what is computed by which kernel.
+    """
 
     module: ir.IRModule
     packers: Mapping[str, Packer]
+    calls: tuple[KernelCall, ...] = ()
 
 
 def lower(module: ir.IRModule, spec: HardwareSpec) -> ir.IRModule:
@@ -81,7 +86,7 @@ def lower_with_weights(
     complete = lower_rest(called, spec)
     if isinstance(machine, Machine):  # GPUs unpack nothing yet: weights of few bits take bytes
         complete = store_narrow(complete, machine)
-    return Lowered(complete, packers)
+    return Lowered(complete, packers, tuple(calls.made))
 
 
 def _merged(group: Group, machine: Machine | Device) -> Group:
@@ -104,6 +109,7 @@ class _Calls:
         self.functions: dict[tuple[Workload, Epilogue], ir.GlobalVar] = {}
         self.packed: dict[str, tuple[relax.Var, Packer]] = {}
         self.own_form: dict[str, relax.Expr] = {}
+        self.made: list[KernelCall] = []
         for group in self.groups.values():
             self._prepare(group)
 
@@ -146,6 +152,8 @@ class _Calls:
             if group.weight is not None:
                 function = with_weight(function, len(group.data))
             self.functions[key] = builder.add_func(function, kernel.name)
+        name = str(self.functions[key].name_hint)
+        self.made.append(kernel_call(name, group.members, kernel.func))
         shapes = [tuple(int(extent) for extent in p.ty.shape) for p in kernel.func.params]
         sources = [*group.data, *group.operands]
         args = [self._argument(builder, source, values) for source in sources]

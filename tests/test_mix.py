@@ -1,0 +1,81 @@
+"""Precisions mixed by the latencies of kernels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import hago
+from hago import mix
+from hago.hardware.host import missing_features
+from hago.hardware.load import load_spec
+from hago.pipeline import Options, compile_model
+from hago.realize import interpret, realize
+from tests.graphs import input_for, quantized, residual_network
+from tests.search.stand_ins import MACHINE, network
+
+
+@pytest.fixture(scope="module")
+def model():
+    module = residual_network()
+    return quantized(module, load_spec("x86-vnni"), input_for(module))
+
+
+def latencies(model, **times):
+    """A millisecond for each operation that reads codes, but for those of ``times``."""
+    names = {edge.dst for edge in model.strategy}
+    return {**dict.fromkeys(names, 1.0), **times}
+
+
+def test_what_is_faster_in_float_is_raised_and_nothing_else(model):
+    low, floats = latencies(model, conv2d_1=3.0), latencies(model, conv2d=0.99)
+    (found,) = mix.find_raises(model, low, floats)
+    assert {edge.dst for edge in found.group.edges} >= {"conv2d_1", "conv2d_2"}  # tied: they add
+    assert (found.low_ms, found.float_ms) == (3.0 + 1.0, 1.0 + 1.0)
+
+
+def test_a_gain_that_nobody_would_notice_is_left(model):
+    low = latencies(model, conv2d_1=1e-3, conv2d=10.0)
+    assert not mix.find_raises(model, low, latencies(model, conv2d_1=5e-4, conv2d=20.0))
+
+
+def test_what_was_not_measured_stays(model):
+    low = latencies(model, conv2d_1=3.0)
+    floats = {name: time for name, time in latencies(model).items() if name != "conv2d_1"}
+    assert not mix.find_raises(model, low, floats)
+
+
+def test_a_raised_group_is_computed_in_float(model):
+    low, floats = latencies(model, conv2d_1=3.0), latencies(model)
+    found = mix.raised(model, mix.find_raises(model, low, floats))
+    assert not any(edge.dst == "conv2d_1" for edge in found.strategy)
+    assert any(edge.dst == "conv2d" for edge in found.strategy)
+    sample = input_for(model.graph.module)
+    exact = np.asarray(interpret(model.graph.module, sample)[0])
+    errors = [
+        np.abs(np.asarray(interpret(realize(each), sample)[0]) - exact).mean()
+        for each in (model, found)
+    ]
+    assert errors[1] < errors[0]
+
+
+@pytest.mark.skipif(bool(missing_features(load_spec(MACHINE))), reason=f"needs {MACHINE}")
+def test_compile_builds_the_mix_and_says_what_was_measured(tmp_path, monkeypatch):
+    measured = mix.time_kernels
+
+    def slow_in_int8(folder, calls, threads):
+        """As if the second convolution had no good kernel in int8."""
+        found = dict(measured(folder, calls, threads))
+        slow = {c.function for c in calls if "conv2d_1" in c.operations}
+        return {n: 10.0 if n in slow and folder.name == "int8" else t for n, t in found.items()}
+
+    monkeypatch.setattr(mix, "time_kernels", slow_in_int8)
+    monkeypatch.setattr(hago.pipeline, "fastest", lambda contestants: 0)
+    data = [{"x": np.random.default_rng(i).normal(size=(1, 4, 8, 8)).astype("f4")} for i in (1, 2)]
+    report = compile_model(network(tmp_path / "m.onnx"), MACHINE, data, tmp_path / "out", Options())
+    assert report.precision == "mixed"
+    assert {contestant.name for contestant in report.slower} == {"int8"}
+    edge = next(e for e in report.edges if e.edge.endswith("conv2d_1[1]"))
+    assert edge.chosen == "float32"
+    assert edge.reason.startswith("measured: conv2d_1 takes ")
+    assert hago.load(tmp_path / "out").run(data[0])["y"].shape == (1, 5)
