@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 
 from hago.deploy.manifest import Machine
 from hago.errors import BuildError
+from hago.hardware.gpu import is_gpu_feature
 
 
 def check_cpu(machine: Machine, where: str, present: AbstractSet[str]) -> None:
@@ -20,6 +21,13 @@ def check_cpu(machine: Machine, where: str, present: AbstractSet[str]) -> None:
             way_out=_elsewhere(machine.architecture),
         )
     missing = [feature for feature in machine.features if feature not in present]
+    if any(map(is_gpu_feature, missing)):
+        raise BuildError(
+            f"{where}: built for '{machine.name}', which is not here",
+            fact=f"no NVIDIA GPU of {' and '.join(missing)} or later, or no driver for it",
+            source="libcuda.so.1",
+            way_out="Copy the folder to a computer with such a GPU.",
+        )
     if missing:
         raise BuildError(
             f"{where}: built for '{machine.name}', which this CPU is not",

@@ -9,20 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hago.deploy.artifact import LIBRARY, file_digest
 from hago.deploy.cpu import check_cpu
 from hago.deploy.manifest import Manifest, read_manifest
-from hago.deploy.runtime import load_runtime, set_threads
+from hago.deploy.memory import GpuMemory, HostMemory, Memory
+from hago.deploy.runtime import load_gpu_runtime, load_runtime, set_threads
 from hago.errors import BuildError, DataError
+from hago.hardware.gpu import gpu_features, is_gpu_feature
 from hago.hardware.host import cpu_features
 from hago.hardware.permission import request_permissions
 from hago.sample import Sample, TensorSpec, check_names, fit_array
 from hago.scheme import Array
-
-_ALIGNMENT = 64  # bytes: TVM's kernels assume it of every buffer (tvm::runtime::kAllocAlignment)
-_CPU, _POOLED = 1, 2  # DLDeviceType::kDLCPU, tvm::runtime::vm::AllocatorType::kPooled
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +28,7 @@ class Model:
 
     manifest: Manifest
     _main: Callable[..., Any]
+    _memory: Memory
     _library: Any
     _machine: Any  # it and the library must outlive their functions
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -86,29 +84,30 @@ class Model:
         )
 
     def _invoke(self, arrays: list[Array]) -> list[Array]:
-        ffi = load_runtime()
-        tensors = [ffi.from_dlpack(_aligned(array)) for array in arrays]
+        tensors = [self._memory.enter(array) for array in arrays]
         with self._lock:
             result = self._main(*tensors)
-        results = [result] if isinstance(result, ffi.Tensor) else list(result)
-        return [np.from_dlpack(tensor) for tensor in results]
+        is_one = isinstance(result, load_runtime().Tensor)
+        return self._memory.leave([result] if is_one else list(result))
 
 
 def load(folder: str | Path, threads: int = 1) -> Model:
     """The model of the artifact in ``folder``, whose kernels use ``threads`` threads.
 
-    Raises BuildError where the folder is no artifact, is damaged, or was built for a CPU with
-    features that this one lacks or does not grant.
+    Raises BuildError where the folder is no artifact, is damaged, or was built for a CPU (or a GPU)
+    with features that this one lacks or does not grant.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
-    check_cpu(manifest.machine, str(folder), cpu_features())
+    check_cpu(manifest.machine, str(folder), cpu_features() | gpu_features())
     request_permissions(manifest.machine.features, str(folder))
     library = folder / LIBRARY
     _check_library(library, manifest)
     set_threads(threads)
-    executable, machine = _start(library)
-    return Model(manifest, machine["main"], executable, machine)
+    is_gpu = any(map(is_gpu_feature, manifest.machine.features))
+    memory = GpuMemory(load_gpu_runtime()) if is_gpu else HostMemory(load_runtime())
+    executable, machine = _start(library, memory)
+    return Model(manifest, machine["main"], memory, executable, machine)
 
 
 def _check_library(library: Path, manifest: Manifest) -> None:
@@ -120,14 +119,12 @@ def _check_library(library: Path, manifest: Manifest) -> None:
         raise _damaged(library, "it is not the library that the manifest describes (SHA-256)")
 
 
-def _start(library: Path) -> tuple[Any, Any]:
-    """The library and a virtual machine of it on the CPU."""
-    ffi = load_runtime()
+def _start(library: Path, memory: Memory) -> tuple[Any, Any]:
+    """The library and a virtual machine of it on the device of ``memory``."""
     try:
-        executable = _load_module(ffi, library)
+        executable = _load_module(memory.ffi, library)
         machine = executable["vm_load_executable"]()
-        # One pair of device and allocator for the model, one for its shape functions.
-        machine["vm_initialization"](_CPU, 0, _POOLED, _CPU, 0, _POOLED)
+        machine["vm_initialization"](*memory.devices)
     except (RuntimeError, ValueError, AttributeError) as error:
         raise _damaged(library, str(error)) from error
     return executable, machine
@@ -147,14 +144,3 @@ def _load_module(ffi: Any, library: Path) -> Any:
 
 def _damaged(library: Path, fact: str) -> BuildError:
     return BuildError(f"{library}: damaged", fact=fact, way_out="Compile the model again.")
-
-
-def _aligned(array: Array) -> Array:
-    """``array``, or a copy that is aligned and writable as TVM wants its arguments."""
-    if array.ctypes.data % _ALIGNMENT == 0 and array.flags.writeable:
-        return array
-    buffer = np.empty(array.nbytes + _ALIGNMENT, np.uint8)
-    start = -buffer.ctypes.data % _ALIGNMENT
-    copy = buffer[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
-    np.copyto(copy, array)
-    return copy

@@ -17,6 +17,7 @@ from hago.errors import BuildError
 
 # libtvm_runtime_extra has the calls behind sort, top-k and random operators.
 _LIBRARIES = ("libtvm_runtime.so", "libtvm_runtime_extra.so")
+_GPU_LIBRARY = "libtvm_runtime_cuda.so"
 _POOL_OF_EQUAL_CORES = 1  # tvm::runtime::threading::ThreadGroup::AffinityMode::kBig
 
 
@@ -33,6 +34,25 @@ def load_runtime() -> Any:
     for library in _LIBRARIES:
         ctypes.CDLL(str(_library_folder() / library), ctypes.RTLD_GLOBAL)
     return tvm_ffi
+
+
+@functools.cache
+def load_gpu_runtime() -> Any:
+    """The same, with the part for NVIDIA GPUs.
+
+    Raises BuildError where that needs libraries of CUDA which are not there.
+    """
+    ffi = load_runtime()
+    try:
+        ctypes.CDLL(str(_library_folder() / _GPU_LIBRARY), ctypes.RTLD_GLOBAL)
+    except OSError as error:
+        raise BuildError(
+            "TVM's runtime for GPUs cannot be loaded",
+            fact=str(error),
+            source=_GPU_LIBRARY,
+            way_out="Install NVIDIA's driver, and pip install 'hago[cuda]' for libcudart.so.13.",
+        ) from error
+    return ffi
 
 
 def _library_folder() -> Path:
