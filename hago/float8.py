@@ -53,6 +53,15 @@ def encode_float8(real: Floats, kind: str) -> Codes:
     return (codes | np.where(np.signbit(real), 0x80, 0)).astype(np.uint8)
 
 
+def round_float8(real: Floats, kind: str) -> Floats:
+    """The nearest value of the format to each number (any shape), as :func:`encode_float8`."""
+    form = FORMATS[kind]
+    wide = np.clip(np.asarray(real, np.float64), -form.largest, form.largest)
+    _, exponent = np.frexp(wide)
+    unit = np.ldexp(1.0, np.maximum(exponent - 1, form.min_exponent) - form.mantissa)
+    return (np.rint(wide / unit) * unit).astype(np.float32)
+
+
 @cache
 def _values(kind: str) -> Floats:
     """All 256 values by code."""

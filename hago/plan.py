@@ -107,7 +107,7 @@ class Quantizer:
     def _plan(self, graph: QuantGraph, precision: str) -> Plan:
         model = self.quantize(graph, precision).model
         recipe = self.recipe if _has_ranges(model.strategy) else None
-        return realized_plan(precision, model, recipe, self.clock)
+        return realized_plan(_told(model.strategy, precision), model, recipe, self.clock)
 
     def _calibrated(self, graph: QuantGraph) -> tuple[Watched, Stats]:
         """The graph as reshaping methods leave it, with what was seen of its tensors."""
@@ -246,6 +246,13 @@ def _precisions(graph: QuantGraph, precision: str) -> tuple[str, ...]:
             choose_strategy(graph, name)
             found.append(name)
     return tuple(found) or LOW[:1]
+
+
+def _told(strategy: Strategy, precision: str) -> str:
+    """What reports call ``precision``: "int8" stands for any 8-bit codes when it is asked for."""
+    kinds = {scheme.dtype.kind for edge, scheme in strategy.items() if not edge.is_constant}
+    is_float8 = any(kind.startswith("float8") for kind in kinds) and not kinds & {"int", "uint"}
+    return "float8" if is_float8 else precision
 
 
 def _has_ranges(strategy: Strategy) -> bool:

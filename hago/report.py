@@ -115,7 +115,8 @@ class CompileReport:
     ``accuracy`` holds the agreement with float that was measured on the calibration data, by name
     of the measure. ``seconds`` is the time of each stage. ``recipe`` says which methods chose the
     numbers; None where there were none to choose. ``constants`` are bytes of weights, scales,
-    biases and tables: "stored" in the artifact, and in the "float32" model.
+    biases and tables: "stored" in the artifact, and in the "float32" model. ``model_on`` is the
+    machine whose kernels run the artifact, where that is an executable model of ``hardware``.
     """
 
     output: Path
@@ -130,6 +131,7 @@ class CompileReport:
     seconds: Mapping[str, float] = field(default_factory=dict)
     recipe: RecipeReport | None = None
     constants: Mapping[str, int] = field(default_factory=dict)
+    model_on: str = ""
 
     @property
     def stayed_float(self) -> tuple[EdgeReport, ...]:

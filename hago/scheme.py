@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from hago.float8 import FORMATS, decode_float8, encode_float8
+from hago.float8 import FORMATS, decode_float8, encode_float8, round_float8
 
 Kind = Literal["int", "uint", "float", "bfloat", "float8_e4m3", "float8_e5m2"]
 Array = npt.NDArray[Any]
@@ -122,18 +122,25 @@ Granularity = PerTensor | PerAxis | PerGroup
 class QuantScheme:
     """How a tensor is represented, without the numbers: dtype, granularity, symmetry.
 
-    ``symmetric`` fixes the zero point: 0 for signed codes, the middle for unsigned ones.
+    ``symmetric`` fixes the zero point: 0 for signed codes, the middle for unsigned ones. Where
+    ``computed_in`` is an 8-bit float, integer codes are only stored: what they stand for is rounded
+    to that type, times one power of two for the whole tensor, before it is multiplied.
     """
 
     dtype: DType
     granularity: Granularity = PerTensor()
     symmetric: bool = True
+    computed_in: DType | None = None
 
     def __post_init__(self) -> None:
         if not self.dtype.is_integer and not self.symmetric:
             raise ValueError(f"{self.dtype} has no zero point: it is symmetric")
         if not self.dtype.is_quantized and self.granularity != PerTensor():
             raise ValueError(f"{self.dtype} has no scale: it has no granularity")
+        if self.computed_in is not None and not (
+            self.computed_in.kind in FORMATS and self.dtype.is_integer and self.symmetric
+        ):
+            raise ValueError(f"{self.dtype} codes are not computed in {self.computed_in}")
 
     def __str__(self) -> str:
         where = {
@@ -141,7 +148,8 @@ class QuantScheme:
             PerAxis: " per channel",
             PerGroup: " per group",
         }[type(self.granularity)]
-        return f"{self.dtype}{where}{'' if self.symmetric else ' asymmetric'}"
+        computed = f" for {self.computed_in}" if self.computed_in else ""
+        return f"{self.dtype}{where}{'' if self.symmetric else ' asymmetric'}{computed}"
 
     @property
     def is_quantized(self) -> bool:
@@ -205,8 +213,20 @@ class TensorQuant:
         scale, zero_point = self.spread(codes.shape)
         if not self.scheme.dtype.is_integer:
             return (decode_float8(codes, self.scheme.dtype.kind) * scale).astype(np.float32)
+        if self.scheme.computed_in is not None:
+            common = self.common_scale
+            values = round_float8(codes * (scale / common), self.scheme.computed_in.kind)
+            return (values * common).astype(np.float32)
         difference = codes.astype(np.int64) - zero_point  # of int32 codes it needs 33 bits
         return (difference.astype(np.float32) * scale).astype(np.float32)
+
+    @property
+    def common_scale(self) -> np.float32:
+        """The least power of two with which no code overflows the 8-bit float it is computed in."""
+        assert self.scheme.computed_in is not None
+        largest = float(np.max(self.scale)) * -self.scheme.dtype.code_range[0]
+        exponent = np.ceil(np.log2(largest / FORMATS[self.scheme.computed_in.kind].largest))
+        return np.float32(2.0**exponent)
 
     def spread(self, shape: tuple[int, ...]) -> tuple[Floats, npt.NDArray[np.int32]]:
         """Scale and zero point, broadcastable to a tensor of ``shape``."""

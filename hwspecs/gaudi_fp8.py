@@ -5,7 +5,8 @@ multiply-adds, 1,835 Tflop/s in fp8 and in bfloat16, summed in float32; 64 vecto
 bytes; 96 MB of SRAM; 3.7 TB/s. [DPQ] Dual Precision Quantization, arXiv 2505.14638, section 3.
 [OCP] OCP 8-bit Floating Point Specification (OFP8), E4M3: largest value 448, no infinities (a
 Gaudi 2 ends at 240).
-hago runs this machine as an executable model on the host: the target is the host's.
+hago runs this machine as an executable model: kernels of this computer compute in float32 what the
+machine would, on values that are rounded to e4m3, with weights that are stored as int4.
 """
 
 from hago.hardware import bf16, e4m3, f32, machine, memory, op, s4
@@ -18,6 +19,7 @@ MACHINE = machine(
     description="Gaudi 3: fp8 e4m3 products, int4 weight storage",
     target={"kind": "llvm"},
     needs=("gaudi",),
+    is_model=True,
     # A core is the whole device at 1.75 GHz: a TPC's local memory, the SRAM, 3.7 TB/s.
     memory=memory(l1="80K", l2="96M", bandwidth=2114.0),
     ops=[

@@ -194,6 +194,17 @@ def _schemes_of(operand: Operand, node: Node, arg: int) -> list[QuantScheme]:
         for name in ("group", "channel", "tensor")
         if name in operand.granularity
         for granularity in _granularities(name, node)
+    ] + _stored(operand, node)
+
+
+def _stored(operand: Operand, node: Node) -> list[QuantScheme]:
+    """Codes that are narrower in memory than what is multiplied: in groups where these fit."""
+    if operand.storage is None or operand.dtype.is_integer:
+        return []
+    grouped = _granularities("group", node) if node.op == "matmul" else []
+    return [
+        QuantScheme(operand.storage, granularity, True, operand.dtype)
+        for granularity in (*grouped, *_granularities("channel", node))
     ]
 
 

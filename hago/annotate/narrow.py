@@ -49,16 +49,17 @@ def narrow_weights(graph: QuantGraph, strategy: Strategy, form: WeightFormat) ->
     """``strategy`` with its integer weights in ``form``; other edges stay as they are.
 
     Weights of convolutions, and matrices whose height is no multiple of the group, keep one scale
-    a channel.
+    a channel. Weights that the machine computes in an 8-bit float become codes where it can store
+    these.
     """
     dataflow = read_dataflow(graph.module)
     nodes, ends = dataflow.by_name(), frozenset() if form.ends else end_layers(dataflow)
-    return {
-        edge: _narrowed(scheme, nodes[edge.dst], form)
-        if _is_weight(edge, scheme) and edge.dst not in ends
-        else scheme
-        for edge, scheme in strategy.items()
-    }
+    found = dict(strategy)
+    for edge, scheme in strategy.items():
+        codes = _codes(graph, edge, scheme, form)
+        if codes is not None and edge.dst not in ends:
+            found[edge] = _narrowed(codes, nodes[edge.dst], form)
+    return found
 
 
 def narrow_reasons(graph: QuantGraph, strategy: Strategy, form: WeightFormat) -> dict[Edge, Reason]:
@@ -74,7 +75,7 @@ def narrow_reasons(graph: QuantGraph, strategy: Strategy, form: WeightFormat) ->
     return {
         edge: kept if edge.dst in ends else narrowed
         for edge, scheme in strategy.items()
-        if _is_weight(edge, scheme)
+        if _codes(graph, edge, scheme, form) is not None
     }
 
 
@@ -92,8 +93,16 @@ def end_layers(dataflow: Dataflow) -> frozenset[str]:
     )
 
 
-def _is_weight(edge: Edge, scheme: QuantScheme) -> bool:
-    return edge.is_constant and scheme.dtype.is_integer
+def _codes(
+    graph: QuantGraph, edge: Edge, scheme: QuantScheme, form: WeightFormat
+) -> QuantScheme | None:
+    """The integer scheme of a weight: its own, or the one that it can be stored in, a channel a
+    scale; None for others."""
+    if not edge.is_constant or scheme.dtype.is_integer:
+        return scheme if edge.is_constant else None
+    stored = (choice for choice in graph.choices[edge] if choice.computed_in == scheme.dtype)
+    fitting = [choice for choice in stored if choice.dtype.bits >= form.bits]
+    return fitting[-1] if fitting else None
 
 
 def _narrowed(scheme: QuantScheme, node: Node, form: WeightFormat) -> QuantScheme:

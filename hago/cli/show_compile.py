@@ -36,6 +36,10 @@ def show_compile(console: Console, report: CompileReport) -> None:
     baseline = () if report.baseline is None else (report.baseline,)
     print_table(console, _contestants((*baseline, *report.slower, report.compiled)))
     _show_constants(console, report.constants)
+    if report.model_on:
+        console.print()
+        told = f"an executable model of {report.hardware}: kernels of {report.model_on} compute"
+        print_indented(console, f"{told} what it would, so no latency is told")
     if report.accuracy:
         console.print()
         print_indented(console, f"against float32:  {measures(report.accuracy)}")

@@ -221,9 +221,8 @@ class Permute:
         return math.prod(self.shape[axis + 1 :])
 
 
-Workload = (
-    Conv2d | Matmul | GroupedMatmul | BatchMatmul | Pool2d | RowReduce | Elementwise | Table | Permute
-)
+Product = Conv2d | Matmul | GroupedMatmul | BatchMatmul
+Workload = Product | Pool2d | RowReduce | Elementwise | Table | Permute
 
 
 @dataclass(frozen=True)

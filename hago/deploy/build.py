@@ -12,6 +12,7 @@ from hago.deploy.artifact import write_artifact
 from hago.deploy.device_code import export_for_gpu
 from hago.deploy.linker import linker_for
 from hago.deploy.manifest import Machine, Manifest
+from hago.hardware.host import kernels_of
 from hago.hardware.load import spec_digest
 from hago.hardware.spec import HardwareSpec
 from hago.lower.build import build
@@ -37,7 +38,10 @@ def build_library(lowered: ir.IRModule, spec: HardwareSpec, path: Path) -> None:
 
 def machine_for(spec: HardwareSpec) -> Machine:
     """What the manifest says of the machine that an artifact is built for."""
-    return Machine(spec.name, spec_digest(spec), spec.features, spec.architecture)
+    kernels = kernels_of(spec)
+    model_on = kernels.name if spec.is_model else ""
+    digest = spec_digest(spec)
+    return Machine(spec.name, digest, kernels.features, kernels.architecture, model_on)
 
 
 def versions() -> dict[str, str]:

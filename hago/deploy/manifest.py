@@ -21,13 +21,15 @@ class Machine:
     """The machine an artifact was built for.
 
     ``features`` are in /proc/cpuinfo's words, ``architecture`` in those of ``uname -m``;
-    ``digest`` is that of the hardware specification.
+    ``digest`` is that of the hardware specification. Where the artifact is an executable model of
+    the machine, ``model_on`` is the name of the one whose kernels run it.
     """
 
     name: str
     digest: str
     features: tuple[str, ...] = ()
     architecture: str = field(default_factory=platform.machine)
+    model_on: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,10 @@ def _tensor(fields: dict[str, Any]) -> TensorSpec:
 def _machine(fields: dict[str, Any]) -> Machine:
     features = tuple(map(_text, fields["features"]))
     architecture = _text(fields["architecture"])
-    return Machine(_text(fields["name"]), _text(fields["digest"]), features, architecture)
+    model_on = _text(fields.get("model_on", ""))
+    return Machine(
+        _text(fields["name"]), _text(fields["digest"]), features, architecture, model_on
+    )
 
 
 def _edge(fields: dict[str, Any]) -> EdgeReport:

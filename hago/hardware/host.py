@@ -33,6 +33,11 @@ def missing_features(spec: HardwareSpec) -> tuple[str, ...]:
     return tuple(sorted(missing)) or refused_features(spec.features)
 
 
+def kernels_of(spec: HardwareSpec) -> HardwareSpec:
+    """The machine whose kernels compute for ``spec``: itself, or this computer as its model."""
+    return host_spec() if spec.is_model else spec
+
+
 # From the most to the least capable: the first that runs here is the host's.
 _X86 = ("x86-amx", "x86-bf16", "x86-vnni", "x86-avx512", "x86-avx2")
 _ARM = ("arm-i8mm", "arm-dotprod", "arm-neon")

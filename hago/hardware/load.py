@@ -115,6 +115,7 @@ def spec_to_json(spec: HardwareSpec) -> dict[str, Any]:
             "bandwidth": spec.memory.bandwidth,
         },
         "ops": [_row(row) for row in spec.ops],
+        **({"is_model": True} if spec.is_model else {}),
     }
 
 

@@ -124,7 +124,8 @@ class HardwareSpec:
     """A machine: TVM's target for it, what it computes, and what its memory is like.
 
     ``features`` are the CPU features (in /proc/cpuinfo's words) without which an artifact is
-    refused.
+    refused. Where ``is_model``, hago has no kernels for the machine itself: this computer's run
+    what it would compute, as an executable model of it.
     """
 
     name: str
@@ -133,6 +134,7 @@ class HardwareSpec:
     memory: Memory
     features: tuple[str, ...] = ()
     description: str = ""
+    is_model: bool = False
 
     @property
     def triple(self) -> str:

@@ -166,8 +166,12 @@ def machine(
     ops: Iterable[tuple[OpSupport, ...]],
     needs: Iterable[str] = (),
     description: str = "",
+    is_model: bool = False,
 ) -> HardwareSpec:
-    """The machine: TVM's ``target``, its rows in order of preference, the CPU features it needs."""
+    """The machine: TVM's ``target``, its rows in order of preference, the CPU features it needs.
+
+    ``is_model=True``: artifacts are executable models of the machine, which run on this computer.
+    """
     if not checks.expect(name, str, "machine", 'machine("my-chip", ...)').strip():
         raise checks.error("machine", "its name is empty", 'Write machine("my-chip", ...).')
     groups = checks.expect_all(ops, tuple, f"machine '{name}': ops", "ops=[op(...), ...]")
@@ -186,6 +190,7 @@ def machine(
         memory=checks.expect(memory, Memory, f"machine '{name}': memory", "memory=memory(...)"),
         features=checks.expect_all(needs, str, f"machine '{name}': needs", 'needs=("avx2",)'),
         description=checks.expect(description, str, f"machine '{name}': description", "text"),
+        is_model=checks.expect(is_model, bool, f"machine '{name}': is_model", "is_model=True"),
     )
 
 

@@ -12,6 +12,7 @@ from tvm import ir, relax
 from tvm.runtime import Executable
 
 from hago.codegen.passes import CPU_PIPELINE
+from hago.hardware.host import kernels_of
 from hago.hardware.spec import HardwareSpec
 
 ExecMode = Literal["compiled", "bytecode"]
@@ -23,12 +24,13 @@ _AS_TEXT = "TVM_COMPILE_FORCE_FALLBACK"
 def build(
     module: ir.IRModule, spec: HardwareSpec, exec_mode: ExecMode = "compiled"
 ) -> Executable:
-    """The executable of a lowered ``module`` for ``spec``'s target.
+    """The executable of a lowered ``module`` for ``spec``'s target (of a model, the host's).
 
     "compiled" turns ``main`` into machine code, too; "bytecode" is interpreted call by call,
     about 20 us a model slower, and can be instrumented. Kernels for a GPU are CUDA C++ in it:
     :func:`device_source` gives the text.
     """
+    spec = kernels_of(spec)
     with _device_code_as_text():
         return relax.build(
             module,

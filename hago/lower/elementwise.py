@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from tvm import relax
 
+from hago.codegen.float8 import FLOAT8
 from hago.dataflow import Node, is_constant, tensor_type
 from hago.lower.expression import Expression, Term, Value
 from hago.scheme import Array
@@ -20,7 +21,7 @@ from hago.scheme import Array
 Row = Callable[[Expression, Node, Sequence[Term]], Value]
 
 # What lies in memory and in registers; everything else is left to TVM.
-DTYPES = frozenset({"float32", "bfloat16", "int64", "int32", "uint8", "int8"})
+DTYPES = frozenset({"float32", "bfloat16", "int64", "int32", "uint8", "int8", *FLOAT8})
 
 
 def is_elementwise(node: Node) -> bool:
@@ -145,6 +146,10 @@ def _gelu_tanh(expression: Expression, node: Node, args: Sequence[Term]) -> Valu
 
 def _cast(expression: Expression, node: Node, args: Sequence[Term]) -> Value:
     value = value_of(expression, args[0])
+    if node.dtype in FLOAT8:  # rounded, and float32 still
+        return expression.step(node.dtype, value)
+    if node.dtype == value.dtype:
+        return value
     op = "float" if node.dtype == "float32" else node.dtype
     if value.dtype == "bfloat16":
         op = "from_bfloat16"

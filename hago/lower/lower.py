@@ -19,6 +19,7 @@ from hago.codegen.epilogue import Epilogue
 from hago.codegen.fold import fold
 from hago.codegen.workload import Kernel, Machine, Workload
 from hago.dataflow import tensor_type
+from hago.hardware.host import kernels_of
 from hago.hardware.spec import HardwareSpec
 from hago.lower.affine import merge_affine
 from hago.lower.calls import KernelCall, kernel_call
@@ -31,6 +32,13 @@ from hago.lower.pairs import with_pairs
 from hago.lower.rest import lower_rest
 from hago.lower.select import build_kernel, find_template, machine_of
 from hago.lower.stored import store_narrow, with_weight
+from hago.lower.stored_float8 import (
+    PackedCodes,
+    Stored,
+    content,
+    fold_stored,
+    packed_form,
+)
 from hago.lower.view import View, view_of
 from hago.rebuild import Values, rebuild, substitute
 from hago.scheme import Array
@@ -75,17 +83,18 @@ def lower_with_weights(
     Kernels take them packed: in the lowered module a parameter for the packed form stands for
     each.
     """
+    spec = kernels_of(spec)
     machine = machine_of(spec)
-    module = fold_dequantized_weights(module)
+    module, stored = fold_stored(fold_dequantized_weights(module))
     view = view_of(module, weights)
     groups = find_groups(view, lambda work: find_template(work, machine) is not None)
-    calls = _Calls(view, [_merged(group, machine) for group in groups], machine)
+    calls = _Calls(view, [_merged(group, machine) for group in groups], machine, stored)
     called = rebuild(module, calls.rewrite, params=calls.packed_params())
     called = relax.transform.DeadCodeElimination()(_without_unpacked(called, calls))
     packers = {name: packer for name, (_, packer) in calls.packed.items()}
     complete = lower_rest(called, spec)
     if isinstance(machine, Machine):  # GPUs unpack nothing yet: weights of few bits take bytes
-        complete = store_narrow(complete, machine)
+        complete = store_narrow(complete, machine, calls.codes)
     return Lowered(complete, packers, tuple(calls.made))
 
 
@@ -102,8 +111,15 @@ def _merged(group: Group, machine: Machine | Device) -> Group:
 class _Calls:
     """Replaces the last operation of each group by a call; the others become dead."""
 
-    def __init__(self, view: View, groups: Iterable[Group], machine: Machine | Device) -> None:
-        self.view, self.machine = view, machine
+    def __init__(
+        self,
+        view: View,
+        groups: Iterable[Group],
+        machine: Machine | Device,
+        stored: Mapping[bytes, Stored],
+    ) -> None:
+        self.view, self.machine, self.stored = view, machine, stored
+        self.codes: dict[bytes, PackedCodes] = {}
         self.groups = {group.output: group for group in groups}
         self.kernels: dict[tuple[Workload, Epilogue], Kernel] = {}
         self.functions: dict[tuple[Workload, Epilogue], ir.GlobalVar] = {}
@@ -171,7 +187,11 @@ class _Calls:
             return self.packed[f"{group.weight}.packed_for.{group.anchor}"][0]
         assert kernel.pack is not None, group.workload
         assert group.weight is not None, group.workload
-        return _constant(kernel.pack(group.weight))
+        packed = kernel.pack(group.weight)
+        stored = self.stored.get(content(group.weight)) if self.stored else None
+        if stored is not None:
+            self.codes[content(packed)] = packed_form(stored, kernel.pack)
+        return _constant(packed)
 
     def _argument(
         self, builder: relax.BlockBuilder, source: Source, values: Values

@@ -37,6 +37,7 @@ from hago.codegen.workload import (
     Workload,
 )
 from hago.errors import BuildError
+from hago.hardware.host import kernels_of
 from hago.hardware.spec import HardwareSpec
 from hago.lower.select_gpu import GPU_TEMPLATES
 from hago.lower.template import Template
@@ -47,6 +48,7 @@ _REGISTERS = {"avx512f": (64, 32), "avx2": (32, 16), "asimd": (16, 32)}
 
 def machine_of(spec: HardwareSpec) -> Machine | Device:
     """What templates may use on ``spec``. Raises BuildError for machines without kernels."""
+    spec = kernels_of(spec)
     if spec.is_gpu:
         return device_of(spec)
     for feature, (size, count) in _REGISTERS.items():

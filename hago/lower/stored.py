@@ -8,12 +8,16 @@ of writing the weights once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tvm import ir, relax, tirx
 
+from hago.codegen.kernels.expand import build_expand
 from hago.codegen.kernels.unpack import build_unpack
 from hago.codegen.planes import WIDEST, needed_bits, pack_codes
 from hago.codegen.workload import Machine
 from hago.dataflow import constant_value, flat_args, is_constant, op_name
+from hago.lower.stored_float8 import PackedCodes, content
 from hago.rebuild import Values, rebuild, substitute
 from hago.scheme import Array
 
@@ -26,9 +30,14 @@ def with_weight(function: tirx.PrimFunc, arg: int) -> tirx.PrimFunc:
     return function.with_attr(_WEIGHT, str(arg))
 
 
-def store_narrow(module: ir.IRModule, machine: Machine) -> ir.IRModule:
-    """A lowered ``module`` whose weights of few bits are stored packed."""
-    result = rebuild(module, _Narrow(module, machine).rewrite)
+def store_narrow(
+    module: ir.IRModule, machine: Machine, packed: Mapping[bytes, PackedCodes]
+) -> ir.IRModule:
+    """A lowered ``module`` whose weights of few bits are stored packed.
+
+    ``packed`` are those that are computed in an 8-bit float, by the content of their values.
+    """
+    result = rebuild(module, _Narrow(module, machine, packed).rewrite)
     for var, function in module.functions_items():
         if str(var.name_hint) != "main":
             result[var] = function
@@ -45,14 +54,16 @@ def constant_bytes(module: ir.IRModule) -> int:
 class _Narrow:
     """Replaces weights in kernel calls; equal shapes share a function."""
 
-    def __init__(self, module: ir.IRModule, machine: Machine) -> None:
-        self.machine = machine
+    def __init__(
+        self, module: ir.IRModule, machine: Machine, packed: Mapping[bytes, PackedCodes]
+    ) -> None:
+        self.machine, self.packed = machine, packed
         self.weights = {
             str(var.name_hint): int(function.attrs[_WEIGHT])
             for var, function in module.functions_items()
             if function.attrs is not None and _WEIGHT in function.attrs
         }
-        self.functions: dict[tuple[tuple[int, ...], str, int], ir.GlobalVar] = {}
+        self.functions: dict[object, ir.GlobalVar] = {}
 
     def rewrite(
         self, builder: relax.BlockBuilder, binding: relax.Binding, values: Values
@@ -63,13 +74,31 @@ class _Narrow:
         arg, fields = self.weights[str(call.args[0].name_hint)], list(call.args[1].fields)
         if not is_constant(fields[arg]):
             return call
-        codes = constant_value(fields[arg])
-        if codes.dtype.kind != "i" or codes.size < _FEWEST or needed_bits(codes) > WIDEST:
+        weight = self._weight(builder, constant_value(fields[arg]))
+        if weight is None:
             return call
-        name = f"{binding.var.name}_weight"
-        fields[arg] = builder.emit(self._unpacked(builder, codes), name_hint=name)
+        fields[arg] = builder.emit(weight, name_hint=f"{binding.var.name}_weight")
         return relax.Call(
             call.op, [call.args[0], relax.Tuple(fields), *call.args[2:]], call.attrs, call.ty_args
+        )
+
+    def _weight(self, builder: relax.BlockBuilder, value: Array) -> relax.Expr | None:
+        """``value`` from fewer bytes; None where that is not worth it."""
+        if value.size < _FEWEST:
+            return None
+        if value.dtype.kind == "i":
+            return self._unpacked(builder, value) if needed_bits(value) <= WIDEST else None
+        found = self.packed.get(content(value)) if self.packed else None
+        return None if found is None else self._expanded(builder, found)
+
+    def _expanded(self, builder: relax.BlockBuilder, found: PackedCodes) -> relax.Expr:
+        shape, key = found.codes.shape, (found.codes.shape, found.form)
+        if key not in self.functions:
+            self.functions[key] = _added(builder, build_expand(found.form, shape), "expand")
+        codes = builder.emit(self._unpacked(builder, found.codes))
+        arguments = relax.Tuple([codes, relax.const(found.scales)])
+        return relax.call_tir(
+            self.functions[key], arguments, relax.TensorType(shape, "float32")
         )
 
     def _unpacked(self, builder: relax.BlockBuilder, codes: Array) -> relax.Expr:
@@ -77,7 +106,13 @@ class _Narrow:
         key = (codes.shape, dtype, bits)
         if key not in self.functions:
             function = build_unpack(codes.shape, dtype, bits, self.machine)
-            self.functions[key] = builder.add_func(function.without_attr("global_symbol"), "unpack")
+            self.functions[key] = _added(builder, function, "unpack")
         packed = relax.const(pack_codes(codes, bits, self.machine.vector_bytes))
         result = relax.TensorType(codes.shape, dtype)
         return relax.call_tir(self.functions[key], relax.Tuple([packed]), result)
+
+
+def _added(
+    builder: relax.BlockBuilder, function: tirx.PrimFunc, name: str
+) -> ir.GlobalVar:
+    return builder.add_func(function.without_attr("global_symbol"), name)

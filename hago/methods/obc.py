@@ -106,7 +106,7 @@ def round_rows(
     """
     order = np.argsort(-np.diagonal(moments, axis1=1, axis2=2), axis=1, kind="stable")
     ordered = np.take_along_axis(moments, order[:, :, None], axis=1)
-    factor = _inverse_factor(np.take_along_axis(ordered, order[:, None, :], axis=2), damping)
+    factor = inverse_factor(np.take_along_axis(ordered, order[:, None, :], axis=2), damping)
 
     # Inputs come first in memory: each step then works on whole, contiguous slices.
     def inputs_first(array: Array) -> Array:
@@ -147,7 +147,7 @@ class _Rounder:
         return codes, real - codes * self.steps[k]
 
 
-def _inverse_factor(moments: Floats, damping: float) -> Doubles:
+def inverse_factor(moments: Floats, damping: float) -> Doubles:
     """Upper triangular ``U`` with ``U^T U = (H + damping mean(diag H))^-1``, [G, K, K].
 
     The inverse's factor is the inverse of the factor from the other end:

@@ -1,8 +1,7 @@
 """quantize and dequantize as Relax expressions: the one place where hago rounds in a graph.
 
-Integers use ``relax.quantize`` (divide, round half to even, add the zero point, saturate). TVM
-has no correct 8-bit floats on CPUs, so these are kept as the float32 values that they stand for,
-rounded to the format's grid.
+Integers use ``relax.quantize`` (divide, round half to even, add the zero point, saturate). 8-bit
+floats are kept as the float32 values that they stand for, rounded by a cast to the format and back.
 """
 
 from __future__ import annotations
@@ -13,7 +12,9 @@ import numpy as np
 from tvm import relax
 
 from hago.float8 import FORMATS
-from hago.scheme import PerAxis, PerTensor, TensorQuant
+from hago.scheme import Array, PerAxis, PerTensor, TensorQuant
+
+FLOAT8_CASTS = {"float8_e4m3": "float8_e4m3fn", "float8_e5m2": "float8_e5m2"}  # TVM's names
 
 
 def quantize(builder: relax.BlockBuilder, real: relax.Expr, quant: TensorQuant) -> relax.Expr:
@@ -52,11 +53,31 @@ def constants(quant: TensorQuant) -> tuple[relax.Expr, relax.Expr]:
 def _quantize_float8(
     builder: relax.BlockBuilder, real: relax.Expr, quant: TensorQuant
 ) -> relax.Expr:
-    form = FORMATS[quant.scheme.dtype.kind]
+    kind = quant.scheme.dtype.kind
     scaled = builder.emit(relax.op.divide(real, relax.const(np.array(quant.scale))))
-    bounds = (relax.const(np.float32(sign * form.largest)) for sign in (-1, 1))
-    mantissa = relax.const(np.float32(form.mantissa))
-    return round_to_mantissa(builder, scaled, mantissa, form.min_exponent, *bounds)
+    largest = FORMATS[kind].largest
+    clipped = builder.emit(relax.op.clip(scaled, -largest, largest))
+    return round_to_float8(builder, clipped, kind)
+
+
+def round_to_float8(builder: relax.BlockBuilder, value: relax.Expr, kind: str) -> relax.Expr:
+    """The nearest value of an 8-bit float, as float32; ``value`` is within its range."""
+    narrow = builder.emit(relax.op.astype(value, FLOAT8_CASTS[kind]))
+    return relax.op.astype(narrow, "float32")
+
+
+def decode_stored(
+    builder: relax.BlockBuilder, codes: Array, quant: TensorQuant
+) -> relax.Expr:
+    """float32 weights of ``codes`` that are stored, and computed in an 8-bit float: of constants
+    alone, so that what is kept can be the codes."""
+    assert quant.scheme.computed_in is not None
+    common = quant.common_scale
+    scale, _ = quant.spread(codes.shape)
+    real = builder.emit(relax.op.astype(relax.const(codes), "float32"))
+    scaled = builder.emit(relax.op.multiply(real, relax.const(np.asarray(scale / common))))
+    rounded = builder.emit(round_to_float8(builder, scaled, quant.scheme.computed_in.kind))
+    return relax.op.multiply(rounded, relax.const(common))
 
 
 def round_to_mantissa(

@@ -16,6 +16,7 @@ import pytest
 from onnx import TensorProto
 
 from hago.cli.app import tell_defect
+from hago.hardware.load import spec_folder
 from tests.cli.program import MACHINE, Outcome, Program, parts_of, save_data, save_network
 from tests.onnx_models import node, normal, save
 
@@ -295,8 +296,11 @@ def test_an_unknown_machine_suggests_the_nearest(
 def test_a_machine_without_kernels_can_be_inspected_only(
     hago_program: Program, model: Path, data: Path, tmp_path: Path
 ) -> None:
-    assert hago_program("inspect", model, "--hw", "gaudi-fp8").code == 0
-    arguments = ("--hw", "gaudi-fp8", "--data", data, "-o", tmp_path / "out")
+    source = spec_folder() / "gaudi_fp8.py"
+    own = tmp_path / "own.py"
+    own.write_text(source.read_text().replace("is_model=True", "is_model=False"))
+    assert hago_program("inspect", model, "--hw", own).code == 0
+    arguments = ("--hw", own, "--data", data, "-o", tmp_path / "out")
     assert_refused(hago_program("compile", model, *arguments), "gaudi-fp8", "hago inspect")
 
 
