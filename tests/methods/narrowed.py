@@ -16,6 +16,7 @@ from hago.calibrate import Stats
 from hago.gradient import over_samples, read_program
 from hago.gradient.fake_quantize import model_hooks
 from hago.graph import QuantModel
+from hago.hardware.spec import HardwareSpec
 from hago.methods.assign import assign_numbers
 from tests.graphs import Builder, all_values, machine
 
@@ -47,9 +48,11 @@ def stats_of(module: ir.IRModule) -> Stats:
     return Stats({}, SAMPLES, samples(module))
 
 
-def narrowed(module: ir.IRModule, bits: int, **form: Any) -> QuantModel:
+def narrowed(
+    module: ir.IRModule, bits: int, spec: HardwareSpec | None = None, **form: Any
+) -> QuantModel:
     """Weights of ``bits`` bits in all layers, activations of 8, ranges from the samples."""
-    graph = annotate(module, machine())
+    graph = annotate(module, spec or machine())
     strategy = choose_strategy(graph, "int8")
     strategy = narrow_weights(graph, strategy, WeightFormat(bits, ends=True, **form))
     seen = [all_values(module, each) for each in samples(module)]
