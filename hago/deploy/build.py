@@ -31,7 +31,7 @@ def build_artifact(
 def build_library(lowered: ir.IRModule, spec: HardwareSpec, path: Path) -> None:
     """Compiles ``lowered`` for ``spec`` into the shared library ``path``."""
     if spec.is_gpu:
-        export_for_gpu(lowered, spec, path, linker_for(spec.triple))
+        export_for_gpu(lambda: build(lowered, spec), spec, path, linker_for(spec.triple))
         return
     build(lowered, spec).export_library(str(path), fcompile=linker_for(spec.triple))
 

@@ -20,13 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import tvm_ffi
-from tvm import ir
+from tvm.runtime import Executable
 
 from hago.codegen.cuda.device import capability_of
 from hago.codegen.cuda.nvcc import compile_cuda
 from hago.errors import BuildError
 from hago.hardware.spec import HardwareSpec
-from hago.lower.build import build
 
 _KIND, _CODE = b"cuda", b"cubin"
 _HOOK = "tvm_callback_cuda_postproc"  # called with TVM's text and target, gives the text to keep
@@ -34,11 +33,11 @@ _HOOK = "tvm_callback_cuda_postproc"  # called with TVM's text and target, gives
 Link = Callable[..., None]
 
 
-def export_for_gpu(lowered: ir.IRModule, spec: HardwareSpec, path: Path, link: Link) -> None:
-    """Writes the shared library ``path``: host code of this computer, kernels for ``spec``.
-
-    Raises BuildError where there is no nvcc.
-    """
+def export_for_gpu(
+    build: Callable[[], Executable], spec: HardwareSpec, path: Path, link: Link
+) -> None:
+    """Writes the shared library ``path`` of what ``build`` builds: host code of this computer,
+    kernels for ``spec``. Raises BuildError where there is no nvcc."""
     compiled: list[tuple[bytes, bytes]] = []
 
     def compile_and_pad(text: str, target: object) -> str:
@@ -48,7 +47,7 @@ def export_for_gpu(lowered: ir.IRModule, spec: HardwareSpec, path: Path, link: L
         return padded.decode()
 
     with _hook(compile_and_pad):
-        executable = build(lowered, spec)
+        executable = build()
 
     def link_with_code(output: str, objects: list[str], *options: Any, **named: Any) -> None:
         for text, code in compiled:

@@ -44,7 +44,8 @@ def load_gpu_runtime() -> Any:
     """
     ffi = load_runtime()
     try:
-        ctypes.CDLL(str(_library_folder() / _GPU_LIBRARY), ctypes.RTLD_GLOBAL)
+        for library in (*_cuda_runtime(), _library_folder() / _GPU_LIBRARY):
+            ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
     except OSError as error:
         raise BuildError(
             "TVM's runtime for GPUs cannot be loaded",
@@ -53,6 +54,15 @@ def load_gpu_runtime() -> Any:
             way_out="Install NVIDIA's driver, and pip install 'hago[cuda]' for libcudart.so.13.",
         ) from error
     return ffi
+
+
+def _cuda_runtime() -> list[Path]:
+    """CUDA's runtime in the Python package nvidia-cuda-runtime, if that is installed: the linker
+    does not look there."""
+    spec = importlib.util.find_spec("nvidia")
+    roots = (spec.submodule_search_locations or ()) if spec else ()
+    found = [Path(root) / "cu13" / "lib" / "libcudart.so.13" for root in roots]
+    return [path for path in found if path.is_file()][:1]
 
 
 def _library_folder() -> Path:

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from hago.errors import SpecError
+from hago.hardware.gpu import gpu_features
 from hago.hardware.load import load_spec
 from hago.hardware.permission import refused_features
 from hago.hardware.spec import HardwareSpec
@@ -28,8 +29,8 @@ def cpu_features() -> frozenset[str]:
 
 
 def missing_features(spec: HardwareSpec) -> tuple[str, ...]:
-    """Features that ``spec`` needs and this CPU lacks, or Linux does not grant."""
-    missing = set(spec.features) - cpu_features()
+    """Features that ``spec`` needs and this computer lacks, or Linux does not grant."""
+    missing = set(spec.features) - cpu_features() - gpu_features()
     return tuple(sorted(missing)) or refused_features(spec.features)
 
 

@@ -57,8 +57,13 @@ def device_source(module: Any) -> str:
 
 def kernel_source(functions: ir.IRModule, spec: HardwareSpec) -> str:
     """The CUDA C++ of a module of kernels alone."""
+    return device_source(build_kernels(functions, spec).mod)
+
+
+def build_kernels(functions: ir.IRModule, spec: HardwareSpec) -> Executable:
+    """The executable of a module of kernels alone, for a GPU."""
     with _device_code_as_text():
-        return device_source(tvm.compile(functions, target_of(spec)).mod)
+        return tvm.compile(functions, target_of(spec))
 
 
 @contextmanager

@@ -135,6 +135,13 @@ def build_subject(
 
 def _check_machine(request: Request, spec: HardwareSpec) -> None:
     machine_of(spec)  # raises BuildError where there are no kernels
+    if spec.is_gpu and request.goal.needs_latency:
+        raise SpecError(
+            f"{spec.name}: a search does not measure latencies on GPUs",
+            fact="its trials run kernels on the CPU",
+            source="hago/search/work.py",
+            way_out="Search with --objective size or accuracy, or use 'hago compile'.",
+        )
     missing = _lacking(request, spec)
     if missing and (request.goal.needs_latency or request.tracker is not None):
         where = "here" if request.tracker is None else f"on {describe(request.tracker).name}"

@@ -17,6 +17,7 @@ from hago.dataflow import read_dataflow
 from hago.deploy.manifest import read_manifest
 from hago.edges import find_edge
 from hago.errors import BuildError, DataError, SpecError
+from hago.hardware.load import spec_folder
 from hago.realize import interpret
 from hago.search import subject
 from hago.search import tune as search
@@ -251,7 +252,15 @@ def test_for_another_machine_size_is_searched_and_latency_refused(tmp_path, monk
 
 
 def test_a_machine_without_kernels_is_refused_before_the_long_work(tmp_path):
+    path = tmp_path / "other.py"
+    known = spec_folder() / "x86_vnni.py"
+    path.write_text(known.read_text().replace("avx512f", "another"))
     with pytest.raises(BuildError, match="no code generation for this machine"):
+        tune(replace(request_of(tmp_path), hardware=str(path)), tmp_path / "s", TRIALS)
+
+
+def test_latencies_of_a_gpu_are_refused_before_the_long_work(tmp_path):
+    with pytest.raises(SpecError, match="does not measure latencies on GPUs"):
         tune(replace(request_of(tmp_path), hardware="cuda-sm80"), tmp_path / "s", TRIALS)
 
 

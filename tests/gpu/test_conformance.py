@@ -1,0 +1,40 @@
+"""Every kernel that tests/cuda plays on a CPU, on a real GPU: the same cases, the same judge."""
+
+import numpy as np
+import pytest
+
+from tests.codegen.judge import assert_equal
+from tests.cuda import test_others, test_products
+from tests.cuda.cases import HARDWARE, case
+from tests.gpu.board import board, require_gpu
+
+ALL = {**test_products.WORKLOADS, **test_others.INTEGERS, **test_others.FLOATS}
+
+
+def workloads_of(hardware):
+    """Those that the machine has instructions for."""
+    more = {} if hardware == "cuda-sm75" else test_others.BFLOATS
+    return {**ALL, **more}
+
+
+@pytest.fixture(scope="module", params=HARDWARE)
+def boards(request, tmp_path_factory):
+    require_gpu(request.param)
+    cases = {n: case(*w, request.param) for n, w in workloads_of(request.param).items()}
+    kernels = {f"k{i}": each.kernel for i, each in enumerate(cases.values())}
+    built = board(kernels, request.param, tmp_path_factory.mktemp("gpu"))
+    return cases, {name: f"k{i}" for i, name in enumerate(cases)}, built
+
+
+@pytest.mark.parametrize("name", [*ALL, *test_others.BFLOATS])
+def test_a_kernel_equals_its_meaning(boards, name):
+    cases, names, built = boards
+    if name not in cases:
+        assert name in test_others.BFLOATS, "Turing's tensor cores have no bfloat16"
+        return
+    each = cases[name]
+    output = np.zeros(each.accumulator.shape, each.epilogue.dtype)
+    actual = built.run(names[name], [*each.inputs, *each.operands], output)
+    exact = name in test_products.WORKLOADS or name in test_others.INTEGERS
+    slack = 0.0 if exact else test_others.SLACK
+    assert_equal(actual, each.epilogue, each.accumulator, each.operands, slack)
