@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import tvm
 
-from hago.deploy.bench import measure
+from hago.deploy.bench import measure_cost
 from hago.deploy.load import load
 from hago.lower.calls import KernelCall
 from hago.scheme import BFLOAT16_ARRAY
@@ -30,7 +30,7 @@ def time_kernels(
         if call.function not in found:
             kernel = model.kernel(call.function)
             arguments = [_random(shape, dtype) for shape, dtype in call.arguments]
-            timing = measure(partial(kernel, *arguments), threads, _SECONDS)
+            timing = measure_cost(partial(kernel, *arguments), threads, _SECONDS)
             found[call.function] = timing.median_ms
     return found
 

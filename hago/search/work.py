@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import tvm
 from tvm import ir, relax
 
 from hago.dataflow import tensor_type
-from hago.deploy.bench import Timing, bench, measure
+from hago.deploy.bench import Timing, bench, measure_cost
 from hago.deploy.build import build_artifact
 from hago.deploy.load import load
 from hago.deploy.manifest import Manifest
@@ -41,7 +42,8 @@ def time_segment(module: ir.IRModule, spec: HardwareSpec, threads: int) -> float
     machine = relax.VirtualMachine(build(lower(module, spec), spec), tvm.cpu())
     main = machine["main"]
     inputs = [tvm.runtime.tensor(value) for value in random_inputs(module)]
-    return quietest(timed_until_quiet(lambda: measure(lambda: main(*inputs), threads, SEGMENT_S)))
+    run = partial(main, *inputs)
+    return quietest(timed_until_quiet(lambda: measure_cost(run, threads, SEGMENT_S)))
 
 
 def verify(

@@ -160,7 +160,7 @@ def request_for(model: str, hardware: str, data: Path | None, max_drop: float) -
     if model == "digits":
         return Request(digits_model(), hardware, digits_calibration(), goal, metric="sqnr")
     assert data is not None, "an image model needs --data"
-    samples = TASKS[model].calibration(data)
+    samples = TASKS[model].calibration(data).samples()
     return Request(model_file(model), hardware, samples, goal, metric="sqnr", samples=8)
 
 

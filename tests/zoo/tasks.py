@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hago.accuracy import sqnr_db
+from hago.sample import Sample
 from hago.scheme import Array
 from tests.zoo.ctc import decode, read_dictionary
 from tests.zoo.metrics import (
@@ -32,6 +33,11 @@ class Material:
 
     inputs: Mapping[str, Array]
     truth: tuple[str, ...] = ()
+
+    def samples(self) -> list[Sample]:
+        """Each sample by itself, with a first axis of one."""
+        count = len(next(iter(self.inputs.values())))
+        return [{k: rows[i : i + 1] for k, rows in self.inputs.items()} for i in range(count)]
 
 
 @dataclass(frozen=True)
