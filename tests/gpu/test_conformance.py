@@ -4,17 +4,19 @@ import numpy as np
 import pytest
 
 from tests.codegen.judge import assert_equal
-from tests.cuda import test_others, test_products
+from tests.cuda import test_fp8, test_others, test_products
 from tests.cuda.cases import HARDWARE, case
 from tests.gpu.board import board, require_gpu
 
 ALL = {**test_products.WORKLOADS, **test_others.INTEGERS, **test_others.FLOATS}
+FP8 = {f"e4m3, {name}": each for name, each in test_fp8.WORKLOADS.items()}
 
 
 def workloads_of(hardware):
     """Those that the machine has instructions for."""
     more = {} if hardware == "cuda-sm75" else test_others.BFLOATS
-    return {**ALL, **more}
+    newest = FP8 if hardware == "cuda-sm90" else {}
+    return {**ALL, **more, **newest}
 
 
 @pytest.fixture(scope="module", params=HARDWARE)
@@ -26,11 +28,11 @@ def boards(request, tmp_path_factory):
     return cases, {name: f"k{i}" for i, name in enumerate(cases)}, built
 
 
-@pytest.mark.parametrize("name", [*ALL, *test_others.BFLOATS])
+@pytest.mark.parametrize("name", [*ALL, *test_others.BFLOATS, *FP8])
 def test_a_kernel_equals_its_meaning(boards, name):
     cases, names, built = boards
     if name not in cases:
-        assert name in test_others.BFLOATS, "Turing's tensor cores have no bfloat16"
+        assert name in (*test_others.BFLOATS, *FP8), "instructions of later GPUs"
         return
     each = cases[name]
     output = np.zeros(each.accumulator.shape, each.epilogue.dtype)
