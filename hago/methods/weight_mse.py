@@ -53,7 +53,7 @@ def best_scales(weight: Floats, scheme: QuantScheme, shares: Array) -> TensorQua
     least = np.full(scale.shape, np.inf)
     for share in shares:
         quant = fill_scheme(scheme, low * share, high * share)
-        error = _by_scale(np.square(quant.decode(quant.encode(weight)) - weight), scheme)
+        error = sums_by_scale(np.square(quant.decode(quant.encode(weight)) - weight), scheme)
         better = error < least
         least = np.where(better, error, least)
         scale = np.where(better, quant.scale, scale)
@@ -61,7 +61,7 @@ def best_scales(weight: Floats, scheme: QuantScheme, shares: Array) -> TensorQua
     return TensorQuant(scheme, scale, zero_point)
 
 
-def _by_scale(errors: Array, scheme: QuantScheme) -> Array:
+def sums_by_scale(errors: Array, scheme: QuantScheme) -> Array:
     """The sum of ``errors`` over the elements of each scale."""
     granularity = scheme.granularity
     if isinstance(granularity, PerAxis):
