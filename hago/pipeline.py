@@ -15,7 +15,7 @@ from hago.annotate.narrow import MACHINE_FORMAT, WeightFormat
 from hago.calibrate import Dataset, load_data
 from hago.clock import Clock
 from hago.deploy.artifact import LIBRARY, check_output, write_artifact
-from hago.deploy.build import build_artifact, machine_for, versions
+from hago.deploy.build import build_artifact, check_tools, machine_for, versions
 from hago.deploy.manifest import Manifest, read_manifest
 from hago.deploy.runtime import check_threads
 from hago.dump import dump
@@ -98,6 +98,7 @@ def compile_model(
         check_file(options.export_qdq)
     spec = load_spec(hardware)
     machine_of(spec)  # raises BuildError where there are no kernels, before the long work
+    check_tools(spec)
     check_recipe(options.recipe)
     with clock.stage("import model"):
         module = prepared_module(model, options.shapes)

@@ -8,6 +8,7 @@ from pathlib import Path
 from tvm import ir
 
 import hago
+from hago.codegen.cuda.nvcc import require_nvcc
 from hago.deploy.artifact import write_artifact
 from hago.deploy.device_code import export_for_gpu
 from hago.deploy.linker import linker_for
@@ -26,6 +27,12 @@ def build_artifact(
     Raises BuildError where the folder cannot be written, or no linker (for GPUs, no nvcc) is found.
     """
     return write_artifact(folder, lambda path: build_library(lowered, spec, path), manifest)
+
+
+def check_tools(spec: HardwareSpec) -> None:
+    """Raises BuildError where a compiler for ``spec`` is missing; call it before the long work."""
+    if spec.is_gpu:
+        require_nvcc()
 
 
 def build_library(lowered: ir.IRModule, spec: HardwareSpec, path: Path) -> None:

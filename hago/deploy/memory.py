@@ -49,10 +49,11 @@ class GpuMemory:
         return _CUDA, 0, _POOLED, _CPU, 0, _POOLED
 
     def enter(self, array: Array) -> Any:
-        device, whole = self.ffi.device(self.device), _aligned(np.ascontiguousarray(array))
+        whole, device = np.ascontiguousarray(array), self.ffi.device(self.device)
         shape, dtype = self.ffi.Shape(array.shape), self.ffi.dtype(str(array.dtype))
         tensor = self._function("TVMTensorAllocWithScope")(shape, dtype, device, None)
-        self._function("TVMTensorCopyFromTo")(self.ffi.from_dlpack(whole), tensor)
+        address = ctypes.c_void_p(whole.ctypes.data)
+        self._function("TVMTensorCopyFromBytes")(tensor, address, whole.nbytes)
         # The array may end before a copy in the background does.
         self._function("Device_StreamSync")(device, 0)
         return tensor

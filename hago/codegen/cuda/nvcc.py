@@ -29,20 +29,25 @@ def find_nvcc() -> str | None:
     return next((str(path) for path in folders if path.is_file()), None)
 
 
+def require_nvcc() -> str:
+    """nvcc. Raises BuildError where there is none."""
+    if found := find_nvcc():
+        return found
+    raise BuildError(
+        "no CUDA compiler on this machine",
+        fact="nvcc is neither on the PATH, nor in $CUDA_HOME, nor a Python package",
+        source="the specification's target, a GPU",
+        way_out="Install it: pip install 'hago[cuda]'. No GPU is needed.",
+    )
+
+
 def compile_cuda(source: str, capability: int, form: Form = "fatbin") -> bytes:
     """``source`` for GPUs of ``capability`` (80 is 8.0).
 
     "fatbin" holds the machine code, and PTX that drivers translate for later GPUs. Raises
     BuildError where there is no nvcc, or it refuses the source.
     """
-    nvcc = find_nvcc()
-    if nvcc is None:
-        raise BuildError(
-            "no CUDA compiler on this machine",
-            fact="nvcc is neither on the PATH, nor in $CUDA_HOME, nor a Python package",
-            source=f"the specification's target, sm_{capability}",
-            way_out="Install it: pip install 'hago[cuda]'. No GPU is needed.",
-        )
+    nvcc = require_nvcc()
     codes = f"[sm_{capability},compute_{capability}]" if form == "fatbin" else f"sm_{capability}"
     with tempfile.TemporaryDirectory(prefix="hago-") as scratch:
         text, binary = Path(scratch) / "kernels.cu", Path(scratch) / "kernels.bin"
