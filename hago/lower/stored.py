@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from tvm import ir, relax, tirx
 
 from hago.codegen.kernels.expand import build_expand
+from hago.codegen.kernels.spread import STEP, Spread, build_spread, find_spread
 from hago.codegen.kernels.unpack import build_unpack
 from hago.codegen.planes import WIDEST, needed_bits, pack_codes
 from hago.codegen.workload import Machine
@@ -63,18 +64,24 @@ class _Narrow:
             for var, function in module.functions_items()
             if function.attrs is not None and _WEIGHT in function.attrs
         }
+        self.steps = {
+            str(var.name_hint): int(function.attrs[STEP])
+            for var, function in module.functions_items()
+            if function.attrs is not None and STEP in function.attrs
+        }
         self.functions: dict[object, ir.GlobalVar] = {}
 
     def rewrite(
         self, builder: relax.BlockBuilder, binding: relax.Binding, values: Values
     ) -> relax.Expr:
         call = substitute(binding.value, values)
-        if op_name(call) != "call_tir" or str(call.args[0].name_hint) not in self.weights:
+        name = str(call.args[0].name_hint) if op_name(call) == "call_tir" else ""
+        if name not in self.weights:
             return call
-        arg, fields = self.weights[str(call.args[0].name_hint)], list(call.args[1].fields)
+        arg, fields = self.weights[name], list(call.args[1].fields)
         if not is_constant(fields[arg]):
             return call
-        weight = self._weight(builder, constant_value(fields[arg]))
+        weight = self._weight(builder, constant_value(fields[arg]), self.steps.get(name))
         if weight is None:
             return call
         fields[arg] = builder.emit(weight, name_hint=f"{binding.var.name}_weight")
@@ -82,12 +89,16 @@ class _Narrow:
             call.op, [call.args[0], relax.Tuple(fields), *call.args[2:]], call.attrs, call.ty_args
         )
 
-    def _weight(self, builder: relax.BlockBuilder, value: Array) -> relax.Expr | None:
-        """``value`` from fewer bytes; None where that is not worth it."""
-        if value.size < _FEWEST:
+    def _weight(
+        self, builder: relax.BlockBuilder, value: Array, step: int | None
+    ) -> relax.Expr | None:
+        """``value`` from fewer bytes; None where that is not worth it. Of depthwise convolutions
+        it has a copy for each of some output rows, ``step`` rows apart."""
+        if value.size < _FEWEST or (value.dtype.kind == "i" and needed_bits(value) > WIDEST):
             return None
         if value.dtype.kind == "i":
-            return self._unpacked(builder, value) if needed_bits(value) <= WIDEST else None
+            moved = find_spread(value, step) if step is not None else None
+            return self._spread(builder, *moved) if moved else self._unpacked(builder, value)
         found = self.packed.get(content(value)) if self.packed else None
         return None if found is None else self._expanded(builder, found)
 
@@ -100,6 +111,14 @@ class _Narrow:
         return relax.call_tir(
             self.functions[key], arguments, relax.TensorType(shape, "float32")
         )
+
+    def _spread(self, builder: relax.BlockBuilder, form: Spread, one: Array) -> relax.Expr:
+        key, dtype = (form, str(one.dtype)), str(one.dtype)
+        if key not in self.functions:
+            self.functions[key] = _added(builder, build_spread(form, dtype), "spread")
+        codes = builder.emit(self._unpacked(builder, one))
+        result = relax.TensorType(form.shape, dtype)
+        return relax.call_tir(self.functions[key], relax.Tuple([codes]), result)
 
     def _unpacked(self, builder: relax.BlockBuilder, codes: Array) -> relax.Expr:
         bits, dtype = needed_bits(codes), str(codes.dtype)

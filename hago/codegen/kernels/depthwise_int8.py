@@ -23,6 +23,7 @@ from hago.codegen.band import Band, choose_band, fill_words, word_scratch
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.intrin.dot import Dot
 from hago.codegen.kernels.product import arguments, kernel
+from hago.codegen.kernels.spread import STEP
 from hago.codegen.leave import Target, Tile, leave
 from hago.codegen.select import choose_dot
 from hago.codegen.workload import Array, Conv2d, Kernel, Machine
@@ -54,7 +55,8 @@ def build_depthwise_int8(workload: Conv2d, epilogue: Epilogue, machine: Machine)
     def pack_weight(weights: Array) -> Array:
         return pack(weights, workload, band, dot, lanes)
 
-    return Kernel(builder.get(), pack_weight, "depthwise_conv2d_int8")
+    function = builder.get().with_attr(STEP, str(band.step))
+    return Kernel(function, pack_weight, "depthwise_conv2d_int8")
 
 
 def packed_shape(workload: Conv2d, band: Band, dot: Dot, lanes: int) -> tuple[int, ...]:
