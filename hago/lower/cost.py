@@ -22,7 +22,7 @@ from hago.codegen.workload import (
     Table,
     Workload,
 )
-from hago.lower.instructions import instructions_of
+from hago.lower.instructions import instructions_of, reduction_instructions
 
 _WORKLOAD, _OPERATIONS, _DTYPE = "hago.workload", "hago.operations", "hago.dtype"
 _EPILOGUE = "hago.epilogue"
@@ -32,7 +32,8 @@ _EPILOGUE = "hago.epilogue"
 class Cost:
     """``workload`` in words, ``operations`` (a multiply-add is two), ``bytes`` of all arguments,
     each counted once, and the ``dtype`` of the data. ``epilogue`` counts its vector instructions
-    in elements: instructions times the output's elements. Functions of TVM's own have neither.
+    (and those of a reduction's passes) in elements: instructions times the output's elements.
+    Functions of TVM's own have neither.
     """
 
     workload: str
@@ -51,10 +52,15 @@ def with_cost(
     attributes = {
         _WORKLOAD: describe(workload),
         _OPERATIONS: str(operations(workload)),  # an integer attribute has 32 bits
-        _EPILOGUE: str(instructions_of(epilogue) * elements),
+        _EPILOGUE: str((instructions_of(epilogue) + _between(workload)) * elements),
         _DTYPE: dtype,
     }
     return function.with_attrs(attributes)
+
+
+def _between(workload: Workload) -> int:
+    """Instructions of a workload that has no products."""
+    return reduction_instructions(workload.kind) if isinstance(workload, RowReduce) else 0
 
 
 def is_kernel(function: tir.PrimFunc) -> bool:

@@ -1,8 +1,9 @@
-"""How many vector instructions an epilogue is, at least: they share the ports of the products."""
+"""How many vector instructions a kernel needs beside products, at least: they share the ports."""
 
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 from typing import Any
 
 from tvm import ir
@@ -10,7 +11,7 @@ from tvm import tirx as tir
 from tvm_ffi import structural_visit
 
 from hago.codegen.access import flat, store, vector
-from hago.codegen.epilogue import Epilogue
+from hago.codegen.epilogue import Epilogue, Step
 from hago.codegen.kernels.product import arguments, kernel
 
 _LANES = 16  # any number does: each operation is on whole vectors
@@ -28,6 +29,18 @@ def instructions_of(epilogue: Epilogue) -> int:
     found = Counter(type(node) for node in _vectors(epilogue))
     sums, products = found[tir.Add] + found[tir.Sub], found[tir.Mul]
     return max(sums, products) + sum(found[kind] for kind in _SINGLE)
+
+
+@cache
+def reduction_instructions(kind: str) -> int:
+    """The same for each vector of rows that a softmax or a layer normalisation reads.
+
+    softmax: the largest; a difference, its exp, zero for what is negligible, the sum; a share.
+    layer_norm: the sum; a difference, its square summed; the difference, times factor and gamma,
+    and beta (its product fused).
+    """
+    exp = Epilogue("float32", "float32", steps=(Step("exp", (0,)),))
+    return {"softmax": 1 + 1 + instructions_of(exp) + 2 + 1 + 1, "layer_norm": 1 + 2 + 3}[kind]
 
 
 def _vectors(epilogue: Epilogue) -> list[Any]:

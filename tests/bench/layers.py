@@ -23,6 +23,7 @@ from hago.scheme import Array
 from tests.bench.modules import realized_module
 from tests.bench.overhead import Overhead, measure_overhead
 from tests.bench.peaks import Peaks, measure_peaks
+from tests.bench.reasons import LOW, reason
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,14 @@ class Layer:
     roofline: float
     bound: str
 
+    @property
+    def why(self) -> str:
+        """What keeps it under two fifths of the roofline; empty where it is not."""
+        if self.roofline >= LOW:
+            return ""
+        microseconds = self.milliseconds / self.calls * 1e3
+        return reason(self.name, self.workload, microseconds)
+
 
 def bench_layers(arguments: Namespace, console: Console) -> dict[str, Json]:
     """The layers of every model asked for; tables to ``console``, the document is returned."""
@@ -60,9 +69,10 @@ def bench_layers(arguments: Namespace, console: Console) -> dict[str, Json]:
         layers = profile_layers(lowered, spec, inputs, peaks, clock)
         overhead = measure_overhead(lowered, spec, inputs, arguments.seconds, clock)
         console.print(layer_table(f"{name}, {arguments.precision}", layers))
+        _show_reasons(console, layers)
         _show_overhead(console, overhead)
         models[name] = {
-            "layers": [asdict(layer) for layer in layers],
+            "layers": [{**asdict(layer), "why": layer.why} for layer in layers],
             "overhead": {**asdict(overhead), "share": overhead.share},
         }
     bandwidth: Json = [list(pair) for pair in peaks.bandwidth]
@@ -133,6 +143,14 @@ def layer_table(title: str, layers: Sequence[Layer], least_share: float = 0.002)
                 f"{layer.roofline:.0%}", layer.bound,
             )  # fmt: skip
     return table
+
+
+def _show_reasons(console: Console, layers: Sequence[Layer]) -> None:
+    """A line for each reason, with the kernels that it keeps low."""
+    low = [layer for layer in layers if layer.why]
+    for why in dict.fromkeys(layer.why for layer in low):
+        names = ", ".join(f"{x.name} {x.roofline:.0%}" for x in low if x.why == why)
+        console.print(f"  {why}: {names}", highlight=False)
 
 
 def _show_overhead(console: Console, overhead: Overhead) -> None:
