@@ -21,15 +21,18 @@ from hago.codegen.cuda.pool import build_pool
 from hago.codegen.cuda.product import (
     build_batch_matmul,
     build_conv,
+    build_grouped_matmul,
     build_matmul,
     multiplies,
     multiplies_floats,
+    multiplies_groups,
 )
 from hago.codegen.cuda.rows import build_rows, fits_registers
 from hago.codegen.workload import (
     BatchMatmul,
     Conv2d,
     Elementwise,
+    GroupedMatmul,
     Matmul,
     Permute,
     Pool2d,
@@ -50,6 +53,7 @@ GPU_TEMPLATES: tuple[Template, ...] = (
     Template(Conv2d, multiplies, build_conv),
     Template(Matmul, multiplies, build_matmul),
     Template(BatchMatmul, multiplies, build_batch_matmul),
+    Template(GroupedMatmul, multiplies_groups, build_grouped_matmul),
     Template(Conv2d, multiplies_floats, build_conv),
     Template(Matmul, multiplies_floats, build_matmul),
     Template(BatchMatmul, multiplies_floats, build_batch_matmul),

@@ -14,6 +14,7 @@ from hago.codegen.workload import (
     BatchMatmul,
     Conv2d,
     Elementwise,
+    GroupedMatmul,
     Kernel,
     Matmul,
     Permute,
@@ -58,7 +59,7 @@ def case(workload: Workload, recipe: Recipe, hardware: str) -> Case:
     epilogue, operands = recipe.build(accumulator, random)
     kernel = build_kernel(workload, epilogue, machine_of(load_spec(hardware)))
     if kernel.pack is not None:
-        inputs[1] = kernel.pack(inputs[1])
+        inputs[-1] = kernel.pack(inputs[-1])
     return Case(kernel, inputs, accumulator, epilogue, operands)
 
 
@@ -67,6 +68,8 @@ def _inputs(workload: Workload) -> list[tuple[tuple[int, ...], str]]:
     match workload:
         case Matmul(m=m, n=n, k=k, data=data, weight=weight):
             return [((m, k), data), ((k, n), weight)]
+        case GroupedMatmul(m=m, n=n, k=k, groups=groups, data=data, weight=weight):
+            return [((m, k), data), ((groups, n), "float32"), ((k, n), weight)]
         case BatchMatmul(batch=batch, m=m, n=n, k=k, data=data, weight=weight):
             return [((batch, m, k), data), ((batch, k, n), weight)]
         case Conv2d(n=n, h=h, w=w, ci=ci, co=co, kh=kh, kw=kw):
@@ -94,6 +97,10 @@ def _meaning(workload: Workload, inputs: list[np.ndarray]) -> np.ndarray:
         case Matmul() | BatchMatmul():
             wide = np.int64 if workload.accum == "int32" else np.float64
             return (first.astype(wide) @ inputs[1].astype(wide)).astype(workload.accum)
+        case GroupedMatmul(m=m, n=n, group=group, groups=groups):
+            parts = first.reshape(m, groups, group).swapaxes(0, 1).astype(np.int64)
+            sums = parts @ inputs[2].reshape(groups, group, n).astype(np.int64)
+            return (sums * inputs[1][:, None].astype(np.float64)).sum(0).astype(np.float32)
         case Pool2d():
             return _pooled(workload, first)
         case RowReduce(kind="softmax"):

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from hago.codegen.epilogue import Epilogue
-from hago.codegen.workload import BatchMatmul, Conv2d, Matmul
+from hago.codegen.workload import BatchMatmul, Conv2d, GroupedMatmul, Matmul
 from hago.hardware.load import load_spec
 from hago.lower.select import build_kernel, machine_of
 from tests.cuda.cases import HARDWARE
@@ -17,6 +17,7 @@ DEEP = {
     "matmul": Matmul(2048, 2048, 4096, **INT8),
     "conv": Conv2d(8, 56, 56, 128, 128, 3, 3, padding=(1, 1, 1, 1), **INT8),
     "attention": BatchMatmul(12, 512, 512, 512, **INT8),
+    "groups": GroupedMatmul(2048, 2048, 4096, 64, **INT8),
     "bfloat16": Matmul(2048, 2048, 4096, **BF16),
     "depthwise": Conv2d(8, 56, 56, 96, 96, 3, 3, padding=(1, 1, 1, 1), groups=96, **INT8),
 }
@@ -28,13 +29,18 @@ NAMES = {
 }
 
 
+def plain(workload):
+    accumulator = "float32" if isinstance(workload, GroupedMatmul) else workload.accum
+    return Epilogue(accumulator, accumulator)
+
+
 @pytest.fixture(scope="module", params=HARDWARE)
 def code(request):
     """PTX by name, and what rows of the machine name for each."""
     spec = load_spec(request.param)
     device = machine_of(spec)
     names = [n for n in DEEP if n != "bfloat16" or "mma.m16n8k16.bf16" in device.instructions]
-    kernels = [build_kernel(DEEP[n], Epilogue(DEEP[n].accum, DEEP[n].accum), device) for n in names]
+    kernels = [build_kernel(DEEP[n], plain(DEEP[n]), device) for n in names]
     return spec, dict(zip(names, ptx(kernels, request.param), strict=True))
 
 
@@ -46,7 +52,7 @@ def intrinsic(spec, name):
     return rows[0].intrinsic
 
 
-@pytest.mark.parametrize("name", ["matmul", "conv", "attention", "bfloat16"])
+@pytest.mark.parametrize("name", ["matmul", "conv", "attention", "groups", "bfloat16"])
 def test_tensor_cores_multiply_in_the_loop(code, name):
     spec, text = code
     if name not in text:

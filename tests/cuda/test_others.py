@@ -8,6 +8,7 @@ from hago.codegen.workload import (
     BatchMatmul,
     Conv2d,
     Elementwise,
+    GroupedMatmul,
     Matmul,
     Permute,
     Pool2d,
@@ -47,6 +48,8 @@ INTEGERS = {
     "rows to columns, few": (Permute((1, 3, 7, 9), (0, 2, 3, 1), "int8"), Recipe()),
 }  # fmt: skip
 FLOATS = {
+    "groups of 32": (GroupedMatmul(17, 40, 96, 32, **INT8), Recipe()),
+    "groups of 128": (GroupedMatmul(70, 37, 256, 128, **INT8), Recipe(output="int8")),
     "float32 3x3": (Conv2d(1, 7, 6, 5, 11, 3, 3, padding=PAD), Recipe(output="int8")),
     "float32 matmul": (Matmul(70, 66, 40), Recipe(residual="float32")),
     "float32 attention": (BatchMatmul(2, 9, 13, 21), Recipe()),
@@ -64,6 +67,8 @@ FLOATS = {
     "transposition": (Permute((33, 40), (1, 0)), Recipe()),
 }
 BFLOATS = {
+    "groups of 32": (GroupedMatmul(17, 40, 96, 32, **INT8), Recipe()),
+    "groups of 128": (GroupedMatmul(70, 37, 256, 128, **INT8), Recipe(output="int8")),
     "bfloat16 3x3": (Conv2d(1, 7, 6, 8, 16, 3, 3, padding=PAD, **BF16), Recipe()),
     "bfloat16 matmul, odd": (Matmul(35, 41, 67, **BF16), Recipe()),
     "bfloat16 attention": (BatchMatmul(2, 17, 21, 40, **BF16), Recipe()),

@@ -9,18 +9,28 @@ A row is the window of an output pixel, gathered from the NHWC image while it is
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hago.codegen.cuda.device import Device
-from hago.codegen.cuda.shell import Body, Launch, build_shell, constants, lanes_of
+from hago.codegen.cuda.operations import C_TYPES
+from hago.codegen.cuda.shell import Body, Launch, Type, build_shell, constants, lanes_of
 from hago.codegen.epilogue import Epilogue
-from hago.codegen.workload import PROVEN, Array, BatchMatmul, Conv2d, Kernel, Matmul
+from hago.codegen.workload import (
+    PROVEN,
+    Array,
+    BatchMatmul,
+    Conv2d,
+    GroupedMatmul,
+    Kernel,
+    Matmul,
+)
 from hago.scheme import BFLOAT16_ARRAY
 
 DEPTH_TILE = 64  # bytes of a row in a stage
+_STEP = 32  # bytes of a row that one instruction takes
 _PIECES = (16, 8, 4, 2, 1)  # bytes that are loaded at once
 
 # The element types of products by the dtypes of A and B: the name in include/hago/mma.cuh, and what
@@ -98,8 +108,9 @@ class Tile:
         return max(staged, self.threads // 32 * 16 * (self.warp_channels + 8) * 4)
 
 
+Shape = tuple[int, int, int, int]
 # From the largest: more sums for each byte that is loaded, but fewer blocks.
-TILES = (
+TILES: tuple[Shape, ...] = (
     (128, 128, 64, 32),
     (128, 64, 32, 32),
     (64, 64, 32, 32),
@@ -113,11 +124,13 @@ FLOAT_TILE = Tile(64, 64, 16, 32, 2)
 _BLOCKS = 96
 
 
-def choose_tile(rows: int, channels: int, groups: int, device: Device) -> Tile:
+def choose_tile(
+    rows: int, channels: int, groups: int, device: Device, shapes: Sequence[Shape] = TILES
+) -> Tile:
     """The largest tile that wastes little and gives blocks to all multiprocessors."""
     stages = 4 if device.copies_in_background else 2
-    fitting = [t for t in TILES if _waste(rows, t[0]) * _waste(channels, t[1]) <= _LEAST_WASTE]
-    candidates = fitting or [TILES[-1]]
+    fitting = [t for t in shapes if _waste(rows, t[0]) * _waste(channels, t[1]) <= _LEAST_WASTE]
+    candidates = fitting or [shapes[-1]]
     for shape in candidates:
         if groups * -(-rows // shape[0]) * -(-channels // shape[1]) >= _BLOCKS:
             return Tile(*shape, stages)
@@ -132,7 +145,9 @@ def _waste(extent: int, size: int) -> float:
     return -(-extent // size) * size / extent
 
 
-def multiplies(workload: Conv2d | Matmul | BatchMatmul, device: Device) -> bool:
+def multiplies(
+    workload: Conv2d | Matmul | BatchMatmul | GroupedMatmul, device: Device
+) -> bool:
     """Whether a row of the specification names an instruction for these elements."""
     ending = TYPES.get((workload.data, stored(workload.weight)), ("", "?"))[1]
     return any(name.startswith("mma.") and name.endswith(ending) for name in device.instructions)
@@ -153,6 +168,25 @@ def build_matmul(workload: Matmul, epilogue: Epilogue, device: Device) -> Kernel
         image=Image(workload.m, 1, 1, 1, 1, depth, depth),
         channels=workload.n,
         as_columns=lambda weight: weight.T[None],
+    )
+    return product.build(workload.output_shape, epilogue, device)
+
+
+def multiplies_groups(workload: GroupedMatmul, device: Device) -> bool:
+    """Whether groups of rows are whole steps of an instruction."""
+    return multiplies(workload, device) and workload.group % _STEP == 0
+
+
+def build_grouped_matmul(workload: GroupedMatmul, epilogue: Epilogue, device: Device) -> Kernel:
+    """``func(data [m, k], scales [groups, n], packed weights, *operands, output [m, n])``."""
+    product = Product(
+        name="grouped_matmul",
+        data=((workload.m, workload.k), workload.data),
+        weight=stored(workload.weight),
+        image=Image(workload.m, 1, 1, 1, 1, workload.k, workload.k),
+        channels=workload.n,
+        as_columns=lambda weight: weight.reshape(workload.k, workload.n).T[None],
+        scale_each=workload.group,
     )
     return product.build(workload.output_shape, epilogue, device)
 
@@ -201,7 +235,8 @@ class Product:
 
     ``as_columns`` gives constant weights as ``[groups, channels, elements]``; without it B is an
     activation ``[groups, elements, channels]``. A group's results are ``group_rows`` rows behind
-    those of the one before; with none, they are beside them, in other channels.
+    those of the one before; with none, they are beside them, in other channels. With ``scale_each``
+    there is an argument "scales" [elements / scale_each, channels] in front of the weights.
     """
 
     name: str
@@ -212,6 +247,7 @@ class Product:
     groups: int = 1
     group_rows: int = 0
     as_columns: Callable[[Array], Array] | None = None
+    scale_each: int = 0
 
     def build(self, shape: tuple[int, ...], epilogue: Epilogue, device: Device) -> Kernel:
         """The kernel, whose output has ``shape``."""
@@ -221,12 +257,13 @@ class Product:
         call = "product_simt" if is_float else "product"
         body = Body(
             "simt.cuh" if is_float else "product.cuh",
-            constants("Geometry", self._constants(tile, device), self._types()),
-            f"hago::{call}<Geometry>(data, weight, epilogue, shared);",
+            constants("Geometry", self._constants(tile, device), self._types(epilogue)),
+            f"hago::{call}<Geometry>(data, weight, epilogue, shared"
+            f"{', scales' if self.scale_each else ''});",
         )
         rows, columns = -(-self.image.rows // tile.rows), -(-self.channels // tile.channels)
         launch = Launch(self.groups * rows * columns, tile.threads, tile.shared)
-        inputs = [("data", self.data), ("weight", (packed, self.weight))]
+        inputs = [("data", self.data), *self._scales(), ("weight", (packed, self.weight))]
         func = build_shell(self.name, inputs, epilogue, shape, launch, body)
         columns_of = self.as_columns
         if columns_of is None:
@@ -234,8 +271,14 @@ class Product:
         return Kernel(func, lambda weight: pack(columns_of(weight), packed), self.name)
 
     def _tile(self, device: Device) -> Tile:
-        tile = choose_tile(self.image.rows, self.channels, self.groups, device)
+        shapes = TILES[1:] if self.scale_each else TILES  # totals take as many registers as sums
+        tile = choose_tile(self.image.rows, self.channels, self.groups, device, shapes)
         return tile if self.as_columns is not None else replace(tile, stages=2)
+
+    def _scales(self) -> list[tuple[str, Type]]:
+        if not self.scale_each:
+            return []
+        return [("scales", ((self.image.depth // self.scale_each, self.channels), "float32"))]
 
     def _packed(self, tile: Tile) -> tuple[int, int, int]:
         """The shape of B as the kernel takes it."""
@@ -256,12 +299,13 @@ class Product:
             "GROUP_CHANNELS": 0 if self.group_rows else self.channels,
             "BM": tile.rows, "BN": tile.channels, "WM": tile.warp_rows, "WN": tile.warp_channels,
             "STAGES": tile.stages, "IN_BACKGROUND": int(in_background),
-            "LANES": lanes_of(self.channels, 4),
+            "LANES": lanes_of(self.channels, 4), "GROUP": self.scale_each,
         }  # fmt: skip
 
-    def _types(self) -> dict[str, str]:
+    def _types(self, epilogue: Epilogue) -> dict[str, str]:
         name = TYPES.get((self.data[1], self.weight))
-        return {} if name is None else {"Type": f"hago::{name[0]}"}
+        types = {"Result": C_TYPES[epilogue.accumulator]}
+        return types if name is None else {"Type": f"hago::{name[0]}", **types}
 
 
 def pack(columns: Array, shape: tuple[int, int, int]) -> Array:

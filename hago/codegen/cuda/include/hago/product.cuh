@@ -6,7 +6,8 @@
 // rearranged in memory); a matrix product is the image of one pixel a row with one tap. All depths
 // are bytes: an instruction takes 32, whatever the elements are. B is [channels][depth], padded
 // with zeros to whole tiles; where both operands are activations it is [depth][channels], and is
-// transposed in registers on its way.
+// transposed in registers on its way. Where weights have a scale for each GROUP bytes of a column
+// (0: they have none), sums of a group join float32 totals, times its scale.
 //
 // A block computes BM x BN sums; WM x WN of them are a warp's. STAGES tiles of DEPTH_TILE bytes
 // are in shared memory, rows of 64 bytes whose four chunks of 16 are permuted so that neither
@@ -92,18 +93,50 @@ __device__ __forceinline__ void copy_chunk(uint8_t* to, const uint8_t* data,
 template <class G> struct Sums {
   static constexpr int M = G::WM / 16, N = G::WN / 8;
   typedef typename G::Type::Sum Sum;
+  typedef typename G::Result Result;
   Sum of[M][N][4];
+  Result totals[G::GROUP > 0 ? M : 1][G::GROUP > 0 ? N : 1][4];
+  const float* scales;  // [depth / GROUP][channels]
+  int first_channel;    // of the block
 
-  __device__ __forceinline__ Sums() {
+  __device__ __forceinline__ Sums(const float* scales, int first_channel)
+      : scales(scales), first_channel(first_channel) {
 #pragma unroll
     for (int m = 0; m < M; ++m)
 #pragma unroll
       for (int n = 0; n < N; ++n)
 #pragma unroll
-        for (int i = 0; i < 4; ++i) of[m][n][i] = 0;
+        for (int i = 0; i < 4; ++i) {
+          of[m][n][i] = 0;
+          if constexpr (G::GROUP > 0) totals[m][n][i] = 0;
+        }
   }
 
-  __device__ __forceinline__ void add(const uint8_t* a, const uint8_t* b, int row, int channel) {
+  // The sums of a group, times its scales, join the totals.
+  __device__ __forceinline__ void end_group(int group, int channel) {
+#pragma unroll
+    for (int n = 0; n < N; ++n)
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int c = first_channel + channel + n * 8 + threadIdx.x % 4 * 2 + i;
+        const float scale = c < G::CHANNELS ? scales[int64_t(group) * G::CHANNELS + c] : 0.0f;
+#pragma unroll
+        for (int m = 0; m < M; ++m)
+#pragma unroll
+          for (int half = i; half < 4; half += 2) {
+            totals[m][n][half] += Result(of[m][n][half]) * scale;
+            of[m][n][half] = 0;
+          }
+      }
+  }
+
+  __device__ __forceinline__ Result result(int m, int n, int i) const {
+    if constexpr (G::GROUP > 0) return totals[m][n][i];
+    else return of[m][n][i];
+  }
+
+  __device__ __forceinline__ void add(const uint8_t* a, const uint8_t* b, int row, int channel,
+                                      int tile) {
     const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int half = 0; half < DEPTH_TILE / 32; ++half) {
@@ -120,13 +153,17 @@ template <class G> struct Sums {
 #pragma unroll
         for (int n = 0; n < N; ++n)
           multiply(typename G::Type(), of[m][n], rows[m], columns[n / 2] + n % 2 * 2);
+      if constexpr (G::GROUP > 0) {
+        const int depth = tile * DEPTH_TILE + half * 32 + 32;
+        if (depth % G::GROUP == 0 && depth <= G::DEPTH) end_group(depth / G::GROUP - 1, channel);
+      }
     }
   }
 
   // Sums go through shared memory, 16 rows of a warp at a time, so that neighbouring lanes get
   // neighbouring channels: loads of operands and stores of results are whole words.
   template <class E>
-  __device__ __forceinline__ void leave(Sum* held, const E& epilogue, int row, int channel,
+  __device__ __forceinline__ void leave(Result* held, const E& epilogue, int row, int channel,
                                         int group) {
     constexpr int PITCH = G::WN + 8, V = G::LANES, ACROSS = G::WN / V;
     const int lane = threadIdx.x % 32;
@@ -136,14 +173,14 @@ template <class G> struct Sums {
       for (int n = 0; n < N; ++n)
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-          Sum pair[2] = {of[m][n][half * 2], of[m][n][half * 2 + 1]};
+          Result pair[2] = {result(m, n, half * 2), result(m, n, half * 2 + 1)};
           store<2>(held + (lane / 4 + half * 8) * PITCH + n * 8 + lane % 4 * 2, pair);
         }
       __syncwarp();
       for (int i = lane; i < 16 * ACROSS; i += 32) {
         int r = row + m * 16 + i / ACROSS, c = channel + i % ACROSS * V;
         if (r < G::ROWS && c < G::CHANNELS) {
-          Sum sums[V];
+          Result sums[V];
           load<V>(sums, held + i / ACROSS * PITCH + i % ACROSS * V);
           epilogue(sums, group * G::GROUP_ROWS + r, group * G::GROUP_CHANNELS + c);
         }
@@ -254,6 +291,7 @@ template <class G> struct Product {
   const uint8_t *data, *weight;
   uint8_t* shared;
   int row, channel, group;
+  const float* scales;
 
   __device__ __forceinline__ const uint8_t* weights(int number, int tile) const {
     const int r = threadIdx.x / CHUNKS + number * ROWS_APART;
@@ -277,14 +315,14 @@ template <class G> struct Product {
   template <class E> __device__ __forceinline__ void run(const E& epilogue) {
     const int warp = threadIdx.x / 32, first_row = warp / (G::BN / G::WN) * G::WM;
     const int first_channel = warp % (G::BN / G::WN) * G::WN;
-    Sums<G> sums;
+    Sums<G> sums(scales, channel);
     if constexpr (G::IN_BACKGROUND)
       accumulate_async(sums, first_row, first_channel);
     else
       accumulate(sums, first_row, first_channel);
     __syncthreads();
-    typedef typename Sums<G>::Sum Sum;
-    Sum* held = reinterpret_cast<Sum*>(shared) + warp * 16 * (G::WN + 8);
+    typedef typename G::Result Result;
+    Result* held = reinterpret_cast<Result*>(shared) + warp * 16 * (G::WN + 8);
     sums.leave(held, epilogue, row + first_row, channel + first_channel, group);
   }
 
@@ -314,7 +352,7 @@ template <class G> struct Product {
       if (tile + AHEAD < TILES) copy(tile + AHEAD, (tile + AHEAD) % G::STAGES);
       commit_copies();
       const uint8_t* stage = shared + tile % G::STAGES * STAGE;
-      sums.add(stage, stage + A, first_row, first_channel);
+      sums.add(stage, stage + A, first_row, first_channel, tile);
     }
     wait_copies<0>();
   }
@@ -330,7 +368,7 @@ template <class G> struct Product {
     for (int tile = 0; tile < TILES; ++tile) {
       if (tile + 1 < TILES) fetch(a, b, tile + 1);
       const uint8_t* stage = shared + tile % 2 * STAGE;
-      sums.add(stage, stage + A, first_row, first_channel);
+      sums.add(stage, stage + A, first_row, first_channel, tile);
       if (tile + 1 < TILES) put(a, b, (tile + 1) % 2);
       __syncthreads();
     }
@@ -355,12 +393,12 @@ template <class G> struct Product {
 
 template <class G, class E>
 __device__ __forceinline__ void product(const void* data, const void* weight, const E& epilogue,
-                                        void* shared) {
+                                        void* shared, const void* scales = nullptr) {
   constexpr int ACROSS = G::CHANNELS_PADDED / G::BN, DOWN = (G::ROWS + G::BM - 1) / G::BM;
   const int tile = blockIdx.x % (ACROSS * DOWN);
   Product<G> block{static_cast<const uint8_t*>(data), static_cast<const uint8_t*>(weight),
                    static_cast<uint8_t*>(shared), tile / ACROSS * G::BM, tile % ACROSS * G::BN,
-                   int(blockIdx.x) / (ACROSS * DOWN)};
+                   int(blockIdx.x) / (ACROSS * DOWN), static_cast<const float*>(scales)};
   block.run(epilogue);
 }
 
