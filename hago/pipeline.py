@@ -194,7 +194,8 @@ def _mixed(built: Sequence[Built], spec: HardwareSpec, threads: int, clock: Cloc
     """The lowest of ``built`` with float32, the last, for what is slower in it than in that; None
     where that is nothing, or cannot be measured here."""
     lowest, floats = built[0], built[-1]
-    if lowest.plan.model is None or lowest is floats or missing_features(spec):
+    is_measurable = not spec.is_gpu and not missing_features(spec)
+    if lowest.plan.model is None or lowest is floats or not is_measurable:
         return None
     precision = lowest.plan.precision
     with clock.stage("measure kernels"):
