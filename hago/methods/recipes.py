@@ -105,6 +105,8 @@ RECIPES: Mapping[str, Recipe] = {
                (_RANGES, _NARROW, Pick("ada_round", "section 3"))),
         Recipe("ada_quant_paper", "Hubara et al., arXiv 2006.10518: weights and steps learned",
                (_RANGES, Pick("ada_quant", "section 3"))),
+        Recipe("ada_quant_light_paper", "Hubara et al., arXiv 2006.10518: statistics tuned",
+               (_RANGES, _NARROW, Pick("batch_norm_tuning", "section 3.4"))),
         Recipe("brecq_paper", "Li et al., arXiv 2102.05426: learned rounding, by blocks",
                (_RANGES, _NARROW, Pick("brecq", "section 3"))),
         Recipe("gptq_paper", "Frantar et al., arXiv 2210.17323: weights one column at a time",

@@ -1,0 +1,109 @@
+"""Mean and deviation of each channel as the float model has them: statistics re-estimated.
+
+    y' = (y~ - E[y~]) S / S~ + E[y],    S = dev(y), S~ = dev(y~)
+
+I. Hubara et al., Improving Post Training Neural Quantization: Layer-wise Calibration and Integer
+Programming, arXiv 2006.10518, section 3.4: the batch normalisation of each layer, which was folded,
+is put back with the statistics of the float model, those of the quantized one are estimated anew,
+and both are folded again. Narrow weights change the spread of what a layer gives as well as its
+mean; the factor goes into the scales of the weights, the rest into the bias. Layers follow their
+order, each on what the tuned ones before it give. With ranges it is the light pipeline of the
+paper, which needs no gradients. A channel that does not vary is only shifted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from hago.calibrate import Stats
+from hago.dataflow import Node, read_dataflow
+from hago.gradient import torch
+from hago.graph import Edge, QuantModel
+from hago.methods.biased_layers import change_layers, with_biases
+from hago.methods.method import register
+from hago.scheme import Array, Floats, PerAxis, PerTensor, TensorQuant
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@register
+@dataclass(frozen=True)
+class BatchNormTuning:
+    """Changes biases and scales of layers with quantized weights, by the first ``samples`` samples.
+
+    No channel is stretched or shrunk by more than ``most``: where rounding left nothing of a
+    channel, there is nothing to stretch.
+    """
+
+    name: ClassVar[str] = "batch_norm_tuning"
+    paper: ClassVar[str] = "Hubara et al., arXiv 2006.10518, section 3.4"
+    extra: ClassVar[str] = "torch"
+
+    samples: int = 64
+    most: float = 2.0
+
+    def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
+        """``model`` with other biases and scales. Raises DataError where there are no samples.
+
+        It comes last in a recipe: what is rounded after it is not tuned.
+        """
+        nodes = read_dataflow(model.graph.module).by_name()
+        quants: dict[Edge, TensorQuant] = {}
+        codes: dict[Edge, Array] = {}
+        found: dict[str, Floats] = {}
+
+        def change(node: Node, exact: Tensor, quantized: Tensor) -> Tensor:
+            layer = nodes[node.inputs[0]]
+            edge = Edge(layer.inputs[1], layer.name, 1)
+            factor = self._factor(exact, quantized)
+            stretched = _stretched(model.quants[edge], layer, factor.numpy())
+            if stretched is None:
+                factor = torch.ones_like(factor)
+            else:
+                quants[edge] = stretched
+                codes[edge] = _codes(model, edge, layer)
+            shift = _mean(exact) - _mean(quantized) * factor
+            bias = node.constants[1] * factor.numpy() + shift.numpy()
+            found[node.name] = bias.astype(np.float32)
+            return quantized * factor + shift
+
+        change_layers(self, model, stats, change)
+        kept = {**model.weights, **codes}
+        return with_biases(replace(model.with_quants(quants), weights=kept), found)
+
+    def _factor(self, exact: Tensor, quantized: Tensor) -> Tensor:
+        """S / S~ of each channel, [C]."""
+        wanted, given = (_rows(each).std(0) for each in (exact, quantized))
+        ratio = torch.where(given > 0, wanted / given, torch.ones_like(given))
+        return ratio.clamp(1 / self.most, self.most)
+
+
+def _rows(values: Tensor) -> Tensor:
+    return values.reshape(-1, values.shape[-1])
+
+
+def _mean(values: Tensor) -> Tensor:
+    return _rows(values).mean(0)
+
+
+def _codes(model: QuantModel, edge: Edge, layer: Node) -> Array:
+    """The codes of the layer's weights: they stay, whatever becomes of the scales."""
+    chosen = model.weights.get(edge)
+    return model.quants[edge].encode(layer.constants[1]) if chosen is None else chosen
+
+
+def _stretched(quant: TensorQuant, layer: Node, factor: Floats) -> TensorQuant | None:
+    """``quant`` with its channels stretched; None where channels share their scales."""
+    granularity = quant.scheme.granularity
+    if isinstance(granularity, PerTensor):
+        return None
+    if isinstance(granularity, PerAxis):
+        output = 0 if layer.op == "nn.conv2d" else 1
+        if granularity.axis % layer.constants[1].ndim != output:
+            return None
+    # Scales of groups of inputs [groups, C] have the channels last.
+    return TensorQuant(quant.scheme, quant.scale * factor, quant.zero_point)
