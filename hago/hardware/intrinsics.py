@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from hago.scheme import BFLOAT16, E4M3, FLOAT32, INT4, INT8, INT16, INT32, UINT8, DType
+
 # Instructions that hago has kernels or a numpy meaning for, by the manuals' mnemonics.
 INTRINSICS: dict[str, str] = {
     "vpmaddubsw": "AVX2/AVX-512BW: pairs of u8 x s8 products, saturating int16",
@@ -33,4 +37,45 @@ INTRINSICS: dict[str, str] = {
     "mme.e4m3": "Gaudi matrix multiplication engine in fp8",
     "mme.bf16": "Gaudi matrix multiplication engine in bfloat16",
     "fma.f32": "scalar or vector float32 multiply-add of an accelerator",
+}
+
+
+@dataclass(frozen=True)
+class Products:
+    """What an instruction multiplies: the element types of both operands, what it sums in, and how
+    many reduction elements it takes at once."""
+
+    operands: tuple[DType, DType]
+    sums: DType
+    k: int = 1
+
+
+# Of instructions that multiply, those whose operands the manuals fix.
+PRODUCTS: dict[str, Products] = {
+    "vpmaddubsw": Products((UINT8, INT8), INT16, 2),
+    "vpmaddwd": Products((INT16, INT16), INT32, 2),
+    "vpdpbusd": Products((UINT8, INT8), INT32, 4),
+    "tdpbusd": Products((UINT8, INT8), INT32, 4),
+    "tdpbf16ps": Products((BFLOAT16, BFLOAT16), FLOAT32, 2),
+    "vdpbf16ps": Products((BFLOAT16, BFLOAT16), FLOAT32, 2),
+    "vfmadd": Products((FLOAT32, FLOAT32), FLOAT32),
+    "sdot": Products((INT8, INT8), INT32, 4),
+    "udot": Products((UINT8, UINT8), INT32, 4),
+    "usdot": Products((UINT8, INT8), INT32, 4),
+    "smmla": Products((INT8, INT8), INT32, 8),
+    "ummla": Products((UINT8, UINT8), INT32, 8),
+    "usmmla": Products((UINT8, INT8), INT32, 8),
+    "bfmmla": Products((BFLOAT16, BFLOAT16), FLOAT32, 4),
+    "smull": Products((INT8, INT8), INT32, 2),
+    "smlal": Products((INT16, INT16), INT32),
+    "fmla": Products((FLOAT32, FLOAT32), FLOAT32),
+    "mma.m8n8k16.s8": Products((INT8, INT8), INT32, 16),
+    "mma.m8n8k32.s4": Products((INT4, INT4), INT32, 32),
+    "mma.m16n8k32.s8": Products((INT8, INT8), INT32, 32),
+    "mma.m16n8k64.s4": Products((INT4, INT4), INT32, 64),
+    "mma.m16n8k16.bf16": Products((BFLOAT16, BFLOAT16), FLOAT32, 16),
+    "mma.m16n8k32.e4m3": Products((E4M3, E4M3), FLOAT32, 32),
+    "mme.e4m3": Products((E4M3, E4M3), FLOAT32),
+    "mme.bf16": Products((BFLOAT16, BFLOAT16), FLOAT32),
+    "fma.f32": Products((FLOAT32, FLOAT32), FLOAT32),
 }

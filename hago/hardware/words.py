@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from typing import cast, get_args
 
 from hago.hardware import checks
+from hago.hardware.contradictions import check_contradictions, check_memory
 from hago.hardware.intrinsics import INTRINSICS
 from hago.hardware.spec import (
     OPERATORS,
@@ -104,6 +105,9 @@ class Saturating:
 def saturating(element: Element, *, terms: int) -> Saturating:
     """``sums_in=saturating(s16, terms=2)``: vpmaddubsw's pairs."""
     checks.expect(element, Element, "saturating", "saturating(s16, terms=2)")
+    if not element.dtype.is_integer:
+        fact = f"sums of {element.dtype} do not saturate"
+        raise checks.error("saturating", fact, "Say saturating(s16, terms=2).")
     if checks.expect(terms, int, "saturating: terms", "terms=2") < 2:
         raise checks.error("saturating", f"{terms} products cannot meet", "Say terms=2 or more.")
     return Saturating(element, terms)
@@ -147,6 +151,7 @@ def op(
     rows = tuple(replace(row, op=name) for name in listed)
     for each in rows:
         checks.check_row(each)
+        check_contradictions(each)
     return rows
 
 
@@ -155,7 +160,9 @@ def memory(*, l1: str, l2: str, l3: str = "0K", bandwidth: float = 0.0) -> Memor
     l1_bytes, l2_bytes, l3_bytes = (
         checks.size(value, what) for value, what in ((l1, "l1"), (l2, "l2"), (l3, "l3"))
     )
-    return Memory(l1_bytes, l2_bytes, l3_bytes, checks.quantity(bandwidth, "bandwidth"))
+    found = Memory(l1_bytes, l2_bytes, l3_bytes, checks.quantity(bandwidth, "bandwidth"))
+    check_memory(found)
+    return found
 
 
 def machine(

@@ -48,7 +48,8 @@ class Dpq:
     ``samples`` of the data give ``rows`` positions a layer. ``damping`` is the part of the mean
     power that is added to every input's. ``shares`` scales of a group are tried, from the one that
     covers it down to ``smallest`` of that. ``reorder`` takes inputs of more power first.
-    ``on_floats`` fits scales on the float weights instead, to compare.
+    ``on_floats`` is the control: scales, codes and errors of the float weights alone, as if nothing
+    were rounded to an 8-bit float afterwards.
     """
 
     name: ClassVar[str] = "dpq"
@@ -138,7 +139,7 @@ class Layer:
         """The scale of each column of a group [size, N]."""
         bound = self.protected * self.common
         clipped = np.clip(weight, -bound, bound)
-        target = clipped if self.options.on_floats else self._in_float8(clipped)
+        target = self._in_float8(clipped)
         widest = np.abs(target).max(axis=0) / self.high
         widest = np.where(widest > 0, widest, self.common * 2.0**-9)
         best, least = widest, np.full(widest.shape, np.inf)
@@ -155,6 +156,8 @@ class Layer:
         return codes, self._in_float8(codes * scale)
 
     def _in_float8(self, real: Doubles) -> Doubles:
+        if self.options.on_floats:
+            return real
         rounded = round_float8((real / self.common).astype(np.float32), self.kind)
         return rounded.astype(np.float64) * self.common
 

@@ -138,6 +138,24 @@ BAD_ROWS = {
     "floats summed in integers": (lambda: conv(f32, f32), "row 'conv2d'", "Sum integers"),
     "an integer times a float": (lambda: conv(u8, bf16), "row 'conv2d'", "Sum integers"),
     "a narrow accumulator": (lambda: conv(sums_in=s8), "row 'conv2d'", "saturating"),
+    "operands that the instruction does not take": (
+        lambda: conv(s8, s8), "row 'conv2d' by vpdpbusd", "another instruction"),
+    "operands in the other order": (
+        lambda: conv(s8, u8), "row 'conv2d' by vpdpbusd", "its own element types"),
+    "floats by an instruction of integers": (
+        lambda: conv(f32, f32, sums_in=f32), "row 'conv2d' by vpdpbusd", "another instruction"),
+    "another accumulator than the instruction's": (
+        lambda: conv(sums_in=s16, by="vpdpbusd"), "row 'conv2d' by vpdpbusd", "what it sums in"),
+    "an alignment that the instruction is no divisor of": (
+        lambda: conv(align={"k": 6}), "row 'conv2d' by vpdpbusd", '{"k": 4}'),
+    "activations with a scale a channel": (
+        lambda: conv(u8.per_channel, s8), "row 'conv2d'", "drop '.per_channel'"),
+    "groups of a computed operand": (
+        lambda: op("batch_matmul", u8, s8.per_group, sums_in=s32, gives=(f32,), by="vpdpbusd"),
+        "row 'batch_matmul'", "Only constant weights"),
+    "activations that are stored narrower": (
+        lambda: op("matmul", e4m3.stored_as(s4), e4m3, sums_in=f32, gives=(f32,), by="mme.e4m3"),
+        "row 'matmul'", "drop '.stored_as'"),
     "fixed point from floats": (
         lambda: conv(f32, f32, sums_in=f32, requantize="fixed_point"), "row 'conv2d'", "integer"),
     "a throughput that is no number": (lambda: conv(throughput=math.nan), "throughput=nan", "64"),
@@ -170,6 +188,7 @@ BAD_ELEMENTS = {
     "storage that is text": (lambda: e4m3.stored_as("s4"), "of type str"),
     "one saturating product": (lambda: saturating(s16, terms=1), "1 products cannot meet"),
     "terms that are no number": (lambda: saturating(s16, terms="2"), "of type str"),
+    "saturation of floats": (lambda: saturating(f32, terms=2), "float32 do not saturate"),
     "saturation of text": (lambda: saturating("s16", terms=2), "of type str"),
 }
 
@@ -199,6 +218,9 @@ BAD_MACHINES = {
     "a size in other units": (lambda: memory(l1="32KB", l2="1M"), "size '32KB'"),
     "a size of nothing": (lambda: memory(l1="", l2="1M"), "size ''"),
     "a negative size": (lambda: memory(l1="-1K", l2="1M"), "size '-1K'"),
+    "an L2 smaller than L1": (lambda: memory(l1="1M", l2="32K"), "memory"),
+    "an L3 smaller than L2": (lambda: memory(l1="32K", l2="2M", l3="1M"), "memory"),
+    "a model that is text": (lambda: chip(is_model="yes"), "is_model"),
     "a size that is a number": (lambda: memory(l1=32, l2="1M"), "l1"),
     "a bandwidth that is no number": (
         lambda: memory(l1="1K", l2="1M", bandwidth=math.nan), "bandwidth=nan"),

@@ -42,7 +42,7 @@ HARDWARE, BITS = "gaudi-fp8", 4
 RECIPES: Mapping[str, str] = {
     "float8 weights": "mse",
     "nearest": "mse",
-    "fitted on float weights": "mse,gptaq(seed={seed})",
+    "fitted on float weights": "mse,dpq(seed={seed},on_floats=True)",
     "dpq": "mse,dpq(seed={seed})",
 }
 
