@@ -1,6 +1,7 @@
 """Every tutorial runs from its first line to its last."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,3 +24,17 @@ def test_a_tutorial_runs(tutorial):
         [sys.executable, str(tutorial)], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_machine_of_the_tutorial_is_named_nowhere_in_hago():
+    """A new machine needs no change of the compiler: neither its name nor its mcpu is in there."""
+    text = (ROOT / "tutorials" / "02_write_a_hardware_spec.py").read_text()
+    names = {*re.findall(r'machine\(\s*"([^"]+)"', text), *re.findall(r'"mcpu": "([^"]+)"', text)}
+    assert names
+    files = [path for path in (ROOT / "hago").rglob("*") if path.is_file()]
+    sources = [path for path in files if path.suffix in (".py", ".cc", ".h", ".cuh", ".jinja")]
+    assert len(sources) > 100
+    found = [
+        path.name for path in sources for name in names if name in path.read_text().lower()
+    ]
+    assert not found

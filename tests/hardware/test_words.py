@@ -22,7 +22,7 @@ from hago.hardware import (
 )
 from hago.hardware.intrinsics import INTRINSICS
 from hago.hardware.load import list_specs, load_spec
-from hago.hardware.spec import OPERATORS, multiplies
+from hago.hardware.spec import OPERATORS, Alignment, Operand, multiplies
 from hago.scheme import BFLOAT16, FLOAT32, INT4, INT32, UINT8, PerAxis, PerGroup, PerTensor
 
 TARGET = {"kind": "llvm"}
@@ -250,3 +250,10 @@ def test_every_instruction_is_used_by_a_machine_or_known_to_be_an_alternative():
     used = {row.intrinsic for name in list_specs() for row in load_spec(name).ops}
     # Arm: unsigned activations instead of signed ones, for specifications of users.
     assert set(INTRINSICS) - used == {"udot", "ummla", "usdot", "usmmla"}
+
+
+def test_what_is_built_without_words_cannot_be_wrong_either():
+    with pytest.raises(ValueError, match="float32 has no zero point"):
+        Operand(FLOAT32, zero_point=True)
+    with pytest.raises(ValueError, match="at least 1"):
+        Alignment(k=0)
