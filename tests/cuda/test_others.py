@@ -64,6 +64,7 @@ FLOATS = {
     "layer_norm of odd length": (RowReduce("layer_norm", 5, 77, 1e-5), Recipe()),
     "elementwise": (Elementwise((4, 5, 12)), Recipe(activation="tanh", output="int8")),
     "elementwise, odd": (Elementwise((33, 7)), Recipe(residual="int8", activation="gelu")),
+    "elementwise, a column": (Elementwise((2, 1, 1)), Recipe(residual="float32")),
     "transposition": (Permute((33, 40), (1, 0)), Recipe()),
 }
 BFLOATS = {

@@ -9,8 +9,9 @@ plain in CUDA C++, and because that text can be run without a GPU (tests/cuda).
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tvm import tirx as tir
@@ -92,7 +93,8 @@ def build_shell(
     operands = [(operand.shape, operand.dtype) for operand in epilogue.operands]
     types = [each for _, each in inputs] + operands + [(tuple(shape), epilogue.dtype)]
     names = [each for each, _ in inputs]
-    text = _text(names, epilogue, logical or shape, body, launch.shared > 0)
+    seen = _seen_as(epilogue, logical) if logical else epilogue
+    text = _text(names, seen, logical or shape, body, launch.shared > 0)
     function = f"hago_{name}_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     source = f'#include "hago/{body.header}"\n' + text.replace("@NAME@", function)
     with kernel(name) as builder:
@@ -105,6 +107,17 @@ def build_shell(
                 pointers.append(memory.data)
             T.evaluate(cuda_func_call(function, *pointers, source_code=source))
     return builder.get().with_attr(_SCHEDULED, True)
+
+
+def _seen_as(epilogue: Epilogue, shape: Sequence[int]) -> Epilogue:
+    """``epilogue`` with operands that are as large as the output in the output's ``shape``."""
+    operands = (
+        replace(operand, shape=tuple(shape))
+        if math.prod(operand.shape) == math.prod(shape)
+        else operand
+        for operand in epilogue.operands
+    )
+    return replace(epilogue, operands=tuple(operands))
 
 
 def _text(
