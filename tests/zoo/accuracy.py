@@ -6,7 +6,8 @@ FOLDER holds ``photos/calibration`` and ``photos/evaluation`` for image models,
 ``sentences-calibration.txt`` and ``sentences-evaluation.txt`` for text encoders; the lines of the
 text recogniser are rendered. The model is compiled as a user would, with hago's default recipe,
 and its outputs are compared with those of float32. Where the machine's instructions are missing
-here, its quantized model runs on the kernels of this CPU: the integers are the same.
+here, its quantized model runs on the kernels of this CPU: the integers are the same. Weights have
+8 bits, or ``--weight-bits 4 --weight-group 32``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from hago.annotate.narrow import WeightFormat
 from hago.calibrate import load_data
 from hago.clock import Clock
 from hago.deploy.load import load
@@ -105,12 +107,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--precision", default="int8")
     parser.add_argument("--recipe", default=",".join(DEFAULT_RECIPE))
+    parser.add_argument("--weight-bits", type=int, default=8)
+    parser.add_argument("--weight-group", type=int, help="weights of a matrix to one scale")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    weights = WeightFormat(arguments.weight_bits, arguments.weight_group)
     found = {}
     for name in arguments.names:
         print(f"{name} for {arguments.hw} ...", file=sys.stderr)
-        options = Options(arguments.precision, arguments.recipe, MODELS[name].inputs)
+        options = Options(
+            arguments.precision, arguments.recipe, MODELS[name].inputs, weights=weights
+        )
         found[name] = judge(name, arguments.hw, arguments.data, options)
     if arguments.json:
         print(json.dumps({"hardware": arguments.hw, "figures": found}, indent=1))

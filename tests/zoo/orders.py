@@ -111,6 +111,16 @@ ORDERS: Mapping[str, Order] = {
         "NoisyQuant, arXiv 2211.16056, at 6 bits", "minilm", 6,
         (Case("os_plus,mse,obc"), Case("os_plus,noisy_quant(bits=6,seed={seed}),mse,obc")),
     ),
+    "noise_vision": Order(
+        "NoisyQuant on a vision transformer (seeded weights), at 6 bits", "deit_tiny", 6,
+        (Case("mse"), Case("noisy_quant(bits=6,seed={seed}),mse"),
+         Case("min_max"), Case("noisy_quant(bits=6,seed={seed}),min_max")),
+    ),
+    "noise_range": Order(
+        "NoisyQuant, arXiv 2211.16056, at 6 bits over whole ranges", "minilm", 6,
+        (Case("min_max"), Case("noisy_quant(bits=6,seed={seed}),min_max"),
+         Case("mse"), Case("noisy_quant(bits=6,seed={seed}),mse")),
+    ),
     "lapq": Order(
         "LAPQ, arXiv 1911.07190, at 4 bits", "digits", 4,
         (Case("min_max"), Case("mse"), Case("lapq(samples=16,powers=5)")),

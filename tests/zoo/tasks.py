@@ -97,6 +97,7 @@ def _sqnr(exact: Array, actual: Array) -> float:
 
 TASKS: Mapping[str, Task] = {
     "efficientnet_lite0": Task(_photos("calibration"), _photos("evaluation"), _classes),
+    "deit_tiny": Task(_photos("calibration"), _photos("evaluation"), _classes),  # seeded weights
     "minilm": Task(_sentences("calibration"), _sentences("evaluation"), _embeddings),
     "ppocr_rec": Task(_lines(CALIBRATION_LINES, 1), _lines(EVALUATION_LINES, 2), _texts),
 }
