@@ -11,7 +11,7 @@ from hago.accuracy import compare_outputs
 from hago.calibrate import Dataset
 from hago.deploy.bench import measure_in_turns, random_sample
 from hago.deploy.load import load
-from hago.hardware.host import host_spec, missing_features
+from hago.hardware.host import host_spec, kernels_of, missing_features
 from hago.hardware.spec import HardwareSpec
 from hago.lower.calls import KernelCall
 from hago.model import RunModel, run_on
@@ -70,7 +70,7 @@ def agreement(
 
 def _runner(built: Built, spec: HardwareSpec) -> RunModel:
     """The artifact; where it cannot run, its module on this computer (integers are the same)."""
-    if missing_features(spec):
+    if missing_features(kernels_of(spec)):
         return run_on(built.plan.module, host_spec())
     return load(built.folder).run
 
