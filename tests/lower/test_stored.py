@@ -15,10 +15,10 @@ from hago.realize.interpret import interpret
 SPEC = load_spec("x86-vnni")
 
 
-def product(codes):
-    """uint8 [64, k] by the constant ``codes`` [k, n]."""
+def product(codes, rows=64, dtype="uint8"):
+    """Bytes [rows, k] by the constant ``codes`` [k, n]."""
     builder = relax.BlockBuilder()
-    data = relax.Var("x", relax.TensorType((64, len(codes)), "uint8"))
+    data = relax.Var("x", relax.TensorType((rows, len(codes)), dtype))
     with builder.function("main", [data]):
         with builder.dataflow():
             call = relax.op.matmul(data, relax.const(codes), out_dtype="int32")
@@ -82,3 +82,12 @@ def test_each_call_with_one_shape_has_its_own_weights():
     expected = interpret(module, {"x": values})
     actual = compile_callable(module, SPEC)({"x": values}).values()
     assert all(np.array_equal(a, e) for a, e in zip(actual, expected, strict=True))
+
+
+@pytest.mark.parametrize("machine", ["x86-amx", "x86-avx2", "arm-dotprod", "arm-i8mm", "arm-neon"])
+@pytest.mark.parametrize("rows", [1, 64])
+def test_every_machine_builds_them(machine, rows):
+    spec, codes = load_spec(machine), codes_of(4)
+    lowered = lower(product(codes, rows, spec.ops[0].inputs[0].dtype.storage), spec)
+    assert constant_bytes(lowered) == codes.size // 2
+    build(lowered, spec)
