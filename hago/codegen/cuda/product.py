@@ -8,15 +8,16 @@ A row is the window of an output pixel, gathered from the NHWC image while it is
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hago.codegen.cuda.device import Device
+from hago.codegen.cuda.image import Image
 from hago.codegen.cuda.operations import C_TYPES
 from hago.codegen.cuda.shell import Body, Launch, Type, build_shell, constants, lanes_of
+from hago.codegen.cuda.tile import DEPTH_TILE, FLOAT_TILE, TILES, Tile, choose_tile
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.workload import (
     PROVEN,
@@ -29,9 +30,7 @@ from hago.codegen.workload import (
 )
 from hago.scheme import BFLOAT16_ARRAY
 
-DEPTH_TILE = 64  # bytes of a row in a stage
 _STEP = 32  # bytes of a row that one instruction takes
-_PIECES = (16, 8, 4, 2, 1)  # bytes that are loaded at once
 
 # The element types of products by the dtypes of A and B: the name in include/hago/mma.cuh, and what
 # the instruction's name ends with in specifications.
@@ -41,108 +40,6 @@ TYPES: dict[tuple[str, str], tuple[str, str]] = {
     ("bfloat16", "bfloat16"): ("BF16", ".bf16"),
     ("float8_e4m3fn", "float8_e4m3fn"): ("E4M3", ".e4m3"),
 }
-
-
-@dataclass(frozen=True)
-class Image:
-    """An NHWC image of bytes and the windows in it: see ``Window`` in include/hago/product.cuh.
-
-    ``pixel`` and ``run`` are bytes: of all channels, and of those that one group reads.
-    """
-
-    rows: int
-    out_h: int
-    out_w: int
-    in_h: int
-    in_w: int
-    pixel: int
-    run: int
-    taps: tuple[int, int] = (1, 1)
-    strides: tuple[int, int] = (1, 1)
-    dilation: tuple[int, int] = (1, 1)
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
-    fill: int = 0
-    group_pitch: int = 0
-
-    @property
-    def depth(self) -> int:
-        """Bytes of a row of A."""
-        return math.prod(self.taps) * self.run
-
-    @property
-    def piece(self) -> int:
-        """The most bytes that every run, and every place of one, is a multiple of."""
-        return next(p for p in _PIECES if self.run % p == 0 and self.pixel % p == 0)
-
-    def constants(self) -> dict[str, int]:
-        return {
-            "ROWS": self.rows, "OUT_H": self.out_h, "OUT_W": self.out_w, "IN_H": self.in_h,
-            "IN_W": self.in_w, "PIXEL": self.pixel, "RUN": self.run,
-            "TAPS": math.prod(self.taps), "TAPS_W": self.taps[1],
-            "STRIDE_H": self.strides[0], "STRIDE_W": self.strides[1],
-            "DILATION_H": self.dilation[0], "DILATION_W": self.dilation[1],
-            "TOP": self.padding[0], "LEFT": self.padding[1], "PADDED": int(any(self.padding)),
-            "GROUP_PITCH": self.group_pitch, "FILL": self.fill % 256, "DEPTH": self.depth,
-            "PIECE": self.piece,
-        }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A block's ``rows`` x ``channels``, a warp's part of it, and ``stages`` in shared memory."""
-
-    rows: int
-    channels: int
-    warp_rows: int
-    warp_channels: int
-    stages: int
-
-    @property
-    def threads(self) -> int:
-        return self.rows // self.warp_rows * (self.channels // self.warp_channels) * 32
-
-    @property
-    def shared(self) -> int:
-        """Bytes: stages of both operands, or what 16 rows of each warp leave through."""
-        staged = self.stages * (self.rows + self.channels) * DEPTH_TILE
-        return max(staged, self.threads // 32 * 16 * (self.warp_channels + 8) * 4)
-
-
-Shape = tuple[int, int, int, int]
-# From the largest: more sums for each byte that is loaded, but fewer blocks.
-TILES: tuple[Shape, ...] = (
-    (128, 128, 64, 32),
-    (128, 64, 32, 32),
-    (64, 64, 32, 32),
-    (64, 32, 32, 16),
-    (32, 32, 16, 16),
-    (16, 32, 16, 16),
-)
-# What include/hago/simt.cuh computes by 256 threads, through 16 x (64 + 4) floats of each operand.
-FLOAT_TILE = Tile(64, 64, 16, 32, 2)
-# With fewer blocks than this, multiprocessors stay idle (an A100 has 108, a T4 40).
-_BLOCKS = 96
-
-
-def choose_tile(
-    rows: int, channels: int, groups: int, device: Device, shapes: Sequence[Shape] = TILES
-) -> Tile:
-    """The largest tile that wastes little and gives blocks to all multiprocessors."""
-    stages = 4 if device.copies_in_background else 2
-    fitting = [t for t in shapes if _waste(rows, t[0]) * _waste(channels, t[1]) <= _LEAST_WASTE]
-    candidates = fitting or [shapes[-1]]
-    for shape in candidates:
-        if groups * -(-rows // shape[0]) * -(-channels // shape[1]) >= _BLOCKS:
-            return Tile(*shape, stages)
-    return Tile(*candidates[-1], stages)
-
-
-_LEAST_WASTE = 1.34
-
-
-def _waste(extent: int, size: int) -> float:
-    """Padded by needed."""
-    return -(-extent // size) * size / extent
 
 
 def multiplies(

@@ -3,7 +3,7 @@
 // A block of 256 threads computes 64 x 64 sums, a thread 4 x 4; 16 elements of the depth are in
 // shared memory, transposed, so that a thread reads four rows and four channels as one word each.
 #pragma once
-#include "hago/product.cuh"
+#include "hago/window.cuh"
 
 namespace hago {
 
