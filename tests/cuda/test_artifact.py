@@ -17,7 +17,7 @@ from tests.cuda.cases import HARDWARE
 from tests.cuda.ptx import require_nvcc
 from tests.deploy.models import manifest_of, two_headed
 
-FATBIN = struct.pack("<I", 0xBA55ED50)  # fatbinary_section.h: the first word of a fatbin
+FATBIN = struct.pack("<I", 0xBA55ED50)  # the first word of a fatbin
 
 
 @pytest.fixture(scope="module", params=HARDWARE)

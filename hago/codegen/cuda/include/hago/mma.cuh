@@ -1,6 +1,6 @@
 // The instructions of tensor cores and of staging, each with what it means.
 //
-// Sources: PTX ISA 9.0, "mma" (9.7.15.5), "ldmatrix" (9.7.15.5.15), "cp.async" (9.7.9.25.3).
+// Source: PTX ISA, "mma", "ldmatrix", "cp.async".
 // Where HAGO_EMULATION is defined, these functions come from elsewhere (tests/cuda/device.h).
 #pragma once
 #include <cstdint>
