@@ -26,7 +26,7 @@ from hago.codegen.kernels.product import arguments, kernel
 # What the text includes, for nvcc's -I.
 INCLUDE = Path(__file__).parent / "include"
 _SCHEDULED = "tirx.is_scheduled"  # what TVM's schedules for GPUs leave alone
-_MOST_BLOCKS = 2**31 - 1  # of the first axis of a grid (CUDA C++ Programming Guide, compute capabilities)
+_MOST_BLOCKS = 2**31 - 1  # of the first axis of a grid (CUDA C++ Programming Guide)
 
 
 @dataclass(frozen=True)
