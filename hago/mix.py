@@ -3,19 +3,20 @@
     int8 kernel of conv2d_16: 35 us, float32 kernel: 25 us  =>  conv2d_16 reads float32
 
 Whole artifacts have been built in each precision by then, so their kernels are there to be
-measured. What changes between neighbours (who quantizes, in which type a tensor passes) is not in
-these figures: whoever builds the mix measures it whole.
+measured. That those before them then write float32 instead of codes is not in these figures and
+added by the bytes: whoever builds the mix measures it whole.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from hago.annotate.operators import is_anchor
-from hago.dataflow import read_dataflow
+from hago.dataflow import Node, read_dataflow
 from hago.deploy.kernels import time_kernels
 from hago.graph import Edge, QuantModel
 from hago.lower.calls import KernelCall
@@ -26,6 +27,7 @@ from hago.search.space import Group
 MIXED = "mixed"  # what such a precision is called
 _CLEARLY = 0.95  # of the low precision's time: what float32 must stay below
 _WORTHWHILE = 0.01  # of all kernels' time: what a mix must promise
+_WRITTEN = 12e6  # bytes in a ms: about what a core writes past its near caches
 
 Value = TypeVar("Value")
 Latencies = Mapping[str, float]  # ms by operation of the prepared module
@@ -33,11 +35,17 @@ Latencies = Mapping[str, float]  # ms by operation of the prepared module
 
 @dataclass(frozen=True)
 class Raise:
-    """A ``group`` that is faster in float32: the times of its products' kernels in ms."""
+    """A ``group`` that is faster in float32: the times of its products' kernels in ms, and what
+    ``moving`` its inputs in float32 adds."""
 
     group: Group
     low_ms: float
     float_ms: float
+    moving_ms: float
+
+    @property
+    def gain_ms(self) -> float:
+        return self.low_ms - self.float_ms - self.moving_ms
 
 
 def operation_latencies(folder: Path, calls: Iterable[KernelCall], threads: int) -> Latencies:
@@ -60,12 +68,24 @@ def find_raises(model: QuantModel, low: Latencies, floats: Latencies) -> tuple[R
         products = {e.dst for e in group.edges if e.dst in nodes and is_anchor(nodes[e.dst])}
         is_low = any(edge in model.strategy for edge in group.edges)
         if is_low and products and products <= low.keys() & floats.keys():
-            times = [sum(table[name] for name in products) for table in (low, floats)]
-            if times[1] < _CLEARLY * times[0]:
-                found.append(Raise(group, *times))
-    gain = sum(each.low_ms - each.float_ms for each in found)
+            low_ms, float_ms = (sum(times[name] for name in products) for times in (low, floats))
+            each = Raise(group, low_ms, float_ms, _moving_ms(model, group, nodes))
+            if each.gain_ms > (1 - _CLEARLY) * each.low_ms:
+                found.append(each)
     anchors = [low[name] for name, node in nodes.items() if name in low and is_anchor(node)]
+    gain = sum(each.gain_ms for each in found)
     return tuple(found) if gain > _WORTHWHILE * sum(anchors) else ()
+
+
+def _moving_ms(model: QuantModel, group: Group, nodes: Mapping[str, Node]) -> float:
+    """What it takes to write the group's inputs in float32 instead of codes."""
+    schemes = {edge.src: model.strategy[edge] for edge in group.edges if edge in model.strategy}
+    added = (
+        (4 - scheme.dtype.bits / 8) * math.prod(nodes[source].shape)
+        for source, scheme in schemes.items()
+        if source in nodes
+    )
+    return sum(added) / _WRITTEN
 
 
 def raised(model: QuantModel, raises: Iterable[Raise]) -> QuantModel:
