@@ -231,7 +231,7 @@ def test_the_size_objective_finds_the_fewest_bytes_within_the_drop(tmp_path):
     sizes = [r.measured.size_bytes for r in outcome.records if r.measured]
     assert outcome.best.measured.size_bytes == min(sizes)
     assert min(sizes) < outcome.floats.measured.size_bytes
-    assert any({"int4", "int8"} <= set(record.precisions) for record in outcome.records)
+    assert any("int4" in record.precisions for record in outcome.records)
 
 
 def test_fewer_bits_than_the_machine_multiplies_are_for_who_minds_the_size(tmp_path):
