@@ -10,9 +10,10 @@ import numpy as np
 
 from hago.deploy.load import Model
 from hago.sample import TensorSpec
-from hago.scheme import Array
+from hago.scheme import BFLOAT16_ARRAY, Array
 
 _TURNS = 10
+_CODES = 127  # of both int8 and uint8
 Clock = Callable[[], float]  # seconds since whenever
 
 
@@ -104,3 +105,15 @@ def random_sample(inputs: tuple[TensorSpec, ...], seed: int = 0) -> dict[str, Ar
         else np.ones(spec.shape, spec.dtype)
         for spec in inputs
     }
+
+
+def random_array(shape: tuple[int, ...], dtype: str) -> Array:
+    """What a kernel may be timed with, the same each time: normal values for floats, codes that
+    any 8-bit type has, ones for indices and masks."""
+    kind = BFLOAT16_ARRAY if dtype == "bfloat16" else np.dtype(dtype)
+    random = np.random.default_rng(0)
+    if dtype in ("int8", "uint8"):
+        return random.integers(0, _CODES, shape).astype(kind)
+    if kind.kind in "iub":
+        return np.ones(shape, kind)
+    return random.standard_normal(shape).astype(np.float32).astype(kind)

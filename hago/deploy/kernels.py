@@ -6,16 +6,13 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import tvm
 
-from hago.deploy.bench import measure_cost
+from hago.deploy.bench import measure_cost, random_array
 from hago.deploy.load import load
 from hago.lower.calls import KernelCall
-from hago.scheme import BFLOAT16_ARRAY
 
 _SECONDS = 0.02  # of repeated calls; kernels take microseconds
-_MIDDLE = 127  # codes are drawn from the lower half: any 8-bit type has them
 
 
 def time_kernels(
@@ -29,18 +26,7 @@ def time_kernels(
     for call in calls:
         if call.function not in found:
             kernel = model.kernel(call.function)
-            arguments = [_random(shape, dtype) for shape, dtype in call.arguments]
+            arguments = [tvm.runtime.tensor(random_array(*each)) for each in call.arguments]
             timing = measure_cost(partial(kernel, *arguments), threads, _SECONDS)
             found[call.function] = timing.median_ms
     return found
-
-
-def _random(shape: tuple[int, ...], dtype: str) -> tvm.runtime.Tensor:
-    """Normal values for floats, codes for 8-bit integers, ones for indices and masks."""
-    random = np.random.default_rng(0)
-    kind = BFLOAT16_ARRAY if dtype == "bfloat16" else np.dtype(dtype)
-    if dtype in ("int8", "uint8"):
-        return tvm.runtime.tensor(random.integers(0, _MIDDLE, shape).astype(kind))
-    if kind.kind in "iub":
-        return tvm.runtime.tensor(np.ones(shape, kind))
-    return tvm.runtime.tensor(random.standard_normal(shape).astype(kind))

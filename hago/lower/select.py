@@ -40,7 +40,7 @@ from hago.errors import BuildError
 from hago.hardware.host import kernels_of
 from hago.hardware.spec import HardwareSpec
 from hago.lower.select_gpu import GPU_TEMPLATES
-from hago.lower.template import Template
+from hago.lower.template import Template, always
 
 # Bytes and number of the vector registers, by CPU feature, the widest first.
 _REGISTERS = {"avx512f": (64, 32), "avx2": (32, 16), "asimd": (16, 32)}
@@ -100,10 +100,6 @@ def _is_depthwise_on_codes(workload: Conv2d, machine: Machine) -> bool:
     return dot.depth > 1 and workload.data in ("uint8", dot.data)
 
 
-def _always(workload: Workload, machine: Machine) -> bool:
-    return True
-
-
 TEMPLATES: tuple[Template, ...] = (
     # 1.9 to 3.8 times as fast as the widening template on VNNI, 1.0 to 2.2 times elsewhere.
     Template(Conv2d, _is_depthwise_on_codes, build_depthwise_int8),
@@ -119,9 +115,9 @@ TEMPLATES: tuple[Template, ...] = (
     Template(Conv2d, has_dot, build_conv),
     Template(Matmul, has_dot, build_matmul),
     Template(BatchMatmul, has_dot, build_batch_matmul),
-    Template(Pool2d, _always, build_pool),
-    Template(RowReduce, _always, build_row_reduce),
-    Template(Elementwise, _always, build_elementwise),
+    Template(Pool2d, always, build_pool),
+    Template(RowReduce, always, build_row_reduce),
+    Template(Elementwise, always, build_elementwise),
     Template(Table, looks_up, build_table),
     Template(Permute, transposes, build_transpose),
 )

@@ -8,7 +8,6 @@ from hago.codegen.cuda.depthwise import (
     is_depthwise,
     sums_by_dp4a,
 )
-from hago.codegen.cuda.device import Device
 from hago.codegen.cuda.elementwise import (
     build_elementwise,
     build_gather,
@@ -38,14 +37,8 @@ from hago.codegen.workload import (
     Pool2d,
     RowReduce,
     Table,
-    Workload,
 )
-from hago.lower.template import Template
-
-
-def _always(workload: Workload, device: Device) -> bool:
-    return True
-
+from hago.lower.template import Template, always
 
 GPU_TEMPLATES: tuple[Template, ...] = (
     Template(Conv2d, sums_by_dp4a, build_depthwise_dp4a),
@@ -57,7 +50,7 @@ GPU_TEMPLATES: tuple[Template, ...] = (
     Template(Conv2d, multiplies_floats, build_conv),
     Template(Matmul, multiplies_floats, build_matmul),
     Template(BatchMatmul, multiplies_floats, build_batch_matmul),
-    Template(Pool2d, _always, build_pool),
+    Template(Pool2d, always, build_pool),
     Template(RowReduce, fits_registers, build_rows),
     Template(Elementwise, is_typed, build_elementwise),
     Template(Table, is_typed, build_table),

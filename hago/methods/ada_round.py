@@ -20,9 +20,9 @@ from hago.gradient.fake_quantize import fake_quantize
 from hago.graph import QuantModel
 from hago.methods.blocks import single_layers
 from hago.methods.descent import Learned, descend, seeded
-from hago.methods.layer_rows import LayerRows, layer_rows, product
+from hago.methods.layer_rows import LayerRows, product, quantized_rows
 from hago.methods.method import register
-from hago.methods.reconstruction import BlockData, hooks_within, reconstruct
+from hago.methods.reconstruction import BlockData, reconstruct
 from hago.methods.soft_rounding import annealed_beta, regulariser, soft_rounding
 from hago.scheme import Array, TensorQuant
 
@@ -59,8 +59,7 @@ class AdaRound:
 
     def _solve(self, model: QuantModel, data: BlockData) -> QuantModel:
         ((edge, weight),) = data.weight_edges(model).items()
-        hook = hooks_within(model, data.block).get((edge.dst, 0), lambda real: real)
-        rows = layer_rows(data, hook, self.rows, seeded(self.seed))
+        rows = quantized_rows(model, data, self.rows, self.seed)
         codes = self.round_layer(rows, weight, model.quants[edge])
         return replace(model, weights={**model.weights, edge: codes})
 

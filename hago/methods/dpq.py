@@ -26,15 +26,13 @@ import numpy.typing as npt
 
 from hago.calibrate import Stats
 from hago.float8 import FORMATS, round_float8
-from hago.gradient import torch
 from hago.graph import QuantModel
 from hago.methods.blocks import single_layers
-from hago.methods.descent import seeded
 from hago.methods.gptaq import corrected
-from hago.methods.layer_rows import layer_rows
+from hago.methods.layer_rows import quantized_rows
 from hago.methods.method import register
 from hago.methods.obc import inverse_factor
-from hago.methods.reconstruction import BlockData, hooks_within, reconstruct
+from hago.methods.reconstruction import BlockData, reconstruct
 from hago.scheme import Array, PerGroup, TensorQuant
 
 Doubles = npt.NDArray[np.float64]
@@ -74,15 +72,13 @@ class Dpq:
         quant = model.quants[edge]
         if quant.scheme.computed_in is None:
             return model
-        hook = hooks_within(model, data.block).get((edge.dst, 0), lambda real: real)
-        rows = layer_rows(data, hook, self.rows, seeded(self.seed))
+        rows = quantized_rows(model, data, self.rows, self.seed)
         moments = (rows.quantized.transpose(1, 2) @ rows.quantized / rows.count).numpy()
         found = [
             Layer(self, quant, wanted.T, power).solve()
             for wanted, power in zip(corrected(rows, weight), moments, strict=True)
         ]
-        codes = torch.from_numpy(np.stack([codes.T for codes, _ in found]))
-        stored = np.ascontiguousarray(rows.from_rows(codes).numpy())
+        stored = rows.own_form(np.stack([codes.T for codes, _ in found]))
         scale = np.concatenate([scale for _, scale in found], axis=1)
         numbers = TensorQuant(quant.scheme, scale.reshape(quant.scale.shape), quant.zero_point)
         return replace(

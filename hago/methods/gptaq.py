@@ -27,11 +27,10 @@ from hago.gradient import torch
 from hago.gradient.fake_quantize import numbers_of
 from hago.graph import QuantModel
 from hago.methods.blocks import single_layers
-from hago.methods.descent import seeded
-from hago.methods.layer_rows import LayerRows, layer_rows
+from hago.methods.layer_rows import LayerRows, quantized_rows
 from hago.methods.method import register
 from hago.methods.obc import round_weights
-from hago.methods.reconstruction import BlockData, hooks_within, reconstruct
+from hago.methods.reconstruction import BlockData, reconstruct
 from hago.methods.weight_output import best_scales
 from hago.scheme import PerAxis, TensorQuant
 
@@ -72,8 +71,7 @@ class Gptaq:
 
     def _solve(self, model: QuantModel, data: BlockData) -> QuantModel:
         ((edge, weight),) = data.weight_edges(model).items()
-        hook = hooks_within(model, data.block).get((edge.dst, 0), lambda real: real)
-        rows = layer_rows(data, hook, self.rows, seeded(self.seed))
+        rows = quantized_rows(model, data, self.rows, self.seed)
         wanted = corrected(rows, weight)
         moments = (rows.quantized.transpose(1, 2) @ rows.quantized / rows.count).numpy()
         quant = self._scaled(model.quants[edge], wanted, moments)
@@ -147,4 +145,4 @@ def _rounded(
     codes = round_weights(
         wanted, scale, zero_point, moments, damping, quant.scheme.dtype.code_range
     )
-    return np.ascontiguousarray(rows.from_rows(torch.from_numpy(codes)).numpy())
+    return rows.own_form(codes)

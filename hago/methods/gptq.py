@@ -18,15 +18,13 @@ from typing import ClassVar
 import numpy as np
 
 from hago.calibrate import Stats
-from hago.gradient import torch
 from hago.gradient.fake_quantize import numbers_of
 from hago.graph import QuantModel
 from hago.methods.blocks import single_layers
-from hago.methods.descent import seeded
-from hago.methods.layer_rows import layer_rows
+from hago.methods.layer_rows import quantized_rows
 from hago.methods.method import register
 from hago.methods.obc import round_weights
-from hago.methods.reconstruction import BlockData, hooks_within, reconstruct
+from hago.methods.reconstruction import BlockData, reconstruct
 
 
 @register
@@ -54,8 +52,7 @@ class Gptq:
     def _solve(self, model: QuantModel, data: BlockData) -> QuantModel:
         ((edge, weight),) = data.weight_edges(model).items()
         quant = model.quants[edge]
-        hook = hooks_within(model, data.block).get((edge.dst, 0), lambda real: real)
-        rows = layer_rows(data, hook, self.rows, seeded(self.seed))
+        rows = quantized_rows(model, data, self.rows, self.seed)
         scale, zero_point = (
             rows.to_rows(numbers.expand(weight.shape)).numpy().astype(np.float64)
             for numbers in numbers_of(quant, tuple(weight.shape))
@@ -65,6 +62,5 @@ class Gptq:
             rows.to_rows(weight).numpy(), scale, zero_point, np.swapaxes(inputs, 1, 2) @ inputs,
             self.damping, quant.scheme.dtype.code_range,
         )  # fmt: skip
-        shaped = rows.from_rows(torch.from_numpy(codes)).numpy()
-        stored = np.ascontiguousarray(shaped).astype(quant.scheme.dtype.storage)
+        stored = rows.own_form(codes).astype(quant.scheme.dtype.storage)
         return replace(model, weights={**model.weights, edge: stored})

@@ -12,8 +12,13 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from hago.gradient import Hook, Step, run_steps, torch
-from hago.methods.reconstruction import BlockData
+from hago.graph import QuantModel
+from hago.methods.descent import seeded
+from hago.methods.reconstruction import BlockData, hooks_within
 from hago.methods.streams import Value, chunks
 
 if TYPE_CHECKING:
@@ -39,6 +44,10 @@ class LayerRows:
     to_rows: Callable[[Tensor], Tensor]
     from_rows: Callable[[Tensor], Tensor]
     finish: Callable[[Tensor], Tensor]
+
+    def own_form(self, codes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """``codes`` [groups, n, k] in the weight's shape."""
+        return np.ascontiguousarray(self.from_rows(torch.from_numpy(codes)).numpy())
 
     @property
     def count(self) -> int:
@@ -73,6 +82,13 @@ def layer_rows(data: BlockData, round_input: Hook, most: int, generator: object)
         form.from_rows,
         lambda sums: _finish(data, sums),
     )
+
+
+def quantized_rows(model: QuantModel, data: BlockData, most: int, seed: int) -> LayerRows:
+    """The same of a layer that reads what ``model`` makes of its input."""
+    edge = data.steps[0].node.name, 0
+    round_input = hooks_within(model, data.block).get(edge, lambda real: real)
+    return layer_rows(data, round_input, most, seeded(seed))
 
 
 def _finish(data: BlockData, sums: Tensor) -> Tensor:

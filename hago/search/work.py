@@ -12,7 +12,7 @@ import tvm
 from tvm import ir, relax
 
 from hago.dataflow import tensor_type
-from hago.deploy.bench import Timing, bench, measure_cost
+from hago.deploy.bench import Timing, bench, measure_cost, random_array
 from hago.deploy.build import build_artifact
 from hago.deploy.load import load
 from hago.deploy.manifest import Manifest
@@ -93,14 +93,4 @@ def _copied(outputs: dict[str, Array]) -> dict[str, Array]:
 
 def random_inputs(module: ir.IRModule) -> list[Array]:
     """Inputs of a realized ``module`` that mean nothing, the same ones each time."""
-    return [_random(param) for param in module["main"].params]
-
-
-def _random(param: relax.Var) -> Array:
-    """Normal values for floats, codes in the middle of their range, ones for indices and masks."""
-    shape, dtype = tensor_type(param)
-    if dtype in ("int8", "uint8"):
-        return np.random.default_rng(0).integers(0, 127, shape).astype(dtype)
-    if dtype in ("int32", "int64", "bool"):
-        return np.ones(shape, dtype)
-    return np.random.default_rng(0).standard_normal(shape).astype(np.float32).astype(dtype)
+    return [random_array(*tensor_type(param)) for param in module["main"].params]

@@ -17,7 +17,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,6 @@ from hago.model import RunModel, input_specs, run_on
 from hago.pipeline import DEFAULT_RECIPE, Options, compile_model
 from hago.plan import Quantizer
 from hago.prepare import prepare
-from hago.sample import Sample
 from hago.scheme import Array
 from tests.zoo.models import MODELS, model_file
 from tests.zoo.tasks import TASKS, Figures, Material
@@ -65,7 +64,7 @@ def _quantized(
 ) -> RunModel:
     """The compiled artifact, or where it cannot run the quantized module on this CPU."""
     spec = load_spec(hardware)
-    samples = list(_samples(calibration))
+    samples = calibration.samples()
     if not missing_features(spec):
         compile_model(file, hardware, samples, scratch / "artifact", options)
         return load(scratch / "artifact", threads=options.threads).run
@@ -77,14 +76,9 @@ def _quantized(
     return run_on(plan.module, host_spec())
 
 
-def _samples(material: Material) -> Iterator[Sample]:
-    count = len(next(iter(material.inputs.values())))
-    return ({key: rows[i : i + 1] for key, rows in material.inputs.items()} for i in range(count))
-
-
 def _outputs(run: RunModel, material: Material) -> Array:
     """The first output for every sample, [n, ...]."""
-    return np.concatenate([next(iter(run(sample).values())) for sample in _samples(material)])
+    return np.concatenate([next(iter(run(sample).values())) for sample in material.samples()])
 
 
 def show(figures: Mapping[str, Figures], hardware: str) -> None:

@@ -34,7 +34,6 @@ from hago.model import input_specs, run_on
 from hago.pipeline import prepared_module
 from hago.plan import Plan, Quantizer
 from tests.zoo.accuracy import _outputs as outputs
-from tests.zoo.accuracy import _samples as samples
 from tests.zoo.models import MODELS, model_file
 from tests.zoo.tasks import TASKS, Figures
 
@@ -52,7 +51,7 @@ def judge(name: str, data: Path, group: int, seed: int) -> dict[str, Figures]:
     task, file = TASKS[name], model_file(name)
     calibration, evaluation = task.calibration(data), task.evaluation(data)
     module, spec = prepared_module(file, MODELS[name].inputs), load_spec(HARDWARE)
-    given = load_data(list(samples(calibration)), input_specs(module))
+    given = load_data(calibration.samples(), input_specs(module))
     exact = outputs(run_on(module, host_spec()), evaluation)
     found: dict[str, Figures] = {}
     for rung, text in RECIPES.items():
