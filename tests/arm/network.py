@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import tempfile
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +39,7 @@ from tests.zoo.models import MODELS, model_file
 from tests.zoo.tasks import TASKS
 
 _RECIPE = ("mse",)
+_MOST = 64  # samples of real data
 _SAMPLES = 8
 
 
@@ -112,14 +112,7 @@ def _samples(name: str, data: Path | None) -> tuple[list[Sample], list[Sample]]:
         ]
         return found, found
     task = TASKS[name]
-    return _rows(task.calibration(data).inputs), _rows(task.evaluation(data).inputs)
-
-
-def _rows(inputs: dict[str, np.ndarray]) -> list[Sample]:
-    count = len(next(iter(inputs.values())))
-    return [
-        {name: rows[i : i + 1] for name, rows in inputs.items()} for i in islice(range(count), 64)
-    ]
+    return task.calibration(data).samples()[:_MOST], task.evaluation(data).samples()[:_MOST]
 
 
 if __name__ == "__main__":
