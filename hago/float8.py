@@ -53,7 +53,7 @@ def encode_float8(real: Floats, kind: str) -> Codes:
     return (codes | np.where(np.signbit(real), 0x80, 0)).astype(np.uint8)
 
 
-def round_float8(real: Floats, kind: str) -> Floats:
+def round_float8(real: Floats | npt.NDArray[np.float64], kind: str) -> Floats:
     """The nearest value of the format to each number (any shape), as :func:`encode_float8`."""
     form = FORMATS[kind]
     wide = np.clip(np.asarray(real, np.float64), -form.largest, form.largest)

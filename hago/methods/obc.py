@@ -7,6 +7,7 @@ of the inputs for all outputs and the Cholesky factor of GPTQ (arXiv 2210.17323,
     e_k = (w_k - q(w_k)) / U_kk         w_j -= e_k U_kj   for j > k
 
 Inputs are taken in falling order of their power. Scales stay, also those of groups of inputs.
+``q`` gives integer codes, or the values of an 8-bit float: the rule is the same.
 ``H`` comes from calibration, so nothing runs again; the method "gptq" is the same rule applied
 layer after layer to what the quantized layers before give, by running the model in PyTorch. Of
 independent inputs of equal power each weight is rounded to nearest.
@@ -14,6 +15,7 @@ independent inputs of equal power each weight is rounded to nearest.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -23,6 +25,7 @@ from scipy.linalg.lapack import dtrtri
 
 from hago.annotate.constants import constant_edges
 from hago.calibrate import Stats
+from hago.float8 import encode_float8, round_float8
 from hago.graph import QuantModel
 from hago.methods.method import register
 from hago.scheme import Array, Floats, TensorQuant
@@ -34,7 +37,7 @@ _BLOCK = 128  # inputs after which errors are passed on to the rest in one produ
 @register
 @dataclass(frozen=True)
 class Obc:
-    """Sets codes of integer weights.
+    """Sets codes of weights, integers and 8-bit floats.
 
     ``damping`` is the part of the mean power that is added to every input's.
     """
@@ -46,11 +49,11 @@ class Obc:
     damping: float = 0.01
 
     def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
-        """``model`` with codes for the integer weights whose inputs' moments are known."""
+        """``model`` with codes for the weights whose inputs' moments are known."""
         found = dict(model.weights)
         for edge, weight in constant_edges(model.graph).items():
             quant, moments = model.quants.get(edge), stats.moments.get(edge.dst)
-            if quant is not None and moments is not None and quant.scheme.dtype.is_integer:
+            if quant is not None and moments is not None and quant.scheme.is_quantized:
                 found[edge] = _codes(weight, quant, moments, self.damping)
         return replace(model, weights=found)
 
@@ -65,12 +68,16 @@ def _codes(weight: Array, quant: TensorQuant, moments: Floats, damping: float) -
         return (spread.T if is_matmul else spread).reshape(groups, -1, length)
 
     scale, zero_point = map(to_rows, quant.spread(weight.shape))
-    rounded = round_weights(
-        to_rows(weight), scale, zero_point, moments, damping, quant.scheme.dtype.code_range
-    )
-    shaped = rounded.reshape(weight.T.shape if is_matmul else weight.shape)
-    stored = shaped.astype(quant.scheme.dtype.storage)
-    return np.ascontiguousarray(stored.T if is_matmul else stored)
+    dtype = quant.scheme.dtype
+    if dtype.is_integer:
+        rows = to_rows(weight)
+        rounded = round_weights(rows, scale, zero_point, moments, damping, dtype.code_range)
+        codes = rounded.astype(dtype.storage)
+    else:
+        values = round_floats(to_rows(weight) / scale, moments, damping, dtype.kind)
+        codes = encode_float8(values.astype(np.float32), dtype.kind)
+    shaped = codes.reshape(weight.T.shape if is_matmul else weight.shape)
+    return np.ascontiguousarray(shaped.T if is_matmul else shaped)
 
 
 def round_weights(
@@ -104,6 +111,28 @@ def round_rows(
     With ``steps`` [G, N, K] they are numbers of these, and the bounds are [G, N, K]. ``moments`` is
     [G, K, K]. Without damping it must be positive definite.
     """
+
+    def rounder(inputs_first: Callable[[Array], Array]) -> _Rounder:
+        if steps is None:
+            return _Rounder(low, high)
+        return _Rounder(*map(inputs_first, (low, high, steps)))
+
+    return _in_order(rows, moments, damping, rounder)
+
+
+def round_floats(rows: Doubles, moments: Array, damping: float, kind: str) -> Doubles:
+    """Values of the 8-bit float ``kind`` near ``rows`` [G, N, K], likewise."""
+    return _in_order(rows, moments, damping, lambda _: _FloatRounder(kind))
+
+
+def _in_order(
+    rows: Doubles,
+    moments: Array,
+    damping: float,
+    make_rounder: Callable[[Callable[[Array], Array]], _Rounder | _FloatRounder],
+) -> Doubles:
+    """``rows`` rounded by the formula. What rounds them is made with the way to bring an array
+    [G, N, K] into the order in which inputs are taken, [K, G, N]."""
     order = np.argsort(-np.diagonal(moments, axis1=1, axis2=2), axis=1, kind="stable")
     ordered = np.take_along_axis(moments, order[:, :, None], axis=1)
     factor = inverse_factor(np.take_along_axis(ordered, order[:, None, :], axis=2), damping)
@@ -113,8 +142,7 @@ def round_rows(
         return np.take_along_axis(array, order[:, None, :], axis=2).transpose(2, 0, 1).copy()
 
     rest = inputs_first(rows)
-    own = (low, high) if steps is None else tuple(map(inputs_first, (low, high, steps)))
-    rounder = _Rounder(*own)
+    rounder = make_rounder(inputs_first)
     codes = np.empty_like(rest)
     for start in range(0, len(rest), _BLOCK):
         stop = min(start + _BLOCK, len(rest))
@@ -145,6 +173,18 @@ class _Rounder:
             return codes, real - codes
         codes = np.clip(np.rint(real / self.steps[k]), self.low[k], self.high[k])
         return codes, real - codes * self.steps[k]
+
+
+@dataclass(frozen=True)
+class _FloatRounder:
+    """To the nearest value of an 8-bit float."""
+
+    kind: str
+
+    def round(self, real: Doubles, k: int) -> tuple[Doubles, Doubles]:
+        """The values of input ``k`` and what they leave of ``real``, both [G, N]."""
+        values = round_float8(real, self.kind).astype(np.float64)
+        return values, real - values
 
 
 def inverse_factor(moments: Floats, damping: float) -> Doubles:

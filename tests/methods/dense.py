@@ -10,6 +10,7 @@ from hago.annotate.constants import constant_edges
 from hago.calibrate import Stats
 from hago.calibrate.observers import TensorObserver
 from hago.graph import Edge, QuantModel
+from hago.hardware.spec import HardwareSpec
 from hago.methods.assign import assign_numbers
 from tests.graphs import machine
 
@@ -38,9 +39,11 @@ def stats_of(*samples: object, **rest: object) -> Stats:
     return Stats({"x": observer.stats()}, len(samples), **rest)
 
 
-def quantized(stats: Stats, weight: np.ndarray | None = None) -> QuantModel:
-    """The int8 model of ``dense`` with the extremes of ``stats`` as its range."""
-    graph = annotate(dense(np.ones((4, 3)) if weight is None else weight), machine())
+def quantized(
+    stats: Stats, weight: np.ndarray | None = None, spec: HardwareSpec | None = None
+) -> QuantModel:
+    """The 8-bit model of ``dense`` with the extremes of ``stats`` as its range."""
+    graph = annotate(dense(np.ones((4, 3)) if weight is None else weight), spec or machine())
     tensor = stats["x"]
     return assign_numbers(
         graph,

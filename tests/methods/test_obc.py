@@ -3,7 +3,8 @@
 import numpy as np
 
 from hago.annotate.constants import constant_edges
-from hago.methods.obc import Obc, round_rows, round_weights
+from hago.hardware.load import load_spec
+from hago.methods.obc import Obc, round_floats, round_rows, round_weights
 from tests.graphs import attention
 from tests.methods.dense import WEIGHT, quantized, stats_of
 from tests.methods.narrowed import narrowed
@@ -26,6 +27,19 @@ def test_two_equal_inputs_share_one_rounding_error():
 def test_independent_inputs_are_rounded_to_nearest():
     rows = np.array([[[0.4, 2.6, -1.2]]])
     assert round_rows(rows, np.eye(3)[np.newaxis], 0.0, *WIDE).tolist() == [[[0.0, 3.0, -1.0]]]
+
+
+def test_two_equal_inputs_share_the_rounding_error_of_a_float():
+    # Next to 1 the codes of e4m3 are 1/8 apart: 2.1 is nearest to 1 and 1 1/8, where rounding each
+    # gives 2.
+    codes = round_floats(np.full((1, 1, 2), 1.05), moments_of(np.ones((8, 2))), 0.01, "float8_e4m3")
+    assert sorted(codes[0, 0].tolist()) == [1.0, 1.125]
+
+
+def test_independent_inputs_are_rounded_to_the_nearest_floats():
+    rows = np.array([[[0.4, -17.2, 500.0]]])
+    codes = round_floats(rows, np.eye(3)[np.newaxis], 0.0, "float8_e4m3")
+    assert codes.tolist() == [[[0.40625, -18.0, 448.0]]]
 
 
 def test_codes_stay_within_their_bounds():
@@ -76,6 +90,22 @@ def test_codes_are_chosen_for_weights_whose_moments_are_known():
         for codes in (model.weights[WEIGHT], quant.encode(weight.astype(np.float32)))
     )
     assert ours < nearest
+
+
+def test_codes_of_8_bit_floats_are_chosen_as_well():
+    random = np.random.default_rng(6)
+    weight = random.normal(size=(64, 3)).astype(np.float32)
+    rows = random.normal(size=(256, 64)) @ random.normal(size=(64, 64)) + 5
+    known = stats_of(rows, moments={"matmul": moments_of(rows)})
+    model = quantized(known, weight, load_spec("gaudi-fp8"))
+    model = Obc().apply(model, known)
+    quant = model.quants[WEIGHT]
+    assert quant.scheme.dtype.kind == "float8_e4m3"
+    ours, nearest = (
+        np.square(rows @ (quant.decode(codes) - weight)).mean()
+        for codes in (model.weights[WEIGHT], quant.encode(weight))
+    )
+    assert ours < nearest / 2
 
 
 def test_weights_of_unknown_moments_are_left_to_be_rounded():

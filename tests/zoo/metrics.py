@@ -17,7 +17,12 @@ def top1_agreement(exact: Floats, actual: Floats) -> float:
 
 def mean_cosine(exact: Floats, actual: Floats) -> float:
     """Mean cosine of corresponding rows [n, width]."""
-    return float(np.mean(np.sum(_unit(exact) * _unit(actual), axis=-1)))
+    return float(np.mean(cosines(exact, actual)))
+
+
+def cosines(exact: Floats, actual: Floats) -> npt.NDArray[np.float64]:
+    """The cosine of each pair of corresponding rows [n, width]."""
+    return np.asarray(np.sum(_unit(exact) * _unit(actual), axis=-1))
 
 
 def nearest_neighbour_agreement(exact: Floats, actual: Floats) -> float:
