@@ -19,8 +19,9 @@ MACHINE = machine(
     # A core is a multiprocessor: its shared memory, the L2 of all, its share of 3.35 TB/s.
     memory=memory(l1="228K", l2="50M", bandwidth=13.0),
     ops=[
-        # [PTX] mma.m16n8k32 with s8 operands; both operands signed.
-        op(DENSE, s8, s8.per_channel, sums_in=s32, gives=(s8, f32), by="mma.m16n8k32.s8",
+        # [PTX] mma.m16n8k32 with s8 operands; both operands signed. What a
+        # zero point adds to sums is known beforehand, for weights are constant.
+        op(DENSE, s8.asymmetric, s8.per_channel, sums_in=s32, gives=(s8, f32), by="mma.m16n8k32.s8",
            align={"k": 32, "n": 8, "m": 16}, throughput=8192),
         op("batch_matmul", s8, s8, sums_in=s32, gives=(s8, f32), by="mma.m16n8k32.s8",
            align={"k": 32, "n": 8, "m": 16}, throughput=8192),
@@ -34,14 +35,15 @@ MACHINE = machine(
         op((*DENSE, "batch_matmul"), bf16, bf16, sums_in=f32, gives=(bf16, f32),
            by="mma.m16n8k16.bf16", align={"k": 16, "n": 8, "m": 16}, throughput=4096),
         # [PTX] dp4a: what is no matrix product.
-        op("depthwise_conv2d", s8, s8.per_channel, sums_in=s32, gives=(s8, f32), by="dp4a",
-           align={"k": 4}, throughput=512),
+        op("depthwise_conv2d", s8.asymmetric, s8.per_channel, sums_in=s32, gives=(s8, f32),
+           by="dp4a", align={"k": 4}, throughput=512),
         # Everything else in float32 registers; codes are widened on the way in.
-        op(("add", "multiply"), s8, s8, sums_in=s32, gives=(s8, f32), by="fma.f32", throughput=64),
-        op("avg_pool2d", s8, sums_in=s32, gives=(s8, f32), by="fma.f32", throughput=64),
-        op("table", s8, sums_in=s32, gives=(s8,), by="fma.f32", throughput=32),
+        op(("add", "multiply"), s8.asymmetric, s8.asymmetric, sums_in=s32, gives=(s8, f32),
+           by="fma.f32", throughput=64),
+        op("avg_pool2d", s8.asymmetric, sums_in=s32, gives=(s8, f32), by="fma.f32", throughput=64),
+        op("table", s8.asymmetric, sums_in=s32, gives=(s8,), by="fma.f32", throughput=32),
         op(MOVES, e4m3, sums_in=f32, gives=(e4m3,), by="fma.f32", throughput=128),
-        op(MOVES, s8, sums_in=s32, gives=(s8,), by="fma.f32", throughput=128),
+        op(MOVES, s8.asymmetric, sums_in=s32, gives=(s8,), by="fma.f32", throughput=128),
         op(("depthwise_conv2d", "add", "multiply"), bf16, bf16, sums_in=f32, gives=(bf16, f32),
            by="fma.f32", throughput=64),
         op(("avg_pool2d", *MOVES), bf16, sums_in=f32, gives=(bf16, f32), by="fma.f32",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,9 @@ from hago.pipeline import prepared_module
 from hago.plan import Plan, Quantizer
 from hago.realize import interpret
 from hago.sample import Sample
+from hago.scheme import Array
 from tests.cuda.gpu import Program, geometry, program
-from tests.zoo.exactness import by_parameter
+from tests.zoo.exactness import Compiler, by_parameter
 from tests.zoo.models import MODELS, model_file
 
 
@@ -91,6 +92,22 @@ class Network:
         return output
 
 
+def network_on(hardware: str, module: ir.IRModule, folder: Path) -> Network:
+    """A realized ``module`` on the GPU ``hardware``, built in ``folder``."""
+    return Network(lower(module, load_spec(hardware)), hardware, folder)
+
+
+def codes_on(hardware: str, folder: Path) -> Compiler:
+    """What makes kernels for :func:`compare_codes`."""
+
+    def compiled(module: ir.IRModule) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
+        network = network_on(hardware, module, folder)
+        names = [str(name) for name in module["main"].attrs["hago.output_names"]]
+        return lambda inputs: dict(zip(names, network.run(inputs), strict=True))
+
+    return compiled
+
+
 def quantized(module: ir.IRModule, hardware: str, samples: list[Sample]) -> Plan:
     """The int8 network of ``module``."""
     data = load_data(samples, input_specs(module))
@@ -122,7 +139,7 @@ def main() -> None:
     samples = random_samples(module, 4)
     plan = quantized(module, arguments.hw, samples)
     with tempfile.TemporaryDirectory() as scratch:
-        network = Network(lower(plan.module, load_spec(arguments.hw)), arguments.hw, Path(scratch))
+        network = network_on(arguments.hw, plan.module, Path(scratch))
         given = by_parameter(plan.module, samples[0])
         start = time.perf_counter()
         found = network.run(given)

@@ -16,7 +16,13 @@ from hago.plan import Quantizer
 from hago.prepare import prepare
 from hago.realize import realize
 from tests.graphs import attention, input_for, quantized
-from tests.zoo.exactness import Difference, by_parameter, compare_codes, tie_bound
+from tests.zoo.exactness import (
+    Difference,
+    assert_exact,
+    by_parameter,
+    compare_codes,
+    tie_bound,
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +34,6 @@ def digits():
     methods = pick_methods(DEFAULT_RECIPE, facts_of(module, weight_bits=8)).methods
     quantizer = Quantizer(module, load_spec("x86-vnni"), data, methods, Clock())
     return next(iter(quantizer.plans("int8"))).module, samples
-
-
-def assert_exact(found):
-    for difference in found:
-        assert difference.largest <= 1, difference
-        assert difference.tie <= tie_bound(difference), difference
-    # A code lies within 2^-20 of a tie, relative to 255 codes, once in 4,000 times at most.
-    assert sum(d.differing for d in found) <= sum(d.total for d in found) / 1000
 
 
 def test_every_code_of_the_digits_network_is_numpys(digits):

@@ -47,6 +47,6 @@ class Image:
             "STRIDE_H": self.strides[0], "STRIDE_W": self.strides[1],
             "DILATION_H": self.dilation[0], "DILATION_W": self.dilation[1],
             "TOP": self.padding[0], "LEFT": self.padding[1], "PADDED": int(any(self.padding)),
-            "GROUP_PITCH": self.group_pitch, "FILL": self.fill % 256, "DEPTH": self.depth,
-            "PIECE": self.piece,
+            "GROUP_PITCH": self.group_pitch, "FILL": self.fill % 256 if any(self.padding) else 0,
+            "DEPTH": self.depth, "PIECE": self.piece,
         }  # fmt: skip

@@ -36,16 +36,21 @@ template <class G> struct Window {
   }
 };
 
+// PIECE bytes of padding. What they stand for outside of A meets weights of zero, or goes nowhere.
+template <class G> __device__ __forceinline__ typename Word<G::PIECE>::Type padding_of() {
+  union { typename Word<G::PIECE>::Type piece; uint8_t bytes[G::PIECE]; } filled;
+#pragma unroll
+  for (int i = 0; i < G::PIECE; ++i) filled.bytes[i] = G::FILL;
+  return filled.piece;
+}
+
 // PIECE bytes that lie together: the largest power of two that divides every run.
 template <class G>
 __device__ __forceinline__ typename Word<G::PIECE>::Type piece_of(
     const uint8_t* data, const Window<G>& window, int depth) {
   typedef typename Word<G::PIECE>::Type Piece;
-  union { Piece piece; uint8_t bytes[G::PIECE]; } filled;
-#pragma unroll
-  for (int i = 0; i < G::PIECE; ++i) filled.bytes[i] = window.inside ? G::FILL : 0;
   int at;
-  return window.find(depth, at) ? *reinterpret_cast<const Piece*>(data + at) : filled.piece;
+  return window.find(depth, at) ? *reinterpret_cast<const Piece*>(data + at) : padding_of<G>();
 }
 
 // A chunk of a row of A, in registers.
@@ -63,12 +68,18 @@ template <class G>
 __device__ __forceinline__ void copy_chunk(uint8_t* to, const uint8_t* data,
                                            const Window<G>& window, int depth) {
 #if __CUDA_ARCH__ >= 800
-  if constexpr (G::PIECE >= 4 && G::FILL == 0) {
+  if constexpr (G::PIECE >= 4) {
+    typedef typename Word<G::PIECE>::Type Piece;
 #pragma unroll
     for (int i = 0; i < CHUNK / G::PIECE; ++i) {
       int at;
       bool valid = window.find(depth + i * G::PIECE, at);
-      copy_async<G::PIECE>(to + i * G::PIECE, data + (valid ? at : 0), valid);
+      // A copy leaves zeros for what is not there. Another code is stored: the barrier in front of
+      // the product waits for stores as well as for copies.
+      if (valid || G::FILL == 0)
+        copy_async<G::PIECE>(to + i * G::PIECE, data + (valid ? at : 0), valid);
+      else
+        *reinterpret_cast<Piece*>(to + i * G::PIECE) = padding_of<G>();
     }
     return;
   }
