@@ -26,6 +26,7 @@ from hago.frontend.model import import_model
 from hago.hardware.host import missing_features
 from hago.hardware.load import load_spec
 from hago.hardware.spec import HardwareSpec
+from hago.lift import lifted_plan
 from hago.lower.fold import fold_dequantized_weights
 from hago.lower.lower import lower_with_weights
 from hago.lower.select import machine_of
@@ -51,7 +52,8 @@ class Options:
     """What a compilation was asked for, beside model, machine and data.
 
     ``precision`` "auto" builds every precision that the machine has, and the lowest one with
-    float32 for what float32 is faster at, and keeps the fastest.
+    float32 for what float32 is faster at, and keeps the fastest. Where the lowest are 8-bit floats
+    that cost the outputs too much, there is one with bfloat16 for some products, see hago.lift.
     ``recipe`` names methods of ``hago.methods`` and recipes of ``hago.methods.recipes``, applied in
     order, options in brackets: ``"best"`` or ``("percentile(keep=99.9)", "obc")``. ``shapes`` fixes
     dynamic dimensions by input name. ``export_qdq`` is an ONNX file to write the result to as well,
@@ -108,6 +110,9 @@ def compile_model(
         module, spec, samples, picked.methods, clock, options.weights, picked.report
     )
     plans = list(quantizer.plans(options.precision))
+    if options.precision == "auto" and options.weights == MACHINE_FORMAT:
+        lifted = lifted_plan(plans[0], samples, clock)
+        plans[:0] = [] if lifted is None else [lifted]
     if not came_quantized(module) and options.precision != "float32":
         plans.append(float_plan(annotate(module, spec)))
     manifest = Manifest(

@@ -27,7 +27,7 @@ ORDER = (
     ("model", "edges", "deploy", "dump"),
     ("plan",),
     ("measure", "search"),
-    ("mix",),
+    ("mix", "lift"),
     ("pipeline",),
     ("diagnose",),
     ("cli",),
