@@ -2,10 +2,13 @@
 
     python -m tests.arm.network efficientnet_lite0 --hw arm-dotprod --data FOLDER
     python -m tests.arm.network resnet18 --hw arm-i8mm
+    python -m tests.arm.network minilm --hw arm-neon --data FOLDER --recipe balanced --samples 16 \
+        --like-here --no-count
 
-The int8 network's outputs are compared with those of the reference interpreter, and executed
-instructions are counted, its own and those of hago's float32 for the same machine. Without --data
-ranges come from random images: that changes codes, not instructions.
+The int8 network's outputs are compared with those of the reference interpreter (``--like-here``: of
+the kernels for this CPU, which is faster for many samples), and executed instructions are counted,
+its own and those of hago's float32 for the same machine. Without --data ranges come from random
+images: that changes codes, not instructions.
 """
 
 from __future__ import annotations
@@ -24,11 +27,13 @@ from hago.clock import Clock
 from hago.deploy.build import build_artifact, machine_for
 from hago.deploy.manifest import Manifest
 from hago.frontend.onnx import import_onnx
+from hago.hardware.host import host_spec
 from hago.hardware.load import load_spec
 from hago.hardware.spec import HardwareSpec
 from hago.lower.lower import lower
-from hago.methods.method import find_methods
-from hago.model import input_specs, output_specs
+from hago.methods.facts import facts_of
+from hago.methods.pick import pick_methods
+from hago.model import RunModel, input_specs, output_specs, run_on
 from hago.plan import Plan, Quantizer, float_plan
 from hago.prepare import prepare
 from hago.realize import interpret
@@ -38,7 +43,7 @@ from tests.zoo.exactness import by_parameter
 from tests.zoo.models import MODELS, model_file
 from tests.zoo.tasks import TASKS
 
-_RECIPE = ("mse",)
+_RECIPE = "mse"
 _MOST = 64  # samples of real data
 _SAMPLES = 8
 
@@ -50,11 +55,13 @@ class Network:
     module: ir.IRModule
     spec: HardwareSpec
     samples: list[Sample]
+    recipe: str = _RECIPE
 
     def plans(self) -> tuple[Plan, Plan]:
         """int8, float32."""
         data = load_data(self.samples, input_specs(self.module))
-        quantizer = Quantizer(self.module, self.spec, data, find_methods(_RECIPE), Clock())
+        methods = pick_methods(self.recipe, facts_of(self.module, 8)).methods
+        quantizer = Quantizer(self.module, self.spec, data, methods, Clock())
         low = next(iter(quantizer.plans("int8")))
         return low, float_plan(annotate(self.module, self.spec))
 
@@ -69,14 +76,27 @@ def largest_difference(
     arm: Runner, artifact: Path, module: ir.IRModule, samples: list[Sample]
 ) -> tuple[float, float]:
     """Between what ``artifact`` gives and what ``module`` means, and the largest output."""
+    return _largest_difference(arm, artifact, _meaning(module), samples)
+
+
+def _largest_difference(
+    arm: Runner, artifact: Path, meaning: RunModel, samples: list[Sample]
+) -> tuple[float, float]:
     apart = largest = 0.0
     for sample in samples:
-        actual = arm.run(artifact, sample)
-        expected = interpret(module, by_parameter(module, sample))
-        for found, meant in zip(actual.values(), expected, strict=True):
+        actual, expected = arm.run(artifact, sample), meaning(sample)
+        for found, meant in zip(actual.values(), expected.values(), strict=True):
             apart = max(apart, float(np.abs(found - meant).max()))
             largest = max(largest, float(np.abs(meant).max()))
     return apart, largest
+
+
+def _meaning(module: ir.IRModule) -> RunModel:
+    """``module`` by the reference interpreter."""
+    names = [str(name) for name in module["main"].attrs["hago.output_names"]]
+    return lambda sample: dict(
+        zip(names, interpret(module, by_parameter(module, sample)), strict=True)
+    )
 
 
 def main() -> None:
@@ -85,21 +105,26 @@ def main() -> None:
     parser.add_argument("--hw", default="arm-dotprod")
     parser.add_argument("--data", type=Path, metavar="FOLDER")
     parser.add_argument("--samples", type=int, default=1, help="that are run and compared")
+    parser.add_argument("--recipe", default=_RECIPE)
+    parser.add_argument("--like-here", action="store_true", help="compare with this CPU's kernels")
+    parser.add_argument("--count", action=argparse.BooleanOptionalAction, default=True)
     arguments = parser.parse_args()
     module = prepare(import_onnx(model_file(arguments.name), dict(MODELS[arguments.name].inputs)))
     calibration, inputs = _samples(arguments.name, arguments.data)
-    network = Network(module, load_spec(arguments.hw), calibration)
+    network = Network(module, load_spec(arguments.hw), calibration, arguments.recipe)
     arm, (low, plain) = runner(), network.plans()
     with tempfile.TemporaryDirectory() as scratch:
-        folders = (Path(scratch) / "int8", Path(scratch) / "float32")
-        modules = (low.module, plain.module)
-        built = [network.build(*each) for each in zip(modules, folders, strict=True)]
+        built = network.build(low.module, Path(scratch) / "int8")
+        meaning = run_on(low.module, host_spec()) if arguments.like_here else _meaning(low.module)
         compared = inputs[: arguments.samples]
-        apart, largest = largest_difference(arm, built[0], low.module, compared)
-        print(f"{arguments.name} on {arguments.hw}: outputs differ by {apart:.3g} of {largest:.3g}")
-        codes, floats = (arm.count(folder, inputs[0]) for folder in built)
-    print(f"instructions: int8 {codes / 1e6:.1f} M, float32 {floats / 1e6:.1f} M, "
-          f"ratio {codes / floats:.3f}")  # fmt: skip
+        apart, largest = _largest_difference(arm, built, meaning, compared)
+        print(f"{arguments.name} on {arguments.hw}: outputs of {len(compared)} samples differ by "
+              f"{apart:.3g} of {largest:.3g}")  # fmt: skip
+        if arguments.count:
+            folders = built, network.build(plain.module, Path(scratch) / "float32")
+            codes, floats = (arm.count(folder, inputs[0]) for folder in folders)
+            print(f"instructions: int8 {codes / 1e6:.1f} M, float32 {floats / 1e6:.1f} M, "
+                  f"ratio {codes / floats:.3f}")  # fmt: skip
 
 
 def _samples(name: str, data: Path | None) -> tuple[list[Sample], list[Sample]]:
