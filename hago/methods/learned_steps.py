@@ -7,6 +7,7 @@ paper's gradient scale is for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,7 @@ def activation_steps(model: QuantModel, data: BlockData) -> list[LearnedStep]:
     return found
 
 
-def step_hooks(steps: list[LearnedStep]) -> Hooks:
+def step_hooks(steps: Sequence[LearnedStep]) -> Hooks:
     """The hooks that round by ``steps``."""
     return {(edge.dst, edge.arg): step.round for step in steps for edge in step.edges}
 

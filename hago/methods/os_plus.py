@@ -64,13 +64,13 @@ class OsPlus:
         """The prepared module with scaled channels; the same where nothing is won."""
         found: dict[str, ChannelScale] = {}
         for source, readers in candidates(graph).items():
-            best = _best_scale(channels[source], self._weights(readers), self.gain)
+            best = best_scale(channels[source], self._weights(readers), self.gain)
             if best is not None:
                 found[source] = best
         return prepare(scale_channels(graph.module, found)) if found else graph.module
 
-    def _weights(self, readers: list[Node]) -> list[_Weights]:
-        return [_Weights.of(node, self.weight_bits, self.weight_group) for node in readers]
+    def _weights(self, readers: list[Node]) -> list[WeightNoise]:
+        return [WeightNoise.of(node, self.weight_bits, self.weight_group) for node in readers]
 
 
 def candidates(graph: QuantGraph) -> dict[str, list[Node]]:
@@ -105,10 +105,11 @@ _COMPUTED = frozenset(
 )  # fmt: skip
 
 
-def _best_scale(
-    stats: ChannelStats, weights: list[_Weights], gain: float
+def best_scale(
+    stats: ChannelStats, weights: list[WeightNoise], gain: float
 ) -> ChannelScale | None:
-    """The best of the grid, with and without a shift; None where it gains too little."""
+    """The best of the grid for what ``weights`` read, with and without a shift; None where the
+    predicted error falls by less than the factor ``gain``."""
     zero = np.zeros_like(stats.mean)
     shifts = [zero]
     if all(each.is_matmul for each in weights):  # others pad with zero
@@ -137,7 +138,7 @@ def _scales(stats: ChannelStats, shift: Doubles) -> list[Doubles]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Weights:
+class WeightNoise:
     """Weights by input channel: ``power`` [C] sums squares over outputs and taps.
 
     ``largest`` [C, N] is the largest magnitude over the taps of an output: its row of one channel
@@ -154,28 +155,28 @@ class _Weights:
     group: int
 
     @staticmethod
-    def of(node: Node, bits: int, group: int) -> _Weights:
+    def of(node: Node, bits: int, group: int) -> WeightNoise:
         weight, levels = node.constants[1].astype(np.float64), 2 ** (bits - 1) - 1
         if node.op == "matmul":
             inputs = len(weight)
             size = group if group and inputs % group == 0 else inputs
             power = np.square(weight).sum(axis=1)
-            return _Weights(power, np.abs(weight), 1, False, True, levels, size)
+            return WeightNoise(power, np.abs(weight), 1, False, True, levels, size)
         groups = int(node.call.attrs.groups)
         taps = weight.shape[1] * weight.shape[2]
         if groups == 1:
             largest = np.abs(weight).max(axis=(1, 2)).T
             power = np.square(weight).sum(axis=(0, 1, 2))
-            return _Weights(power, largest, taps, False, False, levels, len(power))
+            return WeightNoise(power, largest, taps, False, False, levels, len(power))
         # Outputs of a group read its channels only: [groups, outputs, kh, kw, channels].
         split = weight.reshape(groups, -1, *weight.shape[1:])
         power = np.square(split).sum(axis=(1, 2, 3)).reshape(-1)
         largest = np.abs(split).max(axis=(1, 2, 3)).reshape(-1, 1)
-        return _Weights(power, largest, taps * split.shape[1], True, False, levels, 1)
+        return WeightNoise(power, largest, taps * split.shape[1], True, False, levels, 1)
 
 
 def _error(
-    stats: ChannelStats, shift: Doubles, scale: Doubles, weights: list[_Weights]
+    stats: ChannelStats, shift: Doubles, scale: Doubles, weights: list[WeightNoise]
 ) -> float:
     """The predicted error of all readers (see the top), 12 times."""
     low = min(float(((stats.low - shift) / scale).min()), 0.0)
@@ -188,7 +189,7 @@ def _error(
     )
 
 
-def _weight_error(weights: _Weights, scale: Doubles, power: Doubles) -> float:
+def _weight_error(weights: WeightNoise, scale: Doubles, power: Doubles) -> float:
     """Noise of the weights' rounding; ``power`` is that of the scaled input channels."""
     steps = np.square(weights.largest * scale[:, np.newaxis] / weights.levels)
     if weights.is_depthwise:

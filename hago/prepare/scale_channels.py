@@ -19,7 +19,7 @@ import numpy.typing as npt
 from tvm import ir, relax
 
 from hago.dataflow import Node, read_dataflow
-from hago.rebuild import Values, rebuild, substitute, with_leaves
+from hago.rebuild import Values, emit, rebuild, substitute, with_leaves
 from hago.scheme import Array
 
 Floats = npt.NDArray[np.float32]
@@ -59,12 +59,42 @@ def scale_channels(module: ir.IRModule, scales: Mapping[str, ChannelScale]) -> i
             scaled[source] = _scaled(builder, values[source], own)
         leaves = {0: scaled[source], 1: relax.const(scaled_weight(node, own.scale))}
         product = with_leaves(substitute(binding.value, values), leaves)
-        if not own.shift.any():
-            return product
-        shift = own.shift.astype(np.float64) @ node.constants[1].astype(np.float64)
-        return relax.op.add(builder.emit(product), relax.const(shift.astype(np.float32)))
+        return _shifted_back(builder, product, node, own)
 
     return rebuild(module, rewrite)
+
+
+def scale_inside(
+    module: ir.IRModule, inside: Mapping[str, ChannelScale], behind: Mapping[str, ChannelScale]
+) -> ir.IRModule:
+    """``module`` with the tensors ``inside`` shifted and scaled for all that read them.
+
+    The products ``behind`` get weights that undo this of their inputs. That nothing else sees the
+    difference is the caller's to know.
+    """
+    nodes = read_dataflow(module).by_name()
+
+    def rewrite(builder: relax.BlockBuilder, binding: relax.Binding, values: Values) -> relax.Expr:
+        name, value = str(binding.var.name), substitute(binding.value, values)
+        if name in inside:
+            return _scaled(builder, emit(builder, value, "unscaled"), inside[name])
+        if name not in behind:
+            return value
+        node, own = nodes[name], behind[name]
+        product = with_leaves(value, {1: relax.const(scaled_weight(node, own.scale))})
+        return _shifted_back(builder, product, node, own)
+
+    return rebuild(module, rewrite)
+
+
+def _shifted_back(
+    builder: relax.BlockBuilder, product: relax.Expr, node: Node, own: ChannelScale
+) -> relax.Expr:
+    """``product`` with what the shift took from it: z w."""
+    if not own.shift.any():
+        return product
+    shift = own.shift.astype(np.float64) @ node.constants[1].astype(np.float64)
+    return relax.op.add(builder.emit(product), relax.const(shift.astype(np.float32)))
 
 
 def is_weighted(node: Node) -> bool:

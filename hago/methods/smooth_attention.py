@@ -1,0 +1,104 @@
+"""Channels of queries, keys and values are centred and get equal ranges; attention stays the same.
+
+    softmax(q k^T)     = softmax((q s) ((k - z) / s)^T)             s = sqrt(max |k - z| / max |q|)
+    softmax(..) v W    = softmax(..) ((v - z) / s) (s W) + z W
+
+What is taken from all keys changes all scores of a query by the same number, which a softmax does
+not see (J. Zhang et al., SageAttention, arXiv 2410.02367, section 4.2: smoothing of K; there the
+mean of the tokens at hand, here the centre of what calibration saw, which goes into the bias). A
+factor of a channel of the query is taken back in the key (Y. Lin et al., QServe, arXiv 2405.04532,
+section 4.2: SmoothAttention; here both sides have codes, so that both get the same range). The
+shares of a softmax sum to one, so that what is taken from all values comes back behind the product
+(Wei et al., OS+, arXiv 2304.09145, equation 3), and their scales are those of OS+. All of it goes
+into weights and biases: nothing is computed at run time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from tvm.ir import IRModule
+
+from hago.calibrate import Stats
+from hago.calibrate.channels import ChannelStats
+from hago.dataflow import read_dataflow
+from hago.graph import QuantGraph, QuantModel
+from hago.methods.attention import Attention, find_attention
+from hago.methods.method import register
+from hago.methods.os_plus import WeightNoise, best_scale
+from hago.prepare import prepare
+from hago.prepare.scale_channels import ChannelScale, scale_inside
+
+Doubles = npt.NDArray[np.float64]
+
+
+@register
+@dataclass(frozen=True)
+class SmoothAttention:
+    """Reshapes every attention whose queries, keys and values come from layers of their own.
+
+    ``weight_bits`` and ``weight_group`` are those of the weights behind the values, as in OS+.
+    """
+
+    name: ClassVar[str] = "smooth_attention"
+    paper: ClassVar[str] = "Lin et al., arXiv 2405.04532, section 4.2"
+
+    weight_bits: int = 8
+    weight_group: int = 0
+
+    def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
+        """``model``: all was done before there were numbers."""
+        return model
+
+    def tensors(self, graph: QuantGraph) -> tuple[str, ...]:
+        """The queries, keys and values."""
+        found = find_attention(read_dataflow(graph.module))
+        return tuple(name for each in found for name in (each.query, each.key, each.value))
+
+    def reshape(self, graph: QuantGraph, channels: Mapping[str, ChannelStats]) -> IRModule:
+        """The prepared module with other weights; the same where there is no attention."""
+        inside: dict[str, ChannelScale] = {}
+        behind: dict[str, ChannelScale] = {}
+        for each in find_attention(read_dataflow(graph.module)):
+            inside |= _scores(each, channels)
+            own = behind[each.reader.name] = self._values(each, channels[each.value])
+            order = np.argsort(each.carried)
+            inside[each.value] = ChannelScale(own.scale[order], own.shift[order])
+        return prepare(scale_inside(graph.module, inside, behind)) if inside else graph.module
+
+    def _values(self, attention: Attention, stats: ChannelStats) -> ChannelScale:
+        """Of the input channels of the reader: the scale of OS+ for values around their centre."""
+        low, high = stats.low[attention.carried], stats.high[attention.carried]
+        mean, square = stats.mean[attention.carried], stats.square[attention.carried]
+        shift = (low + high) / 2
+        moments = mean - shift, square - 2 * shift * mean + np.square(shift)
+        centred = ChannelStats(low - shift, high - shift, *moments)
+        weights = WeightNoise.of(attention.reader, self.weight_bits, self.weight_group)
+        best = best_scale(centred, [weights], gain=1.0)
+        scale = np.ones_like(shift) if best is None else best.scale
+        return _narrow(np.asarray(scale, np.float64), shift)
+
+
+def _scores(
+    attention: Attention, channels: Mapping[str, ChannelStats]
+) -> dict[str, ChannelScale]:
+    """What the query and the key are divided by, and the centre of the key."""
+    query, key = channels[attention.query], channels[attention.key]
+    shift = (key.low + key.high) / 2
+    theirs, own = query.reach[attention.meets], key.high - shift
+    known = (theirs > 0) & (own > 0)
+    scale = np.sqrt(np.divide(own, theirs, where=known, out=np.ones_like(own)))
+    inverse = np.ones_like(scale)
+    inverse[attention.meets] = 1 / scale
+    return {
+        attention.query: _narrow(inverse, np.zeros_like(inverse)),
+        attention.key: _narrow(scale, shift),
+    }
+
+
+def _narrow(scale: Doubles, shift: Doubles) -> ChannelScale:
+    return ChannelScale(scale.astype(np.float32), shift.astype(np.float32))
