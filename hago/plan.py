@@ -22,7 +22,7 @@ from hago.dump import dump
 from hago.edges import edge_reports, imported_edge_reports
 from hago.errors import DataError, StrategyError
 from hago.graph import QuantGraph, QuantModel, Strategy
-from hago.hardware.host import host_spec
+from hago.hardware.host import runnable
 from hago.hardware.spec import HardwareSpec
 from hago.methods.assign import assign_numbers
 from hago.methods.method import Method, Reshaping, needs_of
@@ -118,7 +118,7 @@ class Quantizer:
                 way_out="Give it with --data, or use --precision float32.",
             )
         with self.clock.stage("look at channels"):
-            watched = reshape(watch(graph), self.spec, self.samples, self.methods)
+            watched = reshape(watch(graph, self.spec), self.spec, self.samples, self.methods)
         with self.clock.stage("calibrate"):
             needs = needs_of(self.methods)
             stats = watched.statistics(self.samples, self.clock.progress, needs)
@@ -168,8 +168,9 @@ class Quantized:
     watched: Watched | None
 
 
-def watch(graph: QuantGraph) -> Watched:
-    """The float module compiled for this computer, its quantizable activations as results.
+def watch(graph: QuantGraph, spec: HardwareSpec) -> Watched:
+    """The float module compiled for ``spec``, or for this computer where that does not run here,
+    its quantizable activations as results.
 
     Its own results come with them, where these can show what is padding.
     """
@@ -181,7 +182,7 @@ def watch(graph: QuantGraph) -> Watched:
     names = tuple(dict.fromkeys(sources))
     results = _float_results(graph)
     observed = observe(graph.module, tuple(dict.fromkeys((*names, *results))))
-    return Watched(graph, names, Look(run_on(observed, host_spec()), results))
+    return Watched(graph, names, Look(run_on(observed, runnable(spec)), results))
 
 
 def _float_results(graph: QuantGraph) -> tuple[str, ...]:
@@ -198,31 +199,18 @@ def reshape(
     watched: Watched, spec: HardwareSpec, samples: Dataset, methods: Sequence[Method]
 ) -> Watched:
     """``watched`` after the reshaping ones of ``methods``, which see a few samples each."""
-    for method in methods:
-        names = method.tensors(watched.graph) if isinstance(method, Reshaping) else ()
-        if isinstance(method, Reshaping) and names:
-            channels = observe_channels(watched.look, samples, names)
-            module = method.reshape(watched.graph, channels)
-            if module is not watched.graph.module:
-                watched = watch(annotate(module, spec))
+    reshaping = [method for method in methods if isinstance(method, Reshaping)]
+    channels: Mapping[str, ChannelStats] = {}
+    for number, method in enumerate(reshaping):
+        graph = watched.graph
+        names = method.tensors(graph)
+        if not channels.keys() >= set(names):
+            wanted = (name for each in reshaping[number:] for name in each.tensors(graph))
+            channels = observe_channels(watched.look, samples, tuple(dict.fromkeys(wanted)))
+        module = method.reshape(graph, channels) if names else graph.module
+        if module is not graph.module:
+            watched, channels = watch(annotate(module, spec), spec), {}
     return watched
-
-
-def reshape_graph(
-    graph: QuantGraph, spec: HardwareSpec, samples: Dataset, methods: Sequence[Method]
-) -> QuantGraph:
-    """The same for a graph that nobody watches yet."""
-    return reshape(watch(graph), spec, samples, methods).graph
-
-
-def observe_ranges(
-    graph: QuantGraph,
-    samples: Dataset,
-    progress: Progress = SILENT,
-    needs: frozenset[str] = frozenset(),
-) -> Stats:
-    """Statistics of every activation with a choice: one pass of float32 over the data, here."""
-    return watch(graph).statistics(samples, progress, needs)
 
 
 def _readers(graph: QuantGraph, names: Sequence[str]) -> dict[str, Reader]:

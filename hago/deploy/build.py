@@ -11,12 +11,12 @@ import hago
 from hago.codegen.cuda.nvcc import require_nvcc
 from hago.deploy.artifact import write_artifact
 from hago.deploy.device_code import export_for_gpu
-from hago.deploy.linker import linker_for
 from hago.deploy.manifest import Machine, Manifest
 from hago.hardware.host import kernels_of
 from hago.hardware.load import spec_digest
 from hago.hardware.spec import HardwareSpec
 from hago.lower.build import build
+from hago.lower.linker import linker_for
 
 
 def build_artifact(

@@ -39,6 +39,12 @@ def kernels_of(spec: HardwareSpec) -> HardwareSpec:
     return host_spec() if spec.is_model else spec
 
 
+def runnable(spec: HardwareSpec) -> HardwareSpec:
+    """The machine whose kernels run here in the place of ``spec``'s: the same where it can be."""
+    kernels = kernels_of(spec)
+    return host_spec() if kernels.is_gpu or missing_features(kernels) else kernels
+
+
 # From the most to the least capable: the first that runs here is the host's.
 _X86 = ("x86-amx", "x86-bf16", "x86-vnni", "x86-avx512", "x86-avx2")
 _ARM = ("arm-i8mm", "arm-dotprod", "arm-neon")

@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import tvm
-from tvm import ir, relax
+from tvm import ir, relax, tirx
 from tvm.runtime import Executable
 
-from hago.codegen.passes import CPU_PIPELINE
+from hago.codegen.passes import CPU_PIPELINE, REST_PIPELINE, compiled_apart
 from hago.hardware.host import kernels_of
 from hago.hardware.spec import HardwareSpec
+from hago.lower.objects import compile_objects
+from hago.lower.program import Program
 
 ExecMode = Literal["compiled", "bytecode"]
 # With it TVM keeps CUDA C++ as text, also on a computer with a GPU: nvcc compiles it, and the
@@ -31,14 +33,18 @@ def build(
     :func:`device_source` gives the text.
     """
     spec = kernels_of(spec)
-    with _device_code_as_text():
-        return relax.build(
-            module,
-            target_of(spec),
-            relax_pipeline=_pipeline(),
-            tir_pipeline="default" if spec.is_gpu else CPU_PIPELINE,
-            exec_mode=exec_mode,
-        )
+    target = target_of(spec)
+    if spec.is_gpu:
+        with _device_code_as_text():
+            return relax.build(module, target, None, _pipeline(), "default", exec_mode)
+    kernels = {var: f for var, f in module.functions_items() if isinstance(f, tirx.PrimFunc)}
+    functions = {str(var.name_hint): function for var, function in kernels.items()}
+    objects = compile_objects(functions, target, CPU_PIPELINE)
+    module = module.clone()
+    for var, function in kernels.items():
+        module.update_func(var, compiled_apart(function))
+    main = relax.build(module, target, None, _pipeline(), REST_PIPELINE, exec_mode)
+    return Program(main.mod, objects, is_interpreted=exec_mode == "bytecode")
 
 
 def target_of(spec: HardwareSpec) -> tvm.target.Target:

@@ -33,7 +33,7 @@ def compile_callable(module: ir.IRModule, spec: HardwareSpec) -> Run:
     names = [str(param.name) for param in main.params]
     inputs = _attribute(main, "hago.input_names") or names
     lowered = lower_with_weights(module, spec, _weights(module, inputs))
-    machine = relax.VirtualMachine(build(lowered.module, spec), tvm.cpu())
+    machine = relax.VirtualMachine(build(lowered.module, spec, "bytecode"), tvm.cpu())
     specs = {str(p.name): tensor_type(p) for p in main.params}
     outputs = _attribute(main, "hago.output_names") or list(read_dataflow(module).outputs)
     return _Callable(machine, _parameters(lowered.module), specs, lowered.packers, outputs)

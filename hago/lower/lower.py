@@ -28,6 +28,7 @@ from hago.lower.expression import Source
 from hago.lower.fixed_point import INSTRUCTIONS, in_fixed_point
 from hago.lower.fold import fold_dequantized_weights
 from hago.lower.group import Group, find_groups
+from hago.lower.objects import content_name
 from hago.lower.pairs import with_pairs
 from hago.lower.rest import lower_rest
 from hago.lower.select import build_kernel, find_template, machine_of
@@ -167,7 +168,8 @@ class _Calls:
             function = function.without_attr("global_symbol")
             if group.weight is not None:
                 function = with_weight(function, len(group.data))
-            self.functions[key] = builder.add_func(function, kernel.name)
+            name = content_name(kernel.name, function)
+            self.functions[key] = builder.add_func(function, name)
         name = str(self.functions[key].name_hint)
         self.made.append(kernel_call(name, group.members, kernel.func))
         shapes = [tuple(int(extent) for extent in p.ty.shape) for p in kernel.func.params]

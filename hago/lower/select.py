@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from hago.codegen.cuda.device import Device, device_of
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.fold import fold
@@ -44,6 +46,7 @@ from hago.lower.template import Template, always
 
 # Bytes and number of the vector registers, by CPU feature, the widest first.
 _REGISTERS = {"avx512f": (64, 32), "avx2": (32, 16), "asimd": (16, 32)}
+_KEPT = 256  # kernels; networks have up to a hundred, which several precisions share
 
 
 def machine_of(spec: HardwareSpec) -> Machine | Device:
@@ -77,6 +80,7 @@ def find_template(workload: Workload, machine: Machine | Device) -> Template | N
     )
 
 
+@lru_cache(_KEPT)
 def build_kernel(workload: Workload, epilogue: Epilogue, machine: Machine | Device) -> Kernel:
     """The kernel of ``workload`` with ``epilogue``, which must have a template."""
     template = find_template(workload, machine)

@@ -18,6 +18,7 @@ from hago.codegen.kernels.unpack import build_unpack
 from hago.codegen.planes import WIDEST, needed_bits, pack_codes
 from hago.codegen.workload import Machine
 from hago.dataflow import constant_value, flat_args, is_constant, op_name
+from hago.lower.objects import content_name
 from hago.lower.stored_float8 import PackedCodes, content
 from hago.rebuild import Values, rebuild, substitute
 from hago.scheme import Array
@@ -134,4 +135,5 @@ class _Narrow:
 def _added(
     builder: relax.BlockBuilder, function: tirx.PrimFunc, name: str
 ) -> ir.GlobalVar:
-    return builder.add_func(function.without_attr("global_symbol"), name)
+    function = function.without_attr("global_symbol")
+    return builder.add_func(function, content_name(name, function))

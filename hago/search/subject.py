@@ -104,7 +104,7 @@ def build_subject(
     identity = _identity(request, spec, samples)
     check(identity)
     with clock.stage("look at channels"):
-        watched = reshape(watch(annotate(module, spec)), spec, data, picked.methods)
+        watched = reshape(watch(annotate(module, spec), spec), spec, data, picked.methods)
     graph = watched.graph
     space = build_space(graph, narrow)
     with clock.stage("calibrate"):

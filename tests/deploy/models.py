@@ -9,8 +9,8 @@ import tvm
 from tvm import ir, relax
 
 from hago.deploy.artifact import write_artifact
-from hago.deploy.linker import link_shared
 from hago.deploy.manifest import Machine, Manifest
+from hago.lower.linker import link_shared
 from hago.sample import TensorSpec
 
 IMAGE, IDS = TensorSpec("image", (1, 4), "float32"), TensorSpec("ids", (1, 3), "int64")

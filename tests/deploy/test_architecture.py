@@ -7,11 +7,11 @@ import pytest
 
 from hago.deploy.artifact import write_artifact
 from hago.deploy.build import machine_for
-from hago.deploy.linker import link_shared, linker_for
 from hago.deploy.load import load
 from hago.deploy.manifest import read_manifest
 from hago.errors import BuildError
 from hago.hardware.load import load_spec
+from hago.lower.linker import link_shared, linker_for
 from tests.deploy.models import manifest_of
 
 

@@ -13,7 +13,7 @@ import tvm
 
 from hago.codegen.workload import Kernel
 from hago.deploy.device_code import export_for_gpu
-from hago.deploy.linker import link_shared
+from hago.lower.linker import link_shared
 from hago.deploy.memory import GpuMemory
 from hago.deploy.runtime import load_gpu_runtime
 from hago.hardware.gpu import gpu_capability

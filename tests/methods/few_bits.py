@@ -30,7 +30,7 @@ def quantized(
     """``module`` with activations of ``bits`` bits, calibrated on ``samples`` by ``recipe``."""
     spec, methods = load_spec("x86-vnni"), find_methods(recipe)
     data = load_data(samples, input_specs(module))
-    watched = reshape(watch(annotate(module, spec)), spec, data, methods)
+    watched = reshape(watch(annotate(module, spec), spec), spec, data, methods)
     stats = watched.statistics(data, needs=needs_of(methods))
     strategy = _narrowed(watched.graph, bits)
     model = assign_numbers(

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from tvm import ir
 
-from hago.deploy.linker import linker_for
 from hago.hardware.host import cpu_features, host_spec
 from hago.lower.build import build
+from hago.lower.linker import linker_for
 from hago.lower.lower import lower
 from hago.search import rpc_runner
 from hago.search.goal import Goal

@@ -1,0 +1,64 @@
+"""``main`` of a lowered module and the object files of its kernels, to be linked."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tvm import runtime
+
+from hago.lower.linker import link_shared
+
+
+class Program(runtime.Executable):  # type: ignore[misc]  # TVM has no types
+    """What ``relax.build`` returns, with ``objects`` that ``main`` calls.
+
+    ``main`` of a bytecode program finds them in a library of their own; machine code (unless
+    ``is_interpreted``) is linked with them.
+    """
+
+    def __init__(
+        self, main: runtime.Module, objects: Sequence[bytes], *, is_interpreted: bool
+    ) -> None:
+        super().__init__(main)
+        self._objects, self._is_interpreted = tuple(objects), is_interpreted
+        self._jitted_mod: runtime.Module | None = None
+
+    def export_library(
+        self,
+        file_name: str,
+        *,
+        fcompile: Callable[..., None] = link_shared,
+        addons: Sequence[str] = (),
+        **options: Any,
+    ) -> None:
+        """Writes the shared library ``file_name`` of all."""
+        with tempfile.TemporaryDirectory(prefix="hago-") as scratch:
+            files = [*self._written(Path(scratch)), *addons]
+            super().export_library(file_name, fcompile=fcompile, addons=files, **options)
+
+    def jit(self, **_options: Any) -> runtime.Module:
+        """The module that a virtual machine of this process runs."""
+        if self._jitted_mod is None:
+            with tempfile.TemporaryDirectory(prefix="hago-") as scratch:
+                self._jitted_mod = self._loaded(Path(scratch))
+        return self._jitted_mod
+
+    def _loaded(self, folder: Path) -> runtime.Module:
+        library = str(folder / "kernels.so")
+        if not self._is_interpreted:
+            self.export_library(library)
+            return runtime.load_module(library)
+        if self._objects:
+            link_shared(library, self._written(folder))
+            self.mod.import_module(runtime.load_module(library))
+        return self.mod
+
+    def _written(self, folder: Path) -> list[str]:
+        """The paths of the object files in ``folder``."""
+        paths = [folder / f"kernel{number}.o" for number in range(len(self._objects))]
+        for path, content in zip(paths, self._objects, strict=True):
+            path.write_bytes(content)
+        return [str(path) for path in paths]
