@@ -18,6 +18,7 @@ from hago.deploy.artifact import LIBRARY, check_output, write_artifact
 from hago.deploy.build import build_artifact, check_tools, machine_for, versions
 from hago.deploy.manifest import Manifest, read_manifest
 from hago.deploy.runtime import check_threads
+from hago.deploy.static_object import check_static_object, write_static_object
 from hago.dump import dump
 from hago.edges import edge_reports, find_edge, imported_edge_reports
 from hago.errors import StrategyError
@@ -57,7 +58,8 @@ class Options:
     ``recipe`` names methods of ``hago.methods`` and recipes of ``hago.methods.recipes``, applied in
     order, options in brackets: ``"best"`` or ``("percentile(keep=99.9)", "obc")``. ``shapes`` fixes
     dynamic dimensions by input name. ``export_qdq`` is an ONNX file to write the result to as well,
-    in QDQ form. ``weights`` narrows the machine's integer weights. Raises StrategyError for a
+    in QDQ form; ``export_object`` a static object NAME.o, with a C header NAME.h, that needs no
+    runtime. ``weights`` narrows the machine's integer weights. Raises StrategyError for a
     precision that does not exist, and a recipe that cannot be read.
     """
 
@@ -66,6 +68,7 @@ class Options:
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     threads: int = 1
     export_qdq: Path | None = None
+    export_object: Path | None = None
     weights: WeightFormat = MACHINE_FORMAT
 
     def __post_init__(self) -> None:
@@ -101,6 +104,8 @@ def compile_model(
     spec = load_spec(hardware)
     machine_of(spec)  # raises BuildError where there are no kernels, before the long work
     check_tools(spec)
+    if options.export_object is not None:
+        check_static_object(spec, options.export_object)
     check_recipe(options.recipe)
     with clock.stage("import model"):
         module = prepared_module(model, options.shapes)
@@ -247,6 +252,11 @@ def _choose(
     if options.export_qdq is not None:
         with clock.stage("export"):
             export_onnx(winner.plan.exchange(), options.export_qdq)
+    if options.export_object is not None:
+        with clock.stage("export object"):
+            lowered = lower_with_weights(winner.plan.module, spec, ()).module
+            specs = manifest.inputs, manifest.outputs
+            write_static_object(lowered, spec, specs, options.export_object)
     write_artifact(output, lambda path: _copy(winner.folder / LIBRARY, path), manifest)
     return CompileReport(
         output=output,

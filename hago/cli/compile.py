@@ -42,6 +42,12 @@ def compile_(
         Path | None,
         typer.Option("--export-qdq", metavar="FILE.onnx", help="The result as QDQ ONNX, too."),
     ] = None,
+    export_object: Annotated[
+        Path | None,
+        typer.Option(
+            "--export-object", metavar="NAME.o", help="One object and NAME.h, without a runtime."
+        ),
+    ] = None,
     weight_bits: Annotated[
         int, typer.Option("--weight-bits", metavar="2..8", help="Of all but the end layers.")
     ] = 8,
@@ -61,7 +67,7 @@ def compile_(
 
     asked = DEFAULT_RECIPE if recipe is None else recipe
     weights = WeightFormat(weight_bits, weight_group, narrow_ends)
-    options = Options(chosen, asked, shapes, threads, export_qdq, weights)
+    options = Options(chosen, asked, shapes, threads, export_qdq, export_object, weights)
     from hago.cli.progress import drawn_progress
     from hago.cli.render import print_json, terminal
     from hago.cli.show_compile import show_compile

@@ -44,7 +44,6 @@ from tests.zoo.models import MODELS, model_file
 from tests.zoo.tasks import TASKS
 
 _RECIPE = "mse"
-_MOST = 64  # samples of real data
 _SAMPLES = 8
 
 
@@ -137,7 +136,7 @@ def _samples(name: str, data: Path | None) -> tuple[list[Sample], list[Sample]]:
         ]
         return found, found
     task = TASKS[name]
-    return task.calibration(data).samples()[:_MOST], task.evaluation(data).samples()[:_MOST]
+    return task.calibration(data).samples(), task.evaluation(data).samples()
 
 
 if __name__ == "__main__":
