@@ -12,6 +12,7 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
+from hago.calibrate.ahead import one_ahead
 from hago.calibrate.padding import Look
 from hago.calibrate.run import count_of
 from hago.sample import Sample
@@ -71,8 +72,7 @@ def observe_channels(
     """
     observers = {name: ChannelObserver() for name in names}
     step = max(1, (count_of(data) or 0) // limit)
-    for sample in islice(data, 0, step * limit, step):
-        seen = look(sample)
+    for seen in one_ahead(look, islice(data, 0, step * limit, step)):
         for name, observer in observers.items():
             observer.observe(seen.counted_rows(name))
     return {name: observer.stats() for name, observer in observers.items()}

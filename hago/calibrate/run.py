@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 
+from hago.calibrate.ahead import one_ahead
 from hago.calibrate.moments import MomentObserver, Moments, Windows, rows_per_sample
 from hago.calibrate.observers import TensorObserver, TensorStats
 from hago.calibrate.padding import Look
@@ -77,8 +78,7 @@ def calibrate(
     }
     samples = 0
     masks: set[str] = set()
-    for number, sample in enumerate(progress.track(data, "calibrate", count)):
-        seen = look(sample)
+    for number, seen in enumerate(one_ahead(look, progress.track(data, "calibrate", count))):
         masks |= {seen.mask} - {""}
         for name, tensor in tensors.items():
             check_finite(seen.values[name], f"calibration sample {number}, tensor '{name}'")

@@ -13,12 +13,12 @@ import tvm
 
 from hago.codegen.workload import Kernel
 from hago.deploy.device_code import export_for_gpu
-from hago.lower.linker import link_shared
 from hago.deploy.memory import GpuMemory
 from hago.deploy.runtime import load_gpu_runtime
 from hago.hardware.gpu import gpu_capability
 from hago.hardware.load import load_spec
 from hago.lower.build import build_kernels
+from hago.lower.linker import link_shared
 from hago.lower.select import machine_of
 from tests.cuda.ptx import require_nvcc
 
