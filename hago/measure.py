@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hago.accuracy import compare_outputs
 from hago.calibrate import Dataset
+from hago.deploy.artifact import folder_bytes
 from hago.deploy.bench import measure_in_turns, random_sample
 from hago.deploy.load import load
 from hago.hardware.host import host_spec, kernels_of, missing_features
@@ -33,7 +34,7 @@ class Built:
 
     @property
     def size_bytes(self) -> int:
-        return sum(path.stat().st_size for path in self.folder.iterdir())
+        return folder_bytes(self.folder)
 
 
 def race(built: Sequence[Built], spec: HardwareSpec, threads: int) -> list[Contestant]:

@@ -14,7 +14,7 @@ from hago.annotate import annotate
 from hago.annotate.narrow import MACHINE_FORMAT, WeightFormat
 from hago.calibrate import Dataset, load_data
 from hago.clock import Clock
-from hago.deploy.artifact import LIBRARY, check_output, write_artifact
+from hago.deploy.artifact import LIBRARY, check_output, folder_bytes, write_artifact
 from hago.deploy.build import build_artifact, check_tools, machine_for, versions
 from hago.deploy.manifest import Manifest, read_manifest
 from hago.deploy.runtime import check_threads
@@ -59,7 +59,8 @@ class Options:
     order, options in brackets: ``"best"`` or ``("percentile(keep=99.9)", "obc")``. ``shapes`` fixes
     dynamic dimensions by input name. ``export_qdq`` is an ONNX file to write the result to as well,
     in QDQ form; ``export_object`` a static object NAME.o, with a C header NAME.h, that needs no
-    runtime. ``weights`` narrows the machine's integer weights. Raises StrategyError for a
+    runtime. ``weights`` narrows the machine's integer weights. The library of the artifact is
+    stored ``compressed``, which loads a few milliseconds later. Raises StrategyError for a
     precision that does not exist, and a recipe that cannot be read.
     """
 
@@ -70,6 +71,7 @@ class Options:
     export_qdq: Path | None = None
     export_object: Path | None = None
     weights: WeightFormat = MACHINE_FORMAT
+    compressed: bool = False
 
     def __post_init__(self) -> None:
         parse_steps(self.recipe)
@@ -257,14 +259,17 @@ def _choose(
             lowered = lower_with_weights(winner.plan.module, spec, ()).module
             specs = manifest.inputs, manifest.outputs
             write_static_object(lowered, spec, specs, options.export_object)
-    write_artifact(output, lambda path: _copy(winner.folder / LIBRARY, path), manifest)
+    def copy(path: Path) -> None:
+        shutil.copyfile(winner.folder / LIBRARY, path)
+
+    write_artifact(output, copy, manifest, compressed=options.compressed)
     return CompileReport(
         output=output,
         model=manifest.model,
         hardware=spec.name,
         precision=manifest.precision,
         edges=manifest.edges,
-        compiled=contestants[chosen],
+        compiled=replace(contestants[chosen], size_bytes=folder_bytes(output)),
         baseline=contestants[last] if chosen != last else None,
         slower=tuple(c for i, c in enumerate(contestants[:last]) if i != chosen),
         accuracy=accuracy,
@@ -273,7 +278,3 @@ def _choose(
         constants=manifest.constants,
         model_on=manifest.machine.model_on,
     )
-
-
-def _copy(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)

@@ -9,6 +9,7 @@ import typer
 
 from hago.cli.options import (
     AsJson,
+    Compress,
     Hardware,
     Model,
     Recipe,
@@ -58,6 +59,7 @@ def compile_(
     narrow_ends: Annotated[
         bool, typer.Option("--narrow-ends", help="Narrow the first and the last layer, too.")
     ] = False,
+    compress: Compress = False,
     as_json: AsJson = False,
 ) -> None:
     """Quantize MODEL for a machine, compile it, measure it."""
@@ -67,7 +69,9 @@ def compile_(
 
     asked = DEFAULT_RECIPE if recipe is None else recipe
     weights = WeightFormat(weight_bits, weight_group, narrow_ends)
-    options = Options(chosen, asked, shapes, threads, export_qdq, export_object, weights)
+    options = Options(
+        chosen, asked, shapes, threads, export_qdq, export_object, weights, compress
+    )
     from hago.cli.progress import drawn_progress
     from hago.cli.render import print_json, terminal
     from hago.cli.show_compile import show_compile

@@ -32,6 +32,9 @@ Recipe = Annotated[
     ),
 ]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads to run on.")]
+Compress = Annotated[
+    bool, typer.Option("--compress", help="Store the library compressed: model.so.gz.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 _SHAPE = re.compile(r"(?P<name>.+)=(?P<extents>[0-9]+(x[0-9]+)*)")

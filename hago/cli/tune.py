@@ -9,6 +9,7 @@ import typer
 
 from hago.cli.options import (
     AsJson,
+    Compress,
     Hardware,
     Model,
     Recipe,
@@ -111,6 +112,7 @@ def tune(
             "--anew", help="Measures again what another version or computer measured in a session."
         ),
     ] = False,
+    compress: Compress = False,
     as_json: AsJson = False,
 ) -> None:
     """Search the precision of every edge of MODEL for a machine, by measuring."""
@@ -140,7 +142,7 @@ def tune(
     methods = DEFAULT_RECIPE if recipe is None else (recipe,)
     request = Request(
         model, hw, data, goal, methods, shapes, threads, metric, eval_data, labels, samples, cache,
-        tracker, cluster,
+        tracker, cluster, compress,
     )  # fmt: skip
     from hago.cli.render import print_json, terminal
     from hago.cli.show_tune import drawn_search, refuse_unmet, show_outcome

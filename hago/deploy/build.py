@@ -20,13 +20,20 @@ from hago.lower.linker import linker_for
 
 
 def build_artifact(
-    lowered: ir.IRModule, spec: HardwareSpec, manifest: Manifest, folder: Path
+    lowered: ir.IRModule,
+    spec: HardwareSpec,
+    manifest: Manifest,
+    folder: Path,
+    *,
+    compressed: bool = False,
 ) -> Path:
     """Compiles ``lowered`` for ``spec`` and writes the artifact; the folder's path.
 
     Raises BuildError where the folder cannot be written, or no linker (for GPUs, no nvcc) is found.
     """
-    return write_artifact(folder, lambda path: build_library(lowered, spec, path), manifest)
+    return write_artifact(
+        folder, lambda path: build_library(lowered, spec, path), manifest, compressed=compressed
+    )
 
 
 def check_tools(spec: HardwareSpec) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import tempfile
 import threading
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hago.deploy.artifact import LIBRARY, file_digest
+from hago.deploy.artifact import COMPRESSED, LIBRARY, file_digest, library_bytes, library_of
 from hago.deploy.cpu import check_cpu
 from hago.deploy.manifest import Manifest, read_manifest
 from hago.deploy.memory import GpuMemory, HostMemory, Memory
@@ -101,7 +102,7 @@ def load(folder: str | Path, threads: int = 1) -> Model:
     manifest = read_manifest(folder)
     check_cpu(manifest.machine, str(folder), cpu_features() | gpu_features())
     request_permissions(manifest.machine.features, str(folder))
-    library = folder / LIBRARY
+    library = library_of(folder)
     _check_library(library, manifest)
     set_threads(threads)
     is_gpu = any(map(is_gpu_feature, manifest.machine.features))
@@ -125,7 +126,7 @@ def _start(library: Path, memory: Memory) -> tuple[Any, Any]:
         executable = _load_module(memory.ffi, library)
         machine = executable["vm_load_executable"]()
         machine["vm_initialization"](*memory.devices)
-    except (RuntimeError, ValueError, AttributeError) as error:
+    except (RuntimeError, ValueError, AttributeError, OSError, EOFError, zlib.error) as error:
         raise _damaged(library, str(error)) from error
     return executable, machine
 
@@ -137,9 +138,12 @@ def _load_module(ffi: Any, library: Path) -> Any:
     lies there by now: an artifact that was compiled anew into its folder.
     """
     with tempfile.TemporaryDirectory(prefix="hago-") as scratch:
-        link = Path(scratch) / LIBRARY
-        link.symlink_to(library.resolve())
-        return ffi.load_module(str(link))
+        path = Path(scratch) / LIBRARY
+        if library.name == COMPRESSED:
+            path.write_bytes(library_bytes(library.parent))
+        else:
+            path.symlink_to(library.resolve())
+        return ffi.load_module(str(path))
 
 
 def _damaged(library: Path, fact: str) -> BuildError:

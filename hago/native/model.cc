@@ -23,6 +23,8 @@
 #include <set>
 #include <sstream>
 
+#include "compressed.h"
+
 namespace hago {
 namespace {
 
@@ -222,9 +224,10 @@ Model Model::Load(const fs::path& folder, int threads) {
     std::vector<TensorSpec> inputs = ReadSpecs(manifest, "inputs");
     std::vector<TensorSpec> outputs = ReadSpecs(manifest, "outputs");
     CheckCpu(manifest[ffi::String("machine")].cast<ffi::json::Object>());
-    CheckComplete(folder / "model.so");
+    Library stored(folder);
+    CheckComplete(stored.path());
     SetThreads(threads);
-    ffi::Module library = ffi::Module::LoadFromFile(fs::absolute(folder / "model.so").string());
+    ffi::Module library = ffi::Module::LoadFromFile(stored.path().string());
     ffi::Module machine =
         library->GetFunction("vm_load_executable").value()().cast<ffi::Module>();
     machine->GetFunction("vm_initialization").value()(

@@ -14,7 +14,7 @@ from hago.realize import realize
 from hago.report import EdgeReport
 from hago.search.goal import Figures
 from hago.search.latency import Latencies
-from hago.search.problem import Problem, drop_curve, latency_factor
+from hago.search.problem import Problem, drop_curve, latency_factor, size_line
 from hago.search.records import Record
 from hago.search.runner import Runner, TrialError
 from hago.search.space import Assignment
@@ -41,12 +41,12 @@ class Laboratory:
     def problem(self, records: Sequence[Record]) -> Problem:
         """What proposers are given after ``records``."""
         tables = self.latencies.tables if self.latencies is not None else ()
-        problem = Problem(self.subject.space, self.subject.request.goal, self.noise, tables)
-        floats = next((r.measured for r in records if r.proposer == FIRST and r.measured), None)
+        space, request = self.subject.space, self.subject.request
+        problem = Problem(space, request.goal, self.noise, tables)
         return replace(
             problem,
             latency_factor=latency_factor(problem, records),
-            float_bytes=floats.size_bytes if floats else None,
+            sizes=size_line(space, records, compressed=request.compressed),
         )
 
     def attempt(
@@ -117,6 +117,7 @@ class Laboratory:
             folder,
             subject.samples,
             subject.request.threads,
+            subject.request.compressed,
         )
         return future.result()
 

@@ -35,12 +35,27 @@ class Table:
         return tuple(assignment[group] for group in self.groups)
 
 
+_DENSITIES = 0.5, 1.0  # of compressed weights: what is measured beyond is the code's doing
+
+
+@dataclass(frozen=True)
+class SizeLine:
+    """An artifact has ``base`` bytes and ``density`` for each byte of weights.
+
+    The density is 1, or less where libraries are compressed: the fewer bits, the more even the
+    codes, but those of 4 bits still shrink by a fifth.
+    """
+
+    base: float
+    density: float = 1.0
+
+
 @dataclass(frozen=True)
 class Problem:
     """``noise[group][option]`` is the noise share with that group alone lowered; noises add.
 
     ``tables`` add up to the latency, times ``latency_factor``, which is what whole artifacts
-    showed. ``float_bytes`` is the size of the artifact in float32 (None: not known).
+    showed. ``sizes`` are those of artifacts (None: none was measured yet).
     """
 
     space: Space
@@ -48,7 +63,7 @@ class Problem:
     noise: tuple[tuple[float, ...], ...]
     tables: tuple[Table, ...] = ()
     latency_factor: float = 1.0
-    float_bytes: float | None = None
+    sizes: SizeLine | None = None
 
     @cached_property
     def choices(self) -> tuple[tuple[int, ...], ...]:
@@ -65,11 +80,10 @@ class Problem:
         return self.latency_factor * sum(table.of(assignment) for table in self.tables)
 
     def size_of(self, assignment: Assignment) -> float | None:
-        """Bytes: the float artifact's, less what its weights save."""
-        if self.float_bytes is None:
+        """Bytes of the artifact."""
+        if self.sizes is None:
             return None
-        groups = zip(self.space.groups, assignment, strict=True)
-        return self.float_bytes - sum(g.weight_bytes(0) - g.weight_bytes(o) for g, o in groups)
+        return self.sizes.base + self.sizes.density * self.space.weight_bytes(assignment)
 
     def predict(self, assignment: Assignment, drops: DropCurve) -> Figures:
         noise = self.noise_of(assignment)
@@ -114,3 +128,24 @@ def latency_factor(problem: Problem, history: Sequence[Record]) -> float:
         for assignment in [problem.space.parse(record.precisions)]
     ]
     return float(np.median(ratios)) if ratios else 1.0
+
+
+def size_line(space: Space, history: Sequence[Record], *, compressed: bool) -> SizeLine | None:
+    """The line through the measured artifacts with the fewest bytes of weights: bounds lie there.
+
+    It goes through one of them with a density of 1 where libraries are not compressed, or there is
+    no other.
+    """
+    sizes = {
+        space.weight_bytes(space.parse(record.precisions)): record.measured.size_bytes
+        for record in history
+        if record.measured and record.measured.size_bytes is not None
+    }
+    if not sizes:
+        return None
+    (low, smallest), *others = sorted(sizes.items())
+    density = 1.0
+    if compressed and others:
+        high, larger = others[0]
+        density = float(np.clip((larger - smallest) / (high - low), *_DENSITIES))
+    return SizeLine(smallest - density * low, density)

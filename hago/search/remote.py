@@ -14,7 +14,7 @@ from typing import Any
 import tvm
 from tvm import ir, relax
 
-from hago.deploy.artifact import LIBRARY
+from hago.deploy.artifact import LIBRARY, folder_bytes, library_bytes
 from hago.deploy.bench import Timing, random_sample, timing_of
 from hago.deploy.build import build_artifact, build_library
 from hago.deploy.manifest import Manifest
@@ -77,12 +77,13 @@ def artifact_job(
     folder: Path,
     samples: Sequence[Sample],
     threads: int,
+    compressed: bool,
 ) -> Job:
     """:func:`hago.search.work.verify` up to where a device is needed: ``folder`` is built."""
-    build_artifact(lower(module, spec), spec, manifest, folder)
+    build_artifact(lower(module, spec), spec, manifest, folder, compressed=compressed)
     runs = tuple(_ordered(sample, manifest) for sample in samples)
     timed = _ordered(random_sample(manifest.inputs), manifest)
-    return Job((folder / LIBRARY).read_bytes(), runs, timed, ARTIFACT_S, threads)
+    return Job(library_bytes(folder), runs, timed, ARTIFACT_S, threads)
 
 
 def artifact_result(
@@ -94,7 +95,7 @@ def artifact_result(
     *_: object,
 ) -> Verified:
     """What ``verify`` gives."""
-    size = sum(path.stat().st_size for path in folder.iterdir())
+    size = folder_bytes(folder)
     names = [output.name for output in manifest.outputs]
     outputs = tuple(dict(zip(names, values, strict=True)) for values in done.outputs)
     return Verified(done.latency_ms, size, outputs)

@@ -45,7 +45,8 @@ class Request:
     ``data`` calibrates, ``judged_on`` (the same if None) is what accuracy is measured on: its first
     ``samples`` samples, with ``labels`` (an .npy) where the ``metric`` needs them. ``cache`` keeps
     latencies across sessions. Latencies are measured on devices of ``tracker``, or here;
-    accuracy is evaluated on the workers of the dask scheduler ``cluster``, or here.
+    accuracy is evaluated on the workers of the dask scheduler ``cluster``, or here. Libraries are
+    stored ``compressed``: their size counts as it is then.
     """
 
     model: Path
@@ -62,3 +63,4 @@ class Request:
     cache: Path | None = None
     tracker: Tracker | None = None
     cluster: str | None = None
+    compressed: bool = False

@@ -61,6 +61,11 @@ class Space:
     def size(self) -> int:
         return prod(len(group.options) for group in self.groups)
 
+    def weight_bytes(self, assignment: Sequence[int]) -> int:
+        """Bytes of all weights, packed at their widths."""
+        groups = zip(self.groups, assignment, strict=True)
+        return sum(group.weight_bytes(option) for group, option in groups)
+
     @property
     def floats(self) -> Assignment:
         """All in float32."""

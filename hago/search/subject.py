@@ -186,6 +186,7 @@ def _identity(
         "version": f"{hago.__version__} {code_digest()}",
         "recipe": ",".join(request.recipe),
         "weights": ",".join(map(str, _narrow_bits(request))) or "the machine's",
+        "library": "compressed" if request.compressed else "plain",
         "samples": f"{len(samples)} {samples_digest(samples)}",
         "metric": request.metric,
         "labels": "" if request.labels is None else file_digest(request.labels),

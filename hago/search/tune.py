@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from hago.clock import Clock
+from hago.deploy.artifact import library_of
 from hago.deploy.manifest import read_manifest
 from hago.errors import BuildError
 from hago.progress import SILENT, Progress
@@ -194,7 +195,7 @@ class _Search:
             read_manifest(self.session.best)
         except BuildError:
             return False
-        return (self.session.best / "model.so").is_file()
+        return library_of(self.session.best).is_file()
 
     def _is_over(self) -> bool:
         return self._spent() >= self.effort.budget_s

@@ -12,6 +12,7 @@ import tvm
 from tvm import ir, relax
 
 from hago.dataflow import tensor_type
+from hago.deploy.artifact import folder_bytes
 from hago.deploy.bench import Timing, bench, measure_cost, random_array
 from hago.deploy.build import build_artifact
 from hago.deploy.load import load
@@ -53,13 +54,14 @@ def verify(
     folder: Path,
     samples: Sequence[Sample],
     threads: int,
+    compressed: bool,
 ) -> Verified:
     """Builds the artifact of a realized ``module`` in ``folder``, runs ``samples``, times it.
 
     For a machine that this one is not, its module runs instead: its integers are the same.
     """
-    build_artifact(lower(module, spec), spec, manifest, folder)
-    size = sum(path.stat().st_size for path in folder.iterdir())
+    build_artifact(lower(module, spec), spec, manifest, folder, compressed=compressed)
+    size = folder_bytes(folder)
     if missing_features(spec):
         run = run_on(module, host_spec())
         return Verified(None, size, tuple(run(sample) for sample in samples))

@@ -33,6 +33,17 @@ def test_compile_writes_an_artifact_and_shows_a_table(
     assert "import model" in done.err
 
 
+def test_a_library_may_be_stored_compressed(
+    hago_program: Program, model: Path, data: Path, tmp_path: Path
+) -> None:
+    arguments = (model, *HW, "--precision", "float32", "-o", tmp_path / "out", "--compress")
+    report = document(hago_program("compile", *arguments, "--json").out)
+    files = {path.name: path.stat().st_size for path in (tmp_path / "out").iterdir()}
+    assert sorted(files) == ["manifest.json", "model.so.gz"]
+    assert report["compiled"]["size_bytes"] == sum(files.values())
+    assert hago_program("bench", tmp_path / "out", "--json").code == 0
+
+
 @pytest.mark.parametrize("precision", ["auto", "int8", "float32"])
 def test_compile_prints_one_json_document(
     hago_program: Program, model: Path, data: Path, tmp_path: Path, precision: str

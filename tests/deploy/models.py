@@ -36,11 +36,13 @@ def manifest_of(features: tuple[str, ...] = ()) -> Manifest:
     return Manifest("model.onnx", "int8", (IMAGE, IDS), (SCALED, COUNTED), machine)
 
 
-def write_two_headed(folder: Path, scale: float = 2.0, features: tuple[str, ...] = ()) -> Path:
+def write_two_headed(
+    folder: Path, scale: float = 2.0, features: tuple[str, ...] = (), *, compressed: bool = False
+) -> Path:
     """The artifact of :func:`two_headed`, through TVM's own pipeline."""
     executable = relax.build(two_headed(scale), tvm.target.Target({"kind": "llvm"}))
 
     def export(path: Path) -> None:
         executable.export_library(str(path), fcompile=link_shared)
 
-    return write_artifact(folder, export, manifest_of(features))
+    return write_artifact(folder, export, manifest_of(features), compressed=compressed)

@@ -121,6 +121,45 @@ def test_a_damaged_artifact_is_refused(runner, artifact, tmp_path, damage, fact)
     assert fact in done.stderr
 
 
+@pytest.fixture(scope="module")
+def compressed(tmp_path_factory, runner):
+    folder = write_two_headed(tmp_path_factory.mktemp("small") / "two", compressed=True)
+    if "without zlib" in run(runner, folder, "--bench", "0.01").stderr:
+        pytest.skip("needs the headers of zlib: hago-run was built without")
+    return folder
+
+
+def test_a_compressed_library_computes_the_same(runner, compressed, arrays, tmp_path):
+    sample, options = arrays
+    done = run(runner, compressed, *options, "--output", f"scaled={tmp_path / 'scaled.npy'}")
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(np.load(tmp_path / "scaled.npy"), 2 * sample["image"])
+
+
+def cut_off_gzip(data):
+    return data[:-40]
+
+
+def no_gzip(data):
+    return b"nothing of the kind"
+
+
+def other_bits(data):
+    return data[:2000] + bytes([data[2000] ^ 0xFF]) + data[2001:]
+
+
+@pytest.mark.parametrize("damage", [cut_off_gzip, no_gzip, other_bits])
+def test_a_damaged_compressed_library_is_refused(runner, compressed, tmp_path, damage):
+    folder = tmp_path / "copy"
+    shutil.copytree(compressed, folder)
+    stored = folder / "model.so.gz"
+    stored.write_bytes(damage(stored.read_bytes()))
+    done = run(runner, folder, "--bench", "0.01")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "damaged" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_an_artifact_for_another_cpu_is_refused(runner, tmp_path):
     folder = write_two_headed(tmp_path / "other", features=("warp_drive",))
     done = run(runner, folder, "--bench", "0.01")

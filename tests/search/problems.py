@@ -9,7 +9,7 @@ import numpy as np
 from hago.graph import Edge
 from hago.scheme import BFLOAT16, INT8, QuantScheme
 from hago.search.goal import Figures, Goal
-from hago.search.problem import DropCurve, Problem, Table
+from hago.search.problem import DropCurve, Problem, SizeLine, Table
 from hago.search.proposers.proposer import History, history_of
 from hago.search.records import Record
 from hago.search.space import FLOAT, Assignment, Group, Option, Space
@@ -40,7 +40,7 @@ def problem_of(seed: int, goal: Goal, groups: int = 5) -> Problem:
         pair = (first, first + 1)
         counts = [range(len(space.groups[g].options)) for g in pair]
         tables.append(Table(pair, {c: float(random.uniform(0.1, 1)) for c in product(*counts)}))
-    return Problem(space, goal, noise, tuple(tables), 1.0, 40_000.0)
+    return Problem(space, goal, noise, tuple(tables), 1.0, SizeLine(24_000.0, 0.8))
 
 
 def every_assignment(problem: Problem) -> list[Assignment]:

@@ -110,11 +110,15 @@ def computed_artifact(
     folder: Path,
     samples: list[dict[str, np.ndarray]],
     threads: int,
+    compressed: bool,
 ) -> Verified:
     constants = sum(
         value.nbytes for each in read_dataflow(module).nodes for value in each.constants.values()
     )
-    write_artifact(folder, lambda path: path.write_bytes(b"\0" * constants) and None, manifest)
+    library = b"\0" * constants
+    write_artifact(
+        folder, lambda path: path.write_bytes(library) and None, manifest, compressed=compressed
+    )
     (param,) = (str(p.name) for p in module["main"].params)
     outputs = tuple({"y": interpret(module, {param: s["x"]})[0]} for s in samples)
     return Verified(computed_latency(module, spec, threads), constants, outputs)

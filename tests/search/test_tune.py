@@ -234,6 +234,14 @@ def test_the_size_objective_finds_the_fewest_bytes_within_the_drop(tmp_path):
     assert any("int4" in record.precisions for record in outcome.records)
 
 
+def test_artifacts_are_compressed_for_who_asks_for_it(tmp_path):
+    request = replace(request_of(tmp_path, Goal("size", max_drop=1e-2)), compressed=True)
+    outcome = tune(request, tmp_path / "s", TRIALS, runner=ComputedRunner())
+    names = sorted(path.name for path in (tmp_path / "s" / "best").iterdir())
+    assert names == ["manifest.json", "model.so.gz"]
+    assert outcome.is_met
+
+
 def test_fewer_bits_than_the_machine_multiplies_are_for_who_minds_the_size(tmp_path):
     outcome = tune(request_of(tmp_path), tmp_path / "s", TRIALS, runner=ComputedRunner())
     assert not any({"int4", "int6"} & set(record.precisions) for record in outcome.records)

@@ -182,9 +182,9 @@ def _program(problem: Problem, budget: float, share: float) -> _Program:
     limits = [(noise, budget)]
     if goal.max_latency_ms is not None:
         limits.append((latency, share * goal.max_latency_ms))
-    if goal.max_size_bytes is not None and problem.float_bytes is not None:
-        weights = sum(group.weight_bytes(0) for group in problem.space.groups)
-        limits.append((size, share * goal.max_size_bytes - problem.float_bytes + weights))
+    if goal.max_size_bytes is not None and problem.sizes is not None:
+        sizes = problem.sizes
+        limits.append((sizes.density * size, share * goal.max_size_bytes - sizes.base))
     at_most = tuple(_scaled(row, bound) for row, bound in limits if bound < math.inf)
     scale = max(float(np.abs(objective).max()), 1e-30)
     return _Program(objective / scale, equal, equal_to, at_most, options)
