@@ -126,12 +126,12 @@ def test_without_a_device_or_a_tracker_the_search_ends_with_an_error(tracker):
 
 
 def test_a_search_that_loses_a_device_has_every_trial_once(tracker, devices, tmp_path):
-    # Each of the three levels keeps such a bound, so the third is timed after the loss.
+    # Float32 alone says nothing of other latencies, so a later trial is timed, after the loss.
     request = replace(request_of(tmp_path, Goal("latency", max_drop=1.0)), tracker=tracker)
     lost = []
 
     def lose_one(outcome):
-        if len(outcome.records) == 2 and not lost:
+        if len(outcome.records) == 1 and not lost:
             lost.append(devices[0])
             kill(devices[0])
 
@@ -140,7 +140,7 @@ def test_a_search_that_loses_a_device_has_every_trial_once(tracker, devices, tmp
     assert [record.trial for record in outcome.records] == list(range(6))
     assert len({record.precisions for record in outcome.records}) == 6
     assert [record.error for record in outcome.records] == [""] * 6
-    assert sum(record.is_timed for record in outcome.records) > 2
+    assert any(record.is_timed for record in outcome.records[1:])
     assert outcome.floats.measured.noise < 1e-9
     about, _, _ = read_session(tmp_path / "s")
     assert about["identity"]["machine"] == cpu_name()
