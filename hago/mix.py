@@ -17,8 +17,10 @@ from typing import TypeVar
 
 from hago.annotate.operators import is_anchor
 from hago.dataflow import Node, read_dataflow
+from hago.deploy.bench import copied_per_ms
 from hago.deploy.kernels import time_kernels
 from hago.graph import Edge, QuantModel
+from hago.hardware.spec import HardwareSpec
 from hago.lower.calls import KernelCall
 from hago.report import EdgeReport
 from hago.search.grouping import build_space
@@ -27,7 +29,7 @@ from hago.search.space import Group
 MIXED = "mixed"  # what such a precision is called
 _CLEARLY = 0.95  # of the low precision's time: what float32 must stay below
 _WORTHWHILE = 0.01  # of all kernels' time: what a mix must promise
-_WRITTEN = 12e6  # bytes in a ms: about what a core writes past its near caches
+_PAST_CACHES = 4  # times the L2 cache: what is written there is read from beyond
 
 Value = TypeVar("Value")
 Latencies = Mapping[str, float]  # ms by operation of the prepared module
@@ -59,9 +61,16 @@ def operation_latencies(folder: Path, calls: Iterable[KernelCall], threads: int)
     return found
 
 
-def find_raises(model: QuantModel, low: Latencies, floats: Latencies) -> tuple[Raise, ...]:
-    """The groups of ``model`` whose products are faster in float32; none where that is too little
-    to be noticed in the whole model."""
+def moved_per_ms(spec: HardwareSpec) -> float:
+    """Bytes of a tensor that one kernel writes and the next one reads in a ms, measured here."""
+    return copied_per_ms(_PAST_CACHES * spec.memory.l2)
+
+
+def find_raises(
+    model: QuantModel, low: Latencies, floats: Latencies, moved: float
+) -> tuple[Raise, ...]:
+    """The groups of ``model`` whose products are faster in float32, where ``moved`` bytes of a
+    tensor pass in a ms; none where that is too little to be noticed in the whole model."""
     nodes = read_dataflow(model.graph.module).by_name()
     found = []
     for group in build_space(model.graph).groups:
@@ -69,7 +78,7 @@ def find_raises(model: QuantModel, low: Latencies, floats: Latencies) -> tuple[R
         is_low = any(edge in model.strategy for edge in group.edges)
         if is_low and products and products <= low.keys() & floats.keys():
             low_ms, float_ms = (sum(times[name] for name in products) for times in (low, floats))
-            each = Raise(group, low_ms, float_ms, _moving_ms(model, group, nodes))
+            each = Raise(group, low_ms, float_ms, _added_bytes(model, group, nodes) / moved)
             if each.gain_ms > (1 - _CLEARLY) * each.low_ms:
                 found.append(each)
     anchors = [low[name] for name, node in nodes.items() if name in low and is_anchor(node)]
@@ -77,15 +86,14 @@ def find_raises(model: QuantModel, low: Latencies, floats: Latencies) -> tuple[R
     return tuple(found) if gain > _WORTHWHILE * sum(anchors) else ()
 
 
-def _moving_ms(model: QuantModel, group: Group, nodes: Mapping[str, Node]) -> float:
-    """What it takes to write the group's inputs in float32 instead of codes."""
+def _added_bytes(model: QuantModel, group: Group, nodes: Mapping[str, Node]) -> float:
+    """What the group's inputs take more in float32 than in codes."""
     schemes = {edge.src: model.strategy[edge] for edge in group.edges if edge in model.strategy}
-    added = (
+    return sum(
         (4 - scheme.dtype.bits / 8) * math.prod(nodes[source].shape)
         for source, scheme in schemes.items()
         if source in nodes
     )
-    return sum(added) / _WRITTEN
 
 
 def raised(model: QuantModel, raises: Iterable[Raise]) -> QuantModel:

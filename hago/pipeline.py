@@ -37,7 +37,7 @@ from hago.methods.facts import facts_of
 from hago.methods.pick import NONE, Picked, check_recipe, pick_methods
 from hago.methods.recipes import DEFAULT
 from hago.methods.syntax import parse_steps
-from hago.mix import MIXED, explained, find_raises, operation_latencies, raised
+from hago.mix import MIXED, explained, find_raises, moved_per_ms, operation_latencies, raised
 from hago.model import came_quantized, input_specs, output_specs
 from hago.plan import PRECISIONS, Plan, Quantizer, float_plan, realized_plan
 from hago.prepare import prepare
@@ -211,8 +211,11 @@ def _mixed(built: Sequence[Built], spec: HardwareSpec, threads: int, clock: Cloc
         return None
     precision = lowest.plan.precision
     with clock.stage("measure kernels"):
-        found = [operation_latencies(e.folder, e.calls, threads) for e in (lowest, floats)]
-    raises = find_raises(lowest.plan.model, *found)
+        low, high = (
+            operation_latencies(each.folder, each.calls, threads) for each in (lowest, floats)
+        )
+        moved = moved_per_ms(spec)
+    raises = find_raises(lowest.plan.model, low, high, moved)
     if not raises:
         return None
     model = raised(lowest.plan.model, raises)

@@ -14,6 +14,8 @@ from hago.realize import interpret, realize
 from tests.graphs import input_for, quantized, residual_network
 from tests.search.stand_ins import MACHINE, network
 
+MOVED = 12e6  # bytes in a ms
+
 
 @pytest.fixture(scope="module")
 def model():
@@ -29,33 +31,44 @@ def latencies(model, **times):
 
 def test_what_is_faster_in_float_is_raised_and_nothing_else(model):
     low, floats = latencies(model, conv2d_1=3.0), latencies(model, conv2d=0.99)
-    (found,) = mix.find_raises(model, low, floats)
+    (found,) = mix.find_raises(model, low, floats, MOVED)
     assert {edge.dst for edge in found.group.edges} >= {"conv2d_1", "conv2d_2"}  # tied: they add
     assert (found.low_ms, found.float_ms) == (3.0 + 1.0, 1.0 + 1.0)
 
 
 def test_a_gain_that_nobody_would_notice_is_left(model):
     low = latencies(model, conv2d_1=1e-3, conv2d=10.0)
-    assert not mix.find_raises(model, low, latencies(model, conv2d_1=5e-4, conv2d=20.0))
+    assert not mix.find_raises(model, low, latencies(model, conv2d_1=5e-4, conv2d=20.0), MOVED)
 
 
 def test_what_its_neighbours_would_lose_is_counted(model):
     """A tensor of 1 x 8 x 8 x 8 codes takes 1.5 KiB more in float32."""
-    low = {name: 1e-3 * time for name, time in latencies(model, conv2d_1=1.1).items()}
+    low = {name: 1e-3 * time for name, time in latencies(model, conv2d_1=1.2).items()}
     floats = {name: 1e-3 * time for name, time in latencies(model).items()}
     assert low["conv2d_1"] > floats["conv2d_1"]
-    assert not mix.find_raises(model, low, floats)
+    assert not mix.find_raises(model, low, floats, MOVED)
+
+
+def test_faster_memory_makes_that_less(model):
+    low = {name: 1e-3 * time for name, time in latencies(model, conv2d_1=1.2).items()}
+    floats = {name: 1e-3 * time for name, time in latencies(model).items()}
+    assert len(mix.find_raises(model, low, floats, 100 * MOVED)) == 1
+
+
+def test_the_speed_of_memory_is_measured():
+    """Bytes in a ms: more than a disk has, less than a terabyte in a second."""
+    assert 1e5 < mix.moved_per_ms(load_spec(MACHINE)) < 1e9
 
 
 def test_what_was_not_measured_stays(model):
     low = latencies(model, conv2d_1=3.0)
     floats = {name: time for name, time in latencies(model).items() if name != "conv2d_1"}
-    assert not mix.find_raises(model, low, floats)
+    assert not mix.find_raises(model, low, floats, MOVED)
 
 
 def test_a_raised_group_is_computed_in_float(model):
     low, floats = latencies(model, conv2d_1=3.0), latencies(model)
-    found = mix.raised(model, mix.find_raises(model, low, floats))
+    found = mix.raised(model, mix.find_raises(model, low, floats, MOVED))
     assert not any(edge.dst == "conv2d_1" for edge in found.strategy)
     assert any(edge.dst == "conv2d" for edge in found.strategy)
     sample = input_for(model.graph.module)

@@ -13,6 +13,7 @@ from hago.sample import TensorSpec
 from hago.scheme import BFLOAT16_ARRAY, Array
 
 _TURNS = 10
+_COPYING = 0.05  # seconds
 _CODES = 127  # of both int8 and uint8
 Clock = Callable[[], float]  # seconds since whenever
 
@@ -50,6 +51,12 @@ def measure_cost(call: Callable[[], object], threads: int, seconds: float) -> Ti
     it counts, so that other work on the machine is not mistaken for its own."""
     clock = time.thread_time if threads == 1 else time.perf_counter
     return measure_in_turns([call], threads, seconds, clock)[0]
+
+
+def copied_per_ms(size: int) -> float:
+    """Bytes that this core copies in a millisecond, in arrays of ``size`` bytes."""
+    source, target = np.ones(size, np.uint8), np.ones(size, np.uint8)
+    return size / measure_cost(lambda: np.copyto(target, source), 1, _COPYING).median_ms
 
 
 def measure_in_turns(
