@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hago.deploy.artifact import replace_manifest
+from hago.deploy.artifact import folder_bytes, replace_manifest
 from hago.edges import edge_reports
 from hago.errors import DataError
 from hago.graph import QuantModel
@@ -102,9 +102,10 @@ class Laboratory:
                 "wrong results: the artifact does not compute what was simulated",
                 fact=f"noise share {judged.noise:.3g}, simulated {record.simulated.noise:.3g}",
             )
-        figures = Figures(judged.noise, judged.drop, found.latency_ms, found.size_bytes)
+        figures = Figures(judged.noise, judged.drop, found.latency_ms)
         self._describe(assignment, figures, folder)
-        return figures
+        # What is said of every edge takes its place, too.
+        return replace(figures, size_bytes=folder_bytes(folder))
 
     def _built(self, assignment: Assignment, folder: Path) -> Verified:
         subject = self.subject

@@ -14,7 +14,7 @@ from typing import Any
 import tvm
 from tvm import ir, relax
 
-from hago.deploy.artifact import LIBRARY, folder_bytes, library_bytes
+from hago.deploy.artifact import LIBRARY, library_bytes
 from hago.deploy.bench import Timing, random_sample, timing_of
 from hago.deploy.build import build_artifact, build_library
 from hago.deploy.manifest import Manifest
@@ -95,10 +95,9 @@ def artifact_result(
     *_: object,
 ) -> Verified:
     """What ``verify`` gives."""
-    size = folder_bytes(folder)
     names = [output.name for output in manifest.outputs]
     outputs = tuple(dict(zip(names, values, strict=True)) for values in done.outputs)
-    return Verified(done.latency_ms, size, outputs)
+    return Verified(done.latency_ms, outputs)
 
 
 def run_job(tracker: Tracker, job: Job, limit_s: float) -> Done:

@@ -12,7 +12,6 @@ import tvm
 from tvm import ir, relax
 
 from hago.dataflow import tensor_type
-from hago.deploy.artifact import folder_bytes
 from hago.deploy.bench import Timing, bench, measure_cost, random_array
 from hago.deploy.build import build_artifact
 from hago.deploy.load import load
@@ -34,7 +33,6 @@ class Verified:
     """What a whole artifact does; ``latency_ms`` is None where it cannot run here."""
 
     latency_ms: float | None
-    size_bytes: int
     outputs: tuple[dict[str, Array], ...]
 
 
@@ -61,14 +59,13 @@ def verify(
     For a machine that this one is not, its module runs instead: its integers are the same.
     """
     build_artifact(lower(module, spec), spec, manifest, folder, compressed=compressed)
-    size = folder_bytes(folder)
     if missing_features(spec):
         run = run_on(module, host_spec())
-        return Verified(None, size, tuple(run(sample) for sample in samples))
+        return Verified(None, tuple(run(sample) for sample in samples))
     model = load(folder, threads)
     outputs = tuple(_copied(model.run(sample)) for sample in samples)
     timings = timed_until_quiet(lambda: bench(model, threads, ARTIFACT_S))
-    return Verified(quietest(timings), size, outputs)
+    return Verified(quietest(timings), outputs)
 
 
 def timed_until_quiet(once: Callable[[], Timing]) -> list[Timing]:

@@ -121,7 +121,7 @@ def computed_artifact(
     )
     (param,) = (str(p.name) for p in module["main"].params)
     outputs = tuple({"y": interpret(module, {param: s["x"]})[0]} for s in samples)
-    return Verified(computed_latency(module, spec, threads), constants, outputs)
+    return Verified(computed_latency(module, spec, threads), outputs)
 
 
 def numbers_of(graph: QuantGraph) -> Numbers:
