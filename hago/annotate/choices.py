@@ -59,6 +59,8 @@ class _Reader:
         self.requantize = "float32" if requantize == "float32" else "fixed_point"
         self.carried = carried_edges(dataflow, self.requantize)
         self.wish: Callable[[Edge], Wish] = cache(self._wish)
+        self.is_read_as_codes: Callable[[str], bool] = cache(self._is_read_as_codes)
+        self.is_computed_on_codes: Callable[[str], bool] = cache(self._is_computed_on_codes)
 
     def is_float(self, name: str, node: Node, arg: int) -> bool:
         if arg in node.constants:
@@ -72,7 +74,9 @@ class _Reader:
         wish = self.wish(edge)
         if wish.kind != "soft":
             return wish
-        if not self._computed_on_codes(edge.src):
+        if self.requantize == "fixed_point" and not self.is_read_as_codes(edge.dst):
+            return _float(f"{edge.dst} is read in float32 alone, so codes would only round it")
+        if not self.is_computed_on_codes(edge.src):
             return _float(f"{edge.src} is computed in float32, so reading it so costs nothing")
         for dst, arg in self.users[edge.src]:
             other = self.wish(Edge(edge.src, dst, arg))
@@ -80,7 +84,17 @@ class _Reader:
                 return _float(f"{dst} needs {edge.src} in float32, so it is in memory as float32")
         return wish
 
-    def _computed_on_codes(self, name: str) -> bool:
+    def _is_read_as_codes(self, name: str) -> bool:
+        """True where codes of ``name``, or of what is computed of it element by element, are what
+        somebody multiplies or moves."""
+        for dst, arg in self.users.get(name, ()):
+            wish = self.wish(Edge(name, dst, arg))
+            goes_on = wish.kind == "soft" or wish.reason.source == FUSED
+            if wish.kind == "hard" or (goes_on and self.is_read_as_codes(dst)):
+                return True
+        return False
+
+    def _is_computed_on_codes(self, name: str) -> bool:
         """True where ``name`` leaves a chain that starts with an integer accumulator."""
         node = self.nodes.get(name)
         if node is None:
@@ -90,7 +104,7 @@ class _Reader:
         if not (is_elementwise(node) or passes_codes(node)):
             return False
         return any(
-            self._computed_on_codes(source)
+            self.is_computed_on_codes(source)
             for arg, source in enumerate(node.inputs)
             if arg not in node.constants
         )

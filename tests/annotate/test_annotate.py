@@ -105,6 +105,26 @@ def test_fixed_point_machines_requantize_before_an_addition():
     assert choice(graph, "add -> relu[0]") == ()
 
 
+def test_fixed_point_machines_do_not_round_what_is_read_in_float32_alone():
+    spec = machine()
+    fixed = replace(spec, ops=tuple(replace(r, requantize="fixed_point") for r in spec.ops))
+    graph = annotate(residual_network(), fixed)
+    assert choice(graph, "matmul -> result[0]") == ()
+    assert "float32 alone" in graph.reasons[parse_edge("matmul -> result[0]")].text
+
+
+def test_a_long_chain_of_sums_is_annotated_in_no_time():
+    # Each sum reads the one before it twice: there are 2^60 ways through the graph.
+    spec = machine()
+    fixed = replace(spec, ops=tuple(replace(r, requantize="fixed_point") for r in spec.ops))
+    b = Builder(1, 6, 6, 6)
+    value = b.conv("conv2d", b.input, 6, kernel=1)
+    for number in range(60):
+        twice = relax.op.add(value, b.emit(f"relu_{number}", relax.op.nn.relu(value)))
+        value = b.emit(f"sum_{number}", twice)
+    assert annotate(b.done(value), fixed).choices
+
+
 def test_a_precision_that_nothing_can_have_is_an_error():
     graph = annotate(residual_network(), machine())
     with pytest.raises(StrategyError, match="bfloat16"):
