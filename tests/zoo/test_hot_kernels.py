@@ -49,7 +49,8 @@ def test_every_kernel_that_takes_time_is_scheduled(name: str, precision: str) ->
     sample = draw_sample(MODELS[name].inputs, seed=0)
     module = lowered(prepared(name), precision)
     functions = {str(var.name_hint): function for var, function in module.functions_items()}
-    times = profile_kernels(module, host_spec(), list(sample.values()), 3, time.thread_time)
+    # The fastest of many: other work on the machine takes from the caches, too.
+    times = profile_kernels(module, host_spec(), list(sample.values()), 10, time.thread_time)
     total = sum(kernel.seconds for kernel in times)
     hot = [kernel for kernel in times if kernel.seconds > HOT * total]
     kernels = [kernel.name for kernel in hot if kernel.name in functions]
