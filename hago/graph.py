@@ -95,6 +95,11 @@ class QuantModel:
         if missing:
             raise ValueError(f"no numbers for {', '.join(missing)}")
 
+    def codes(self, edge: Edge, real: Array) -> Array:
+        """The codes of the constant ``real`` behind ``edge``: chosen ones, or the nearest."""
+        chosen = self.weights.get(edge)
+        return self.quants[edge].encode(real) if chosen is None else chosen
+
     def with_quants(self, quants: Mapping[Edge, TensorQuant]) -> QuantModel:
         """The same model with some numbers replaced."""
         return replace(self, quants={**self.quants, **quants})

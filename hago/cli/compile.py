@@ -10,6 +10,8 @@ import typer
 from hago.cli.options import (
     AsJson,
     Compress,
+    ExportObject,
+    ExportQdq,
     Hardware,
     Model,
     Recipe,
@@ -39,16 +41,8 @@ def compile_(
     recipe: Recipe = None,
     shape: Shapes = None,
     threads: Threads = 1,
-    export_qdq: Annotated[
-        Path | None,
-        typer.Option("--export-qdq", metavar="FILE.onnx", help="The result as QDQ ONNX, too."),
-    ] = None,
-    export_object: Annotated[
-        Path | None,
-        typer.Option(
-            "--export-object", metavar="NAME.o", help="One object and NAME.h, without a runtime."
-        ),
-    ] = None,
+    export_qdq: ExportQdq = None,
+    export_object: ExportObject = None,
     weight_bits: Annotated[
         int, typer.Option("--weight-bits", metavar="2..8", help="Of all but the end layers.")
     ] = 8,

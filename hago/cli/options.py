@@ -35,6 +35,16 @@ Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads to r
 Compress = Annotated[
     bool, typer.Option("--compress", help="Store the library compressed: model.so.gz.")
 ]
+ExportQdq = Annotated[
+    Path | None,
+    typer.Option("--export-qdq", metavar="FILE.onnx", help="The result as QDQ ONNX, too."),
+]
+ExportObject = Annotated[
+    Path | None,
+    typer.Option(
+        "--export-object", metavar="NAME.o", help="One object and NAME.h, without a runtime."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 _SHAPE = re.compile(r"(?P<name>.+)=(?P<extents>[0-9]+(x[0-9]+)*)")

@@ -65,7 +65,8 @@ class BatchNormTuning:
                 factor = torch.ones_like(factor)
             else:
                 quants[edge] = stretched
-                codes[edge] = _codes(model, edge, layer)
+                # They stay, whatever becomes of the scales.
+                codes[edge] = model.codes(edge, layer.constants[1])
             shift = _mean(exact) - _mean(quantized) * factor
             bias = node.constants[1] * factor.numpy() + shift.numpy()
             found[node.name] = bias.astype(np.float32)
@@ -88,12 +89,6 @@ def _rows(values: Tensor) -> Tensor:
 
 def _mean(values: Tensor) -> Tensor:
     return _rows(values).mean(0)
-
-
-def _codes(model: QuantModel, edge: Edge, layer: Node) -> Array:
-    """The codes of the layer's weights: they stay, whatever becomes of the scales."""
-    chosen = model.weights.get(edge)
-    return model.quants[edge].encode(layer.constants[1]) if chosen is None else chosen
 
 
 def _stretched(quant: TensorQuant, layer: Node, factor: Floats) -> TensorQuant | None:

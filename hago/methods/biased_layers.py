@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -15,10 +14,10 @@ from tvm import relax
 
 from hago.calibrate import Stats
 from hago.dataflow import Dataflow, Node, read_dataflow
-from hago.errors import DataError
 from hago.gradient import Hooks, Program, Step, over_samples, read_program, torch
 from hago.gradient.fake_quantize import model_hooks
 from hago.graph import Edge, QuantModel
+from hago.methods.first_samples import first_samples
 from hago.rebuild import Values, rebuild, substitute, with_leaves
 from hago.scheme import Floats
 
@@ -45,13 +44,8 @@ def change_layers(method: FromSamples, model: QuantModel, stats: Stats, change: 
 
     Raises DataError where there are no samples.
     """
-    given = list(islice(stats.data, method.samples))
-    if not given:
-        raise DataError(
-            f"{method.name}: no calibration data",
-            fact="it compares what layers give with and without rounding",
-            way_out="Give data with --data, or leave the method out.",
-        )
+    needed_for = "it compares what layers give with and without rounding"
+    given = first_samples(method.name, stats, method.samples, needed_for)
     dataflow = read_dataflow(model.graph.module)
     program = read_program(model.graph.module)
     streams = _Streams(program, model_hooks(model), program.feed(given))

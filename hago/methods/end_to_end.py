@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -24,13 +23,13 @@ import numpy as np
 from hago.annotate.constants import constant_edges
 from hago.calibrate import Stats
 from hago.dataflow import read_dataflow
-from hago.errors import DataError
 from hago.gradient import Hooks, Program, over_samples, read_program, torch
 from hago.gradient.fake_quantize import gives, model_hooks
 from hago.gradient.program import as_tensor
 from hago.graph import Edge, QuantModel
 from hago.methods.biased_layers import biases, with_biases
 from hago.methods.descent import Learned, descend, seeded
+from hago.methods.first_samples import first_samples
 from hago.methods.learned_steps import LearnedStep, activation_groups, learned_step, step_hooks
 from hago.methods.method import register
 from hago.scheme import Array
@@ -96,13 +95,8 @@ class _Task:
 
     @classmethod
     def of(cls, method: EndToEnd, model: QuantModel, stats: Stats) -> _Task:
-        given = list(islice(stats.data, method.samples))
-        if not given:
-            raise DataError(
-                f"{method.name}: no calibration data",
-                fact="it compares what the whole network gives with and without rounding",
-                way_out="Give data with --data, or leave the method out.",
-            )
+        needed_for = "it compares what the whole network gives with and without rounding"
+        given = first_samples(method.name, stats, method.samples, needed_for)
         program = read_program(model.graph.module)
         feed = program.feed(given)
         with torch.no_grad():
@@ -196,18 +190,13 @@ def _weights(model: QuantModel) -> list[_Weight]:
     """The integer weights of layers. Tables that are looked up would only be read in part."""
     nodes = read_dataflow(model.graph.module).by_name()
     return [
-        _Weight(edge, _codes(model, edge, real), learned_step(model.quants[edge], edge))
+        _Weight(edge, model.codes(edge, real), learned_step(model.quants[edge], edge))
         for edge, real in constant_edges(model.graph).items()
         if edge in model.strategy
         and nodes[edge.dst].op in ("nn.conv2d", "matmul")
         and model.strategy[edge].dtype.is_integer
         and model.strategy[edge].computed_in is None
     ]
-
-
-def _codes(model: QuantModel, edge: Edge, real: Array) -> Array:
-    chosen = model.weights.get(edge)
-    return model.quants[edge].encode(real) if chosen is None else chosen
 
 
 def _shifts(model: QuantModel) -> list[_Shift]:

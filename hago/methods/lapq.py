@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,11 +25,11 @@ from scipy.optimize import minimize
 
 from hago.calibrate import Stats
 from hago.calibrate.ranges import lp_range
-from hago.errors import DataError
 from hago.gradient import Program, over_samples, read_program, torch
 from hago.gradient.fake_quantize import activation_hooks, weight_hooks
 from hago.graph import QuantModel
 from hago.methods.assign import refill
+from hago.methods.first_samples import first_samples
 from hago.methods.learned_steps import activation_groups
 from hago.methods.method import register
 from hago.scheme import TensorQuant
@@ -115,13 +114,13 @@ def _times(quant: TensorQuant, factor: float) -> TensorQuant:
 
 def _loss(model: QuantModel, stats: Stats, samples: int) -> Loss:
     """The squared error of the results over their power, for models with ``model``'s weights."""
-    given = list(islice(stats.data, samples))
-    if not given:
-        raise DataError(
-            "lapq: no calibration data",
-            fact="it judges ranges by the results of the model",
-            way_out="Give data with --data, or use a range method: mse, percentile, kl.",
-        )
+    given = first_samples(
+        Lapq.name,
+        stats,
+        samples,
+        "it judges ranges by the results of the model",
+        "Give data with --data, or use a range method: mse, percentile, kl.",
+    )
     program = read_program(model.graph.module)
     feed = program.feed(given)
     exact = _results(program, feed, {})

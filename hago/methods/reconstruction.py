@@ -10,19 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from hago.calibrate import Stats
 from hago.dataflow import read_dataflow
-from hago.errors import DataError
 from hago.gradient import Hooks, Program, Step, read_program, torch
 from hago.gradient.fake_quantize import model_hooks
 from hago.graph import Edge, QuantModel
 from hago.methods.blocks import Block, Partition
 from hago.methods.finished import Finished, digest
+from hago.methods.first_samples import first_samples
 from hago.methods.streams import Kept, Value, follow, reads_of, run_block
 from hago.sample import Sample
 
@@ -120,13 +119,12 @@ def reconstruct(
 
 
 def _samples(learner: Learner, stats: Stats) -> list[Sample]:
-    given = list(islice(stats.data, learner.samples))
-    if given:
-        return given
-    raise DataError(
-        f"{learner.name}: no calibration data",
-        fact="it learns from what the layers read and give",
-        way_out="Give data with --data, or use a recipe of range methods.",
+    return first_samples(
+        learner.name,
+        stats,
+        learner.samples,
+        "it learns from what the layers read and give",
+        "Give data with --data, or use a recipe of range methods.",
     )
 
 

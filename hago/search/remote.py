@@ -91,7 +91,6 @@ def artifact_result(
     module: ir.IRModule,
     spec: HardwareSpec,
     manifest: Manifest,
-    folder: Path,
     *_: object,
 ) -> Verified:
     """What ``verify`` gives."""

@@ -163,6 +163,5 @@ def weight_value(model: QuantModel, edge: Edge, weight: Array) -> Array:
     """``weight`` as ``model`` has it on ``edge``: what its codes stand for, or itself."""
     if edge not in model.strategy:
         return weight
-    quant = model.quants[edge]
-    codes = model.weights.get(edge)
-    return quant.decode(quant.encode(weight.astype(np.float32)) if codes is None else codes)
+    codes = model.codes(edge, weight.astype(np.float32, copy=False))
+    return model.quants[edge].decode(codes)
