@@ -12,6 +12,7 @@ from tvm import ir
 
 from hago.annotate import annotate
 from hago.annotate.narrow import MACHINE_FORMAT, WeightFormat
+from hago.annotate.narrow_activations import MACHINE_ACTIVATIONS, ActivationFormat
 from hago.calibrate import Dataset, load_data
 from hago.clock import Clock
 from hago.deploy.artifact import LIBRARY, check_output, folder_bytes, write_artifact
@@ -59,9 +60,10 @@ class Options:
     order, options in brackets: ``"best"`` or ``("percentile(keep=99.9)", "obc")``. ``shapes`` fixes
     dynamic dimensions by input name. ``export_qdq`` is an ONNX file to write the result to as well,
     in QDQ form; ``export_object`` a static object NAME.o, with a C header NAME.h, that needs no
-    runtime. ``weights`` narrows the machine's integer weights. The library of the artifact is
-    stored ``compressed``, which loads a few milliseconds later. Raises StrategyError for a
-    precision that does not exist, and a recipe that cannot be read.
+    runtime. ``weights`` and ``activations`` narrow the machine's integers. The library of the
+    artifact is stored ``compressed``, which loads a few milliseconds later. Raises StrategyError
+    for a precision that does not exist or has no integers to narrow, and a recipe that cannot be
+    read.
     """
 
     precision: str = "auto"
@@ -72,6 +74,12 @@ class Options:
     export_object: Path | None = None
     weights: WeightFormat = MACHINE_FORMAT
     compressed: bool = False
+    activations: ActivationFormat = MACHINE_ACTIVATIONS
+
+    @property
+    def narrows(self) -> bool:
+        """Whether integers are to have fewer bits than the machine's, or scales of their own."""
+        return self.weights.narrows or self.activations.narrows
 
     def __post_init__(self) -> None:
         parse_steps(self.recipe)
@@ -79,6 +87,12 @@ class Options:
             raise StrategyError(
                 f"no precision '{self.precision}'{did_you_mean(self.precision, PRECISIONS)}",
                 fact=f"hago knows {', '.join(PRECISIONS)}",
+            )
+        if self.narrows and self.precision in ("float32", "bfloat16"):
+            raise StrategyError(
+                f"precision '{self.precision}' has no codes of fewer bits",
+                fact="only integers are narrowed",
+                way_out="Give --precision int8, or leave out the bits and groups of codes.",
             )
 
 
@@ -111,11 +125,13 @@ def compile_model(
     check_recipe(options.recipe)
     with clock.stage("import model"):
         module = prepared_module(model, options.shapes)
+    _check_narrows(module, options)
     samples = None if data is None else load_data(data, input_specs(module))
     picked = _picked(module, options)
     quantizer = Quantizer(
-        module, spec, samples, picked.methods, clock, options.weights, picked.report
-    )
+        module, spec, samples, picked.methods, clock, options.weights, picked.report,
+        options.activations,
+    )  # fmt: skip
     plans = list(quantizer.plans(options.precision))
     if options.precision == "auto" and options.weights == MACHINE_FORMAT:
         lifted = lifted_plan(plans[0], samples, clock)
@@ -162,6 +178,15 @@ def explain_edge(folder: str | Path, edge: str) -> EdgeReport:
 
 def _located(model: str | Path | ir.IRModule) -> Path | ir.IRModule:
     return Path(model) if isinstance(model, str) else model
+
+
+def _check_narrows(module: ir.IRModule, options: Options) -> None:
+    if options.narrows and came_quantized(module):
+        raise StrategyError(
+            "the model is quantized already: its codes keep their bits",
+            fact="its file has quantize operations, and no float values of what they read",
+            way_out="Give the float model, or leave out the bits and groups of codes.",
+        )
 
 
 def _picked(module: ir.IRModule, options: Options) -> Picked:

@@ -10,7 +10,14 @@ from tvm import ir
 
 from hago.annotate import annotate, choose_strategy
 from hago.annotate.constants import constant_edges
+from hago.annotate.impossible import check_weights
 from hago.annotate.narrow import MACHINE_FORMAT, WeightFormat, narrow_reasons, narrow_weights
+from hago.annotate.narrow_activations import (
+    MACHINE_ACTIVATIONS,
+    ActivationFormat,
+    activation_reasons,
+    narrow_activations,
+)
 from hago.calibrate import Dataset, Stats, calibrate
 from hago.calibrate.channels import ChannelStats, observe_channels
 from hago.calibrate.moments import windows_of
@@ -56,8 +63,8 @@ class Plan:
 @dataclass(frozen=True, eq=False)
 class Quantizer:
     """Everything that quantizing a prepared module needs; ``samples`` may be None where no
-    strategy has a range to find. ``weights`` narrows the machine's integer weights, ``recipe``
-    tells where ``methods`` come from."""
+    strategy has a range to find. ``weights`` and ``activations`` narrow the machine's integers,
+    ``recipe`` tells where ``methods`` come from."""
 
     module: ir.IRModule
     spec: HardwareSpec
@@ -66,6 +73,7 @@ class Quantizer:
     clock: Clock
     weights: WeightFormat = MACHINE_FORMAT
     recipe: RecipeReport | None = None
+    activations: ActivationFormat = MACHINE_ACTIVATIONS
 
     def plans(self, precision: str) -> Iterator[Plan]:
         """The plan of ``precision``; all that the machine has for "auto", the lowest first.
@@ -88,11 +96,9 @@ class Quantizer:
         stats, watched = Stats({}, 0), None
         strategy: Strategy = choose_strategy(graph, precision)
         if _has_ranges(strategy):
+            self._narrowed(graph, precision)  # raises before the long work
             watched, stats = self._calibrated(graph)
-            graph = watched.graph
-            strategy = narrow_weights(graph, choose_strategy(graph, precision), self.weights)
-            reasons = narrow_reasons(graph, strategy, self.weights)
-            graph = replace(graph, reasons={**graph.reasons, **reasons})
+            graph, strategy = self._narrowed(watched.graph, precision)
         with self.clock.stage(f"choose numbers ({precision})"):
             model = assign_numbers(
                 graph,
@@ -103,6 +109,17 @@ class Quantizer:
             for method in self.methods if _has_ranges(strategy) else ():
                 model = method.apply(model, stats)
         return Quantized(model, stats, watched)
+
+    def _narrowed(self, graph: QuantGraph, precision: str) -> tuple[QuantGraph, Strategy]:
+        """The strategy in the formats that were asked for, and the graph with their reasons."""
+        strategy = narrow_weights(graph, choose_strategy(graph, precision), self.weights)
+        strategy = narrow_activations(graph, strategy, self.activations)
+        check_weights(graph, strategy, self.weights)
+        reasons = {
+            **narrow_reasons(graph, strategy, self.weights),
+            **activation_reasons(graph, strategy, self.activations),
+        }
+        return replace(graph, reasons={**graph.reasons, **reasons}), strategy
 
     def _plan(self, graph: QuantGraph, precision: str) -> Plan:
         model = self.quantize(graph, precision).model

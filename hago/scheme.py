@@ -143,11 +143,13 @@ class QuantScheme:
             raise ValueError(f"{self.dtype} codes are not computed in {self.computed_in}")
 
     def __str__(self) -> str:
-        where = {
-            PerTensor: "",
-            PerAxis: " per channel",
-            PerGroup: " per group",
-        }[type(self.granularity)]
+        match self.granularity:
+            case PerTensor():
+                where = ""
+            case PerAxis():
+                where = " per channel"
+            case PerGroup(size=size):
+                where = f" per group of {size}"
         computed = f" for {self.computed_in}" if self.computed_in else ""
         return f"{self.dtype}{where}{'' if self.symmetric else ' asymmetric'}{computed}"
 

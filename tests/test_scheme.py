@@ -117,7 +117,8 @@ def test_a_group_has_a_size():
     ("scheme", "text"),
     [(QuantScheme(INT8, PerAxis(0)), "int8 per channel"),
      (QuantScheme(UINT8, symmetric=False), "uint8 asymmetric"),
-     (QuantScheme(INT4, PerGroup(0, 32)), "int4 per group"), (QuantScheme(BFLOAT16), "bfloat16")],
+     (QuantScheme(INT4, PerGroup(0, 32)), "int4 per group of 32"),
+     (QuantScheme(BFLOAT16), "bfloat16")],
 )  # fmt: skip
 def test_a_scheme_is_written_in_words(scheme, text):
     assert str(scheme) == text

@@ -40,6 +40,16 @@ class WeightFormat:
                 f"no groups of {self.group} weights", way_out="Give --weight-group 32 to 128."
             )
 
+    @property
+    def groups(self) -> PerGroup | None:
+        """The granularity of a matrix whose columns are so many weights times a number."""
+        return None if self.group is None else PerGroup(0, self.group)
+
+    @property
+    def narrows(self) -> bool:
+        """Whether weights are to be other than what the machine multiplies."""
+        return self.bits < 8 or self.group is not None
+
 
 MACHINE_FORMAT = WeightFormat()  # what the machine multiplies
 END_RULE = "rule: end layers"  # the source of the reason for weights that are not narrowed
@@ -63,20 +73,27 @@ def narrow_weights(graph: QuantGraph, strategy: Strategy, form: WeightFormat) ->
 
 
 def narrow_reasons(graph: QuantGraph, strategy: Strategy, form: WeightFormat) -> dict[Edge, Reason]:
-    """Why integer weights of ``strategy`` have the bits that they have, where ``form`` narrows any
-    and leaves others."""
+    """Why integer weights of the narrowed ``strategy`` have the bits that they have, where ``form``
+    narrows any and leaves others."""
     if form == MACHINE_FORMAT:
         return {}
-    ends = frozenset() if form.ends else end_layers(read_dataflow(graph.module))
-    narrowed = Reason(
-        f"codes of {form.bits} bits on the machine's own product of more", "weight format"
-    )
+    dataflow = read_dataflow(graph.module)
+    nodes, ends = dataflow.by_name(), frozenset() if form.ends else end_layers(dataflow)
     kept = Reason("the first and the last layers keep the machine's own weights", END_RULE)
     return {
-        edge: kept if edge.dst in ends else narrowed
+        edge: kept if edge.dst in ends else _reason(scheme, nodes[edge.dst], form)
         for edge, scheme in strategy.items()
         if _codes(graph, edge, scheme, form) is not None
     }
+
+
+def _reason(scheme: QuantScheme, node: Node, form: WeightFormat) -> Reason:
+    """Why the weights of ``node`` have ``scheme``."""
+    text = f"codes of {scheme.dtype.bits} bits on the machine's own product"
+    if form.group is not None and node.op == "matmul" and scheme.granularity != form.groups:
+        length = column_length(node)
+        text += f", a scale a column: {form.group} does not divide its {length} weights"
+    return Reason(text, "weight format")
 
 
 def end_layers(dataflow: Dataflow) -> frozenset[str]:
@@ -106,8 +123,12 @@ def _codes(
 
 
 def _narrowed(scheme: QuantScheme, node: Node, form: WeightFormat) -> QuantScheme:
-    dtype = DType(scheme.dtype.kind, min(form.bits, scheme.dtype.bits))
-    height = node.constants[1].shape[0]
-    if form.group is None or node.op != "matmul" or height % form.group:
-        return replace(scheme, dtype=dtype)
-    return replace(scheme, dtype=dtype, granularity=PerGroup(0, form.group))
+    scheme = replace(scheme, dtype=DType(scheme.dtype.kind, min(form.bits, scheme.dtype.bits)))
+    if form.groups is None or node.op != "matmul" or column_length(node) % form.groups.size:
+        return scheme
+    return replace(scheme, granularity=form.groups)
+
+
+def column_length(node: Node) -> int:
+    """How many weights of the matrix of ``node`` make one result."""
+    return int(node.constants[1].shape[0])

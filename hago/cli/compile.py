@@ -8,15 +8,19 @@ from typing import Annotated
 import typer
 
 from hago.cli.options import (
+    ActivationBits,
     AsJson,
     Compress,
     ExportObject,
     ExportQdq,
     Hardware,
     Model,
+    NarrowEnds,
     Recipe,
     Shapes,
     Threads,
+    WeightBits,
+    WeightGroup,
     parse_precision,
     parse_shapes,
 )
@@ -43,28 +47,24 @@ def compile_(
     threads: Threads = 1,
     export_qdq: ExportQdq = None,
     export_object: ExportObject = None,
-    weight_bits: Annotated[
-        int, typer.Option("--weight-bits", metavar="2..8", help="Of all but the end layers.")
-    ] = 8,
-    weight_group: Annotated[
-        int | None,
-        typer.Option("--weight-group", metavar="N", help="Weights of a matrix a scale."),
-    ] = None,
-    narrow_ends: Annotated[
-        bool, typer.Option("--narrow-ends", help="Narrow the first and the last layer, too.")
-    ] = False,
+    weight_bits: WeightBits = 8,
+    weight_group: WeightGroup = None,
+    activation_bits: ActivationBits = 8,
+    narrow_ends: NarrowEnds = False,
     compress: Compress = False,
     as_json: AsJson = False,
 ) -> None:
     """Quantize MODEL for a machine, compile it, measure it."""
     shapes, chosen = parse_shapes(shape), parse_precision(precision)
     from hago.annotate.narrow import WeightFormat
+    from hago.annotate.narrow_activations import ActivationFormat
     from hago.pipeline import DEFAULT_RECIPE, Options, compile_model
 
     asked = DEFAULT_RECIPE if recipe is None else recipe
     weights = WeightFormat(weight_bits, weight_group, narrow_ends)
+    activations = ActivationFormat(activation_bits, narrow_ends)
     options = Options(
-        chosen, asked, shapes, threads, export_qdq, export_object, weights, compress
+        chosen, asked, shapes, threads, export_qdq, export_object, weights, compress, activations
     )
     from hago.cli.progress import drawn_progress
     from hago.cli.render import print_json, terminal

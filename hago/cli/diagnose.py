@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from hago.cli.options import AsJson, Hardware, Model, Recipe, Shapes, parse_shapes
+from hago.cli.options import (
+    ActivationBits,
+    AsJson,
+    Hardware,
+    Model,
+    NarrowEnds,
+    Recipe,
+    Shapes,
+    WeightBits,
+    WeightGroup,
+    parse_shapes,
+)
 
 
 def diagnose(
@@ -18,13 +29,10 @@ def diagnose(
     ],
     recipe: Recipe = None,
     shape: Shapes = None,
-    weight_bits: Annotated[
-        int, typer.Option("--weight-bits", metavar="2..8", help="Of all but the end layers.")
-    ] = 8,
-    weight_group: Annotated[
-        int | None,
-        typer.Option("--weight-group", metavar="N", help="Weights of a matrix a scale."),
-    ] = None,
+    weight_bits: WeightBits = 8,
+    weight_group: WeightGroup = None,
+    activation_bits: ActivationBits = 8,
+    narrow_ends: NarrowEnds = False,
     samples: Annotated[
         int, typer.Option("--samples", min=1, help="Of the data to judge on; all calibrate.")
     ] = 8,
@@ -42,14 +50,16 @@ def diagnose(
     """
     shapes = parse_shapes(shape)
     from hago.annotate.narrow import WeightFormat
+    from hago.annotate.narrow_activations import ActivationFormat
     from hago.diagnose import Question
     from hago.diagnose import diagnose as find
     from hago.diagnose.page import check_page, write_page
     from hago.pipeline import DEFAULT_RECIPE
 
     asked = DEFAULT_RECIPE if recipe is None else recipe
-    weights = WeightFormat(weight_bits, weight_group)
-    question = Question(model, hw, data, asked, shapes, weights, samples)
+    weights = WeightFormat(weight_bits, weight_group, narrow_ends)
+    activations = ActivationFormat(activation_bits, narrow_ends)
+    question = Question(model, hw, data, asked, shapes, weights, samples, activations)
     if html is not None:
         check_page(html)
     from hago.cli.progress import drawn_progress

@@ -45,6 +45,21 @@ ExportObject = Annotated[
         "--export-object", metavar="NAME.o", help="One object and NAME.h, without a runtime."
     ),
 ]
+WeightBits = Annotated[
+    int, typer.Option("--weight-bits", metavar="2..8", help="Of all but the end layers.")
+]
+WeightGroup = Annotated[
+    int | None, typer.Option("--weight-group", metavar="N", help="Weights of a matrix a scale.")
+]
+ActivationBits = Annotated[
+    int,
+    typer.Option(
+        "--activation-bits", metavar="2..8", help="Of what all but the end layers read."
+    ),
+]
+NarrowEnds = Annotated[
+    bool, typer.Option("--narrow-ends", help="Narrow the first and the last layer, too.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 _SHAPE = re.compile(r"(?P<name>.+)=(?P<extents>[0-9]+(x[0-9]+)*)")

@@ -60,7 +60,7 @@ def _table(edges: tuple[EdgeDiagnosis, ...]) -> Table:
 
 def _short(scheme: str) -> str:
     return scheme.replace(" asymmetric", "").replace(" per channel", "/ch").replace(
-        " per group", "/group"
+        " per group of ", "/"
     )
 
 

@@ -14,6 +14,7 @@ from hago.accuracy import compare_outputs
 from hago.annotate import annotate
 from hago.annotate.constants import constant_edges
 from hago.annotate.narrow import MACHINE_FORMAT, WeightFormat
+from hago.annotate.narrow_activations import MACHINE_ACTIVATIONS, ActivationFormat
 from hago.calibrate import load_data
 from hago.clock import Clock
 from hago.diagnose.bars import activation_bars, weight_bars
@@ -44,7 +45,8 @@ class Question:
     """What is to be diagnosed.
 
     ``data`` is what :func:`hago.calibrate.load_data` takes; all of it calibrates, its first
-    ``samples`` judge. ``recipe``, ``shapes`` and ``weights`` are as for a compilation.
+    ``samples`` judge. ``recipe``, ``shapes``, ``weights`` and ``activations`` are as for a
+    compilation.
     """
 
     model: Path | ir.IRModule
@@ -54,6 +56,7 @@ class Question:
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     weights: WeightFormat = MACHINE_FORMAT
     samples: int = 8
+    activations: ActivationFormat = MACHINE_ACTIVATIONS
 
 
 def diagnose(question: Question, progress: Progress = SILENT) -> Diagnosis:
@@ -70,7 +73,10 @@ def diagnose(question: Question, progress: Progress = SILENT) -> Diagnosis:
     _check_float(module, question)
     picked = pick_methods(question.recipe, facts_of(module, question.weights.bits))
     data = load_data(question.data, input_specs(module))
-    quantizer = Quantizer(module, spec, data, picked.methods, clock, question.weights)
+    quantizer = Quantizer(
+        module, spec, data, picked.methods, clock, question.weights,
+        activations=question.activations,
+    )  # fmt: skip
     quantized = quantizer.quantize(annotate(module, spec), "int8")
     space = rounding_space(quantized.model)
     with clock.stage("build simulation"):

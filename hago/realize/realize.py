@@ -8,6 +8,7 @@ from hago.graph import QuantModel
 from hago.realize.fixed_point import use_fixed_point
 from hago.realize.insert import insert_qdq
 from hago.realize.integerize import integerize
+from hago.realize.narrow_codes import fold_narrow_codes
 from hago.realize.tables import tabulate
 
 
@@ -19,5 +20,5 @@ def realize(model: QuantModel) -> ir.IRModule:
 
 def realize_qdq(module: ir.IRModule, requantize: str = "float32") -> ir.IRModule:
     """The integer form of a module that carries quantize/dequantize already."""
-    module = tabulate(integerize(module))
+    module = tabulate(fold_narrow_codes(integerize(module)))
     return use_fixed_point(module) if requantize == "fixed_point" else module

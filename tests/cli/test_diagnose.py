@@ -68,6 +68,7 @@ WRONG = {
     "no samples": (("--samples", "0"), ("--samples",)),
     "no edges": (("--worst", "0"), ("--worst",)),
     "bits": (("--weight-bits", "9"), ("no weights of 9 bits",)),
+    "activations": (("--activation-bits", "1"), ("no activations of 1 bits",)),
     "shape": (("--shape", "image"), ("--shape image",)),
     "page in no folder": (("--html", "no/d.html"), ("no/d.html", "folder does not exist")),
     "page as a folder": (("--html", "."), ("it is a folder",)),

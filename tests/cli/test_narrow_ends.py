@@ -38,3 +38,32 @@ def test_the_artifact_tells_what_its_constants_take(
     told = json.loads(done.out)["constants"]
     assert 0 < told["stored"] < told["float32"]
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["constants"] == told
+
+
+def test_activations_are_narrowed_on_demand(
+    hago_program: Program, model: Path, data: Path, tmp_path: Path
+) -> None:
+    arguments = (model, "--data", data, "-o", tmp_path / "out", *FOUR_BITS)
+    done = hago_program("compile", *arguments, "--activation-bits", 6, "--narrow-ends", "--json")
+    chosen = {e["edge"]: e["chosen"] for e in json.loads(done.out)["edges"]}
+    codes = [text for edge, text in chosen.items() if ".weight" not in edge and "int" in text]
+    assert codes
+    assert all(text.startswith("uint6") for text in codes)
+
+
+def test_each_edge_of_the_artifact_tells_its_bits_and_why(
+    hago_program: Program, model: Path, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    options = (*FOUR_BITS, "--activation-bits", 6, "--narrow-ends", "--weight-group", 4)
+    done = hago_program("compile", model, "--data", data, "-o", out, *options, "--json")
+    chosen = {e["edge"]: e["chosen"] for e in json.loads(done.out)["edges"]}
+    expected = {
+        "conv2d.weight -> conv2d[1]": ("int4 per channel", "codes of 4 bits"),
+        "matmul.weight -> matmul[1]": ("int4 per group of 4", "codes of 4 bits"),
+        **{edge: (text, "codes of 6 bits") for edge, text in chosen.items() if "uint" in text},
+    }
+    assert len(expected) > 3
+    for edge, parts in expected.items():
+        told = hago_program("explain", out, edge).out
+        assert all(part in told for part in parts), told

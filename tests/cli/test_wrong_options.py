@@ -26,6 +26,15 @@ OPTIONS = {
     ),
     "option out of range": (("--recipe", "percentile(keep=0)"), ("percentile: keep=0",)),
     "code for a recipe": (("--recipe", "__import__('os').abort()"), ("method's name", "^")),
+    "weights of one bit": (("--weight-bits", "1"), ("--weight-bits 2 to 8",)),
+    "activations of nine bits": (("--activation-bits", "9"), ("--activation-bits 2 to 8",)),
+    "groups without a matrix": (("--weight-group", "32"), ("end layers", "--narrow-ends")),
+    "groups that divide nothing": (
+        ("--weight-group", "32", "--narrow-ends"), ("have 8 weights", "divides one of these"),
+    ),
+    "few bits of no codes": (
+        ("--precision", "float32", "--weight-bits", "4"), ("'float32'", "--precision int8"),
+    ),
     "shape": (("--shape", "image"), ("--shape image", "image=1x3x224x224")),
     "shape of words": (("--shape", "image=axb"), ("image=axb",)),
     "shape of nothing": (("--shape", "image=1x3x0x8"), ("size of 0",)),
@@ -64,8 +73,6 @@ def test_a_command_that_is_incomplete(
     hago_program: Program, arguments: tuple[str, ...], part: str
 ) -> None:
     assert_refused(hago_program(*arguments), part, "--help")
-
-
 
 
 def test_a_defect_is_told_in_two_lines(capsys: pytest.CaptureFixture[str]) -> None:
