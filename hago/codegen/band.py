@@ -18,7 +18,7 @@ from hago.codegen.workload import Conv2d
 Expr: TypeAlias = tir.Expr
 Buffer: TypeAlias = Any  # tirx.Buffer: has no stubs
 _MOST_OUTPUTS = 4
-_BLOCK = 64  # channels of a task: the words of a band stay in the first-level cache
+BLOCK = 64  # channels of a task: the words of a band stay in the first-level cache
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,17 @@ class Band:
 
 def choose_band(workload: Conv2d, dot: Dot, lanes: int) -> Band:
     """The band with the fewest instructions for an output vector."""
-    most = 1 if workload.dilation[0] > 1 else min(_MOST_OUTPUTS, workload.output_shape[1])
-    bands = [_band(workload, dot, outputs) for outputs in range(1, most + 1)]
+    bands = [band_of(workload, dot, outputs) for outputs in range(1, most_outputs(workload) + 1)]
     return min(bands, key=lambda band: _instructions(workload, band, dot, lanes))
 
 
-def _band(workload: Conv2d, dot: Dot, outputs: int) -> Band:
+def most_outputs(workload: Conv2d) -> int:
+    """Output rows that a band may have: rows that lie apart are of one output alone."""
+    return 1 if workload.dilation[0] > 1 else min(_MOST_OUTPUTS, workload.output_shape[1])
+
+
+def band_of(workload: Conv2d, dot: Dot, outputs: int, block: int = BLOCK) -> Band:
+    """The band that gives ``outputs`` output rows of ``block`` channels."""
     dilated, step = workload.dilation[0] > 1, workload.strides[0]
     rows = (outputs - 1) * step + workload.kh
     width = (workload.output_shape[2] - 1) * workload.strides[1]
@@ -64,13 +69,13 @@ def _band(workload: Conv2d, dot: Dot, outputs: int) -> Band:
         pitch=workload.dilation[0],
         taps=workload.kh,
         width=width,
-        block=_BLOCK,
+        block=block,
     )
 
 
 def _instructions(workload: Conv2d, band: Band, dot: Dot, lanes: int) -> float:
     """Per output vector: an interleaved word costs 4 (in blocks) or 2 a row, and each dot one."""
-    blocks = block_size(dot.depth, lanes, dot.depth) > lanes and workload.ci >= _BLOCK
+    blocks = block_size(dot.depth, lanes, dot.depth) > lanes and workload.ci >= BLOCK
     word = 4 if blocks else 2 * dot.depth + 1
     words = band.groups * workload.strides[1] * word
     dots = workload.kw * sum(

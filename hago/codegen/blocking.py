@@ -1,8 +1,8 @@
-"""How a product is cut into register tiles: a small cost model over all tiles that fit."""
+"""How a product is cut into register tiles: what is possible, and a small cost model over it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hago.codegen.intrin.dot import Dot
 
@@ -12,41 +12,96 @@ _PRODUCTS = 7  # registers of columns of B, and of products on their way to part
 _MOST_ROWS, _MOST_COLUMNS = 14, 4
 _L2 = 1 << 20  # bytes; both operands larger than this are streamed, the smaller is kept
 _IN_L2 = _L2 // 4  # bytes of A that are read again from the cache at no cost
+_NEAR = 1.2  # times the cycles of the best tile: what the model cannot tell from it
+_ALIKE = 2  # tiles of as many columns that are worth a measurement
+
+Tile = tuple[int, int]  # rows, vectors of columns
+
+
+@dataclass(frozen=True)
+class Extents:
+    """``outer`` times ``width`` rows by ``vectors`` of columns, summed in ``steps``; the bytes of
+    both operands."""
+
+    outer: int
+    width: int
+    vectors: int
+    steps: int
+    data_bytes: int
+    weight_bytes: int
 
 
 @dataclass(frozen=True)
 class Blocking:
-    """``rows`` x ``columns`` vectors a tile; ``columns_outer`` keeps a block of B in cache while
-    the next comes from memory."""
+    """``rows`` x ``columns`` vectors a tile; a block of ``columns`` is multiplied by ``band`` tiles
+    of rows before the next block takes its turn with them."""
 
     rows: int
     columns: int
-    columns_outer: bool
+    band: int
+
+    def __str__(self) -> str:
+        return f"{self.rows}x{self.columns} tiles, {self.band} a band"
+
+    def row_tiles(self, extents: Extents) -> int:
+        """All tiles of rows."""
+        return extents.outer * -(-extents.width // self.rows)
 
 
-def choose_blocking(
-    width: int,
-    vectors: int,
-    steps: int,
-    dot: Dot,
-    registers: int,
-    data_bytes: int,
-    weight_bytes: int,
-) -> Blocking:
-    """The tile with the fewest estimated cycles for rows of ``width`` and ``vectors`` columns,
-    on a machine with ``registers`` vector registers."""
+def choose_blocking(extents: Extents, dot: Dot, registers: int) -> Blocking:
+    """The tile with the fewest estimated cycles on a machine with ``registers`` registers."""
+    rows, columns = _tiles(extents, dot, registers)[0]
+    tile = Blocking(rows, columns, 1)
+    return replace(tile, band=tile.row_tiles(extents) if _reuses_columns(extents) else 1)
+
+
+def blockings(extents: Extents, dot: Dot, registers: int) -> tuple[Blocking, ...]:
+    """What is worth a measurement, the choice of :func:`choose_blocking` first: tiles of nearly as
+    few cycles, in bands of one tile, of some, and of all."""
+    found = [choose_blocking(extents, dot, registers)]
+    for rows, columns in _near_tiles(extents, dot, registers):
+        tile = Blocking(rows, columns, 1)
+        found += [replace(tile, band=band) for band in _bands(tile.row_tiles(extents))]
+    return tuple(dict.fromkeys(found))
+
+
+def _reuses_columns(extents: Extents) -> bool:
+    """Whether a block of B stays in the cache while all of A passes it: where A comes from the
+    cache, or where B comes from memory."""
+    data, weight = extents.data_bytes, extents.weight_bytes
+    return data <= _IN_L2 or weight > min(data, _L2)
+
+
+def _near_tiles(extents: Extents, dot: Dot, registers: int) -> list[Tile]:
+    """The best tiles of each number of columns, where the model cannot tell them from the best."""
+    found: dict[int, list[Tile]] = {}
+    tiles = _tiles(extents, dot, registers)
+    for tile in tiles:
+        if _cycles(tile, extents, dot) < _NEAR * _cycles(tiles[0], extents, dot):
+            found.setdefault(tile[1], []).append(tile)
+    return [tile for alike in found.values() for tile in alike[:_ALIKE]]
+
+
+def _bands(tiles: int) -> list[int]:
+    """One tile, all ``tiles``, and a divisor between them."""
+    middle = min(
+        (n for n in range(2, tiles) if tiles % n == 0),
+        key=lambda n: abs(n - tiles**0.5),
+        default=1,
+    )
+    return [1, middle, tiles]
+
+
+def _tiles(extents: Extents, dot: Dot, registers: int) -> list[Tile]:
+    """Every tile that fits, the one of the fewest cycles first."""
     registers -= _TEMPORARIES.get(dot.name, 0)
     tiles = [
         (rows, columns)
-        for columns in range(1, min(vectors, _MOST_COLUMNS) + 1)
-        for rows in range(1, min(width, _MOST_ROWS) + 1)
+        for columns in range(1, min(extents.vectors, _MOST_COLUMNS) + 1)
+        for rows in range(1, min(extents.width, _MOST_ROWS) + 1)
         if _taken(rows, columns, dot) <= registers
     ]
-    rows, columns = min(
-        tiles, key=lambda tile: _cycles(tile[0], tile[1], width, vectors, steps, dot)
-    )
-    columns_outer = data_bytes <= _IN_L2 or weight_bytes > min(data_bytes, _L2)
-    return Blocking(rows, columns, columns_outer)
+    return sorted(tiles, key=lambda tile: _cycles(tile, extents, dot))
 
 
 def _taken(rows: int, columns: int, dot: Dot) -> int:
@@ -63,7 +118,7 @@ def _even(rows: int) -> int:
     return rows + rows % 2
 
 
-def _cycles(rows: int, columns: int, width: int, vectors: int, steps: int, dot: Dot) -> float:
+def _cycles(size: Tile, extents: Extents, dot: Dot) -> float:
     """Two products and two loads a cycle; ten cycles a tile and four a vector to leave.
 
     Where rows are multiplied in pairs, the last of an odd number costs as much as two, and making
@@ -74,13 +129,13 @@ def _cycles(rows: int, columns: int, width: int, vectors: int, steps: int, dot: 
         multiplied = r if dot.rows == 1 else _even(r)
         loads = multiplied / (dot.words if dot.rows == 1 else 1) + dot.rows * dot.sums * c
         step = max(multiplied * c * dot.sums / 2, loads / 2, 4.0 if r * c < 8 else 0.0)
-        return steps * step + 10 + 4 * r * c
+        return extents.steps * step + 10 + 4 * r * c
 
-    def along(total: int, size: int) -> list[tuple[int, int]]:
-        return [(size, total // size)] + ([(total % size, 1)] if total % size else [])
+    def along(total: int, part: int) -> list[tuple[int, int]]:
+        return [(part, total // part)] + ([(total % part, 1)] if total % part else [])
 
     return sum(
         tile(r, c) * row_count * column_count
-        for r, row_count in along(width, rows)
-        for c, column_count in along(vectors, columns)
+        for r, row_count in along(extents.width, size[0])
+        for c, column_count in along(extents.vectors, size[1])
     )

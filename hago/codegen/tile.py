@@ -116,3 +116,8 @@ def pieces(width: int) -> list[tuple[int, int]]:
         found.append((offset, lanes))
         offset, width = offset + lanes, width - lanes
     return found
+
+
+def tile_pixels(width: int, most: int) -> int:
+    """Output pixels of a tile: few enough for registers, dividing the row if possible."""
+    return max(range(1, min(most, width) + 1), key=lambda p: (p - (width % p > 0) * p // 2, p))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tvm import tirx as tir
+from hago.codegen.epilogue import Epilogue
+from hago.codegen.schedule import Schedule
+from hago.codegen.workload import Kernel, Workload
 
 _SUFFIXES = ("_codes", "_real")  # of what realize makes of an operation
 
@@ -14,21 +17,28 @@ class KernelCall:
     """A call of ``function``, a kernel in the library, by the ``operations`` that it computes.
 
     These have the names of the prepared module, where they come from it. ``arguments`` are the
-    shapes and dtypes that it takes, the result last.
+    shapes and dtypes that it takes, the result last. ``schedule`` is None where the template chose.
     """
 
     function: str
     operations: frozenset[str]
     arguments: tuple[tuple[tuple[int, ...], str], ...]
+    workload: Workload
+    epilogue: Epilogue
+    schedule: Schedule | None = None
 
 
-def kernel_call(name: str, members: frozenset[str], function: tir.PrimFunc) -> KernelCall:
-    """The call of ``function``, ``name`` in its module, for ``members`` of the lowered module."""
-    arguments = tuple(
+def kernel_arguments(kernel: Kernel) -> tuple[tuple[tuple[int, ...], str], ...]:
+    """The shapes and dtypes that ``kernel`` takes, the result last."""
+    return tuple(
         (tuple(int(extent) for extent in param.ty.shape), str(param.ty.dtype))
-        for param in function.params
+        for param in kernel.func.params
     )
-    return KernelCall(name, frozenset(map(_prepared_name, members)), arguments)
+
+
+def prepared_names(members: Iterable[str]) -> frozenset[str]:
+    """The operations of the prepared module that became ``members`` of a lowered one."""
+    return frozenset(map(_prepared_name, members))
 
 
 def _prepared_name(name: str) -> str:

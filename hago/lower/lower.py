@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from tvm import ir, relax
@@ -17,12 +18,13 @@ from tvm import ir, relax
 from hago.codegen.cuda.device import Device
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.fold import fold
+from hago.codegen.schedule import Schedule
 from hago.codegen.workload import Kernel, Machine, Workload
 from hago.dataflow import tensor_type
 from hago.hardware.host import kernels_of
 from hago.hardware.spec import HardwareSpec
 from hago.lower.affine import merge_affine
-from hago.lower.calls import KernelCall, kernel_call
+from hago.lower.calls import KernelCall, kernel_arguments, prepared_names
 from hago.lower.cost import with_cost
 from hago.lower.expression import Source
 from hago.lower.fixed_point import INSTRUCTIONS, in_fixed_point
@@ -44,6 +46,8 @@ from hago.lower.view import View, view_of
 from hago.rebuild import Values, rebuild, substitute
 from hago.scheme import Array
 
+# The schedule of a kernel; None for what its template chooses.
+Choose = Callable[[Workload, Epilogue], Schedule | None]
 # Operations that only rename the axes of memory.
 _VIEWS = frozenset({"reshape", "squeeze", "expand_dims", "flatten"})
 
@@ -68,6 +72,11 @@ class Lowered:
     calls: tuple[KernelCall, ...] = ()
 
 
+def by_template(workload: Workload, epilogue: Epilogue) -> Schedule | None:
+    """The choice of each template: without measurements, and the same everywhere."""
+    return None
+
+
 def lower(module: ir.IRModule, spec: HardwareSpec) -> ir.IRModule:
     """``module`` (prepared, QDQ or realized) as calls of kernels for ``spec``.
 
@@ -77,19 +86,22 @@ def lower(module: ir.IRModule, spec: HardwareSpec) -> ir.IRModule:
 
 
 def lower_with_weights(
-    module: ir.IRModule, spec: HardwareSpec, weights: Iterable[str]
+    module: ir.IRModule,
+    spec: HardwareSpec,
+    weights: Iterable[str],
+    choose: Choose = by_template,
 ) -> Lowered:
     """The same for a module some of whose parameters, ``weights``, hold weights.
 
     Kernels take them packed: in the lowered module a parameter for the packed form stands for
-    each.
+    each. ``choose`` says how kernels cut their work.
     """
     spec = kernels_of(spec)
     machine = machine_of(spec)
     module, stored = fold_stored(fold_dequantized_weights(module))
     view = view_of(module, weights)
     groups = find_groups(view, lambda work: find_template(work, machine) is not None)
-    calls = _Calls(view, [_merged(group, machine) for group in groups], machine, stored)
+    calls = _Calls(view, [_merged(group, machine) for group in groups], machine, stored, choose)
     called = rebuild(module, calls.rewrite, params=calls.packed_params())
     called = relax.transform.DeadCodeElimination()(_without_unpacked(called, calls))
     packers = {name: packer for name, (_, packer) in calls.packed.items()}
@@ -118,8 +130,10 @@ class _Calls:
         groups: Iterable[Group],
         machine: Machine | Device,
         stored: Mapping[bytes, Stored],
+        choose: Choose,
     ) -> None:
         self.view, self.machine, self.stored = view, machine, stored
+        self.choose = cache(choose)
         self.codes: dict[bytes, PackedCodes] = {}
         self.groups = {group.output: group for group in groups}
         self.kernels: dict[tuple[Workload, Epilogue], Kernel] = {}
@@ -148,7 +162,7 @@ class _Calls:
     def _prepare(self, group: Group) -> None:
         key = (group.workload, group.epilogue)
         if key not in self.kernels:
-            self.kernels[key] = build_kernel(*key, self.machine)
+            self.kernels[key] = build_kernel(*key, self.machine, self.choose(*key))
         if isinstance(group.weight, str):
             self._pack_at_run_time(group.weight, group)
 
@@ -171,8 +185,9 @@ class _Calls:
             name = content_name(kernel.name, function)
             self.functions[key] = builder.add_func(function, name)
         name = str(self.functions[key].name_hint)
-        self.made.append(kernel_call(name, group.members, kernel.func))
-        shapes = [tuple(int(extent) for extent in p.ty.shape) for p in kernel.func.params]
+        members, arguments = prepared_names(group.members), kernel_arguments(kernel)
+        self.made.append(KernelCall(name, members, arguments, *key, self.choose(*key)))
+        shapes = [shape for shape, _ in arguments]
         sources = [*group.data, *group.operands]
         args = [self._argument(builder, source, values) for source in sources]
         if group.weight is not None:

@@ -7,21 +7,22 @@ from functools import lru_cache
 from hago.codegen.cuda.device import Device, device_of
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.fold import fold
-from hago.codegen.kernels.batch_matmul import build_batch_matmul
+from hago.codegen.kernels.batch_matmul import batch_matmul_blockings, build_batch_matmul
 from hago.codegen.kernels.batch_matmul_amx import batch_matmul_fills_tiles, build_batch_matmul_amx
-from hago.codegen.kernels.conv import build_conv
+from hago.codegen.kernels.conv import build_conv, conv_blockings
 from hago.codegen.kernels.conv_amx import build_conv_amx, conv_fills_tiles
-from hago.codegen.kernels.depthwise import build_depthwise
-from hago.codegen.kernels.depthwise_int8 import build_depthwise_int8
+from hago.codegen.kernels.depthwise import build_depthwise, row_tiles
+from hago.codegen.kernels.depthwise_int8 import band_tiles, build_depthwise_int8
 from hago.codegen.kernels.elementwise import build_elementwise
 from hago.codegen.kernels.grouped_matmul import build_grouped_matmul, multiplies_groups
-from hago.codegen.kernels.matmul import build_matmul
+from hago.codegen.kernels.matmul import build_matmul, matmul_blockings
 from hago.codegen.kernels.matmul_amx import build_matmul_amx, matmul_fills_tiles
 from hago.codegen.kernels.matmul_nibbles import build_matmul_nibbles, reads_nibbles
 from hago.codegen.kernels.pool import build_pool
 from hago.codegen.kernels.reduce import build_row_reduce
 from hago.codegen.kernels.table import build_table, looks_up
 from hago.codegen.kernels.transpose import build_transpose, transposes
+from hago.codegen.schedule import Schedule
 from hago.codegen.select import choose_dot, has_dot
 from hago.codegen.workload import (
     PROVEN,
@@ -80,12 +81,27 @@ def find_template(workload: Workload, machine: Machine | Device) -> Template | N
     )
 
 
+def schedules(workload: Workload, machine: Machine | Device) -> tuple[Schedule, ...]:
+    """What is worth a measurement for the kernel of ``workload``, the template's own choice first;
+    nothing where there is no choice."""
+    template = find_template(workload, machine)
+    if template is None or template.schedules is None:
+        return ()
+    return template.schedules(workload, machine)
+
+
 @lru_cache(_KEPT)
-def build_kernel(workload: Workload, epilogue: Epilogue, machine: Machine | Device) -> Kernel:
-    """The kernel of ``workload`` with ``epilogue``, which must have a template."""
+def build_kernel(
+    workload: Workload,
+    epilogue: Epilogue,
+    machine: Machine | Device,
+    schedule: Schedule | None = None,
+) -> Kernel:
+    """The kernel of ``workload`` with ``epilogue``, which must have a template: by ``schedule``,
+    one of its :func:`schedules`, or as the template chooses."""
     template = find_template(workload, machine)
     assert template is not None, workload
-    return template.build(workload, fold(epilogue), machine)
+    return template.kernel(workload, fold(epilogue), machine, schedule)
 
 
 def _is_depthwise(workload: Conv2d, machine: Machine) -> bool:
@@ -106,8 +122,8 @@ def _is_depthwise_on_codes(workload: Conv2d, machine: Machine) -> bool:
 
 TEMPLATES: tuple[Template, ...] = (
     # 1.9 to 3.8 times as fast as the widening template on VNNI, 1.0 to 2.2 times elsewhere.
-    Template(Conv2d, _is_depthwise_on_codes, build_depthwise_int8),
-    Template(Conv2d, _is_depthwise, build_depthwise),
+    Template(Conv2d, _is_depthwise_on_codes, build_depthwise_int8, band_tiles),
+    Template(Conv2d, _is_depthwise, build_depthwise, row_tiles),
     # AMX where the machine's rows name it, and where tiles take fewer cycles than vectors do:
     # not for a few rows, nor for reductions of a few words (hago/codegen/kernels/cut_amx.py).
     # A few rows of 4-bit weights are bound by reading these, whatever multiplies them.
@@ -116,9 +132,9 @@ TEMPLATES: tuple[Template, ...] = (
     Template(Conv2d, conv_fills_tiles, build_conv_amx),
     Template(Matmul, matmul_fills_tiles, build_matmul_amx),
     Template(BatchMatmul, batch_matmul_fills_tiles, build_batch_matmul_amx),
-    Template(Conv2d, has_dot, build_conv),
-    Template(Matmul, has_dot, build_matmul),
-    Template(BatchMatmul, has_dot, build_batch_matmul),
+    Template(Conv2d, has_dot, build_conv, conv_blockings),
+    Template(Matmul, has_dot, build_matmul, matmul_blockings),
+    Template(BatchMatmul, has_dot, build_batch_matmul, batch_matmul_blockings),
     Template(Pool2d, always, build_pool),
     Template(RowReduce, always, build_row_reduce),
     Template(Elementwise, always, build_elementwise),

@@ -1,8 +1,9 @@
-"""Both depthwise templates equal their numpy meaning, on every instruction set."""
+"""Both depthwise templates equal their numpy meaning, by any schedule, on every instruction set."""
 
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from hago.codegen.fold import fold
 from hago.codegen.kernels.depthwise import build_depthwise
@@ -12,19 +13,20 @@ from hago.lower.select import find_template
 from tests.codegen.isa import MACHINES, compiled, machine, random_tensor, run
 from tests.codegen.judge import assert_equal
 from tests.codegen.recipes import PLAIN, Recipe, recipes
+from tests.codegen.schedules import ANY_ROW_TILE, any_band_tile
 from tests.codegen.workloads import CODES, FEW, depthwise
 
 # What vpmaddubsw may not multiply: its pairs would saturate.
 WIDE = {"uint8 x int8": CODES["uint8 x int8"]}
 
 
-def check(workload, recipe, isa, build):
+def check(workload, recipe, isa, build, tile=None):
     random = np.random.default_rng(0)
     data = random_tensor(random, (workload.n, workload.h, workload.w, workload.ci), workload.data)
     weight = random_tensor(random, (workload.co, workload.kh, workload.kw, 1), workload.weight)
     exact = convolve(workload, data, weight).astype(workload.accum)
     epilogue, operands = recipe.build(exact, random)
-    kernel = build(workload, fold(epilogue), machine(isa))
+    kernel = build(workload, fold(epilogue), machine(isa), tile)
     output = np.zeros(workload.output_shape, epilogue.dtype)
     actual = run(kernel, isa, [data, kernel.pack(weight), *operands], output)
     # kh * kw float32 products of normal numbers (below 6 each), brought down to at most 8.
@@ -34,16 +36,17 @@ def check(workload, recipe, isa, build):
 
 @pytest.mark.parametrize("isa", MACHINES)
 @FEW
-@given(workload=depthwise(CODES), recipe=recipes(PLAIN))
-def test_any_depthwise_convolution_of_codes(isa, workload, recipe):
-    check(workload, recipe, isa, build_depthwise_int8)
+@given(workload=depthwise(CODES), recipe=recipes(PLAIN), data=st.data())
+def test_any_depthwise_convolution_of_codes(isa, workload, recipe, data):
+    tile = data.draw(any_band_tile(workload))
+    check(workload, recipe, isa, build_depthwise_int8, tile)
 
 
 @pytest.mark.parametrize("isa", ["vnni", "avx2"])
 @FEW
-@given(workload=depthwise(), recipe=recipes(PLAIN))
-def test_any_depthwise_convolution_in_wide_lanes(isa, workload, recipe):
-    check(workload, recipe, isa, build_depthwise)
+@given(workload=depthwise(), recipe=recipes(PLAIN), tile=ANY_ROW_TILE)
+def test_any_depthwise_convolution_in_wide_lanes(isa, workload, recipe, tile):
+    check(workload, recipe, isa, build_depthwise, tile)
 
 
 @pytest.mark.parametrize("isa", MACHINES)

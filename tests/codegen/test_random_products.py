@@ -1,4 +1,5 @@
-"""Convolutions and products of any shape with any epilogue equal their numpy meaning."""
+"""Convolutions and products of any shape, by any schedule, with any epilogue equal their numpy
+meaning."""
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.fold import fold
+from hago.codegen.kernels import product
 from hago.codegen.kernels.batch_matmul import build_batch_matmul
 from hago.codegen.kernels.conv import build_conv
 from hago.codegen.kernels.matmul import build_matmul
@@ -14,18 +16,21 @@ from hago.codegen.workload import BatchMatmul, Conv2d, Matmul, convolve
 from tests.codegen.isa import MACHINES, machine, random_tensor, run
 from tests.codegen.judge import assert_equal
 from tests.codegen.recipes import PLAIN, Recipe, recipes
+from tests.codegen.schedules import any_blocking
 from tests.codegen.workloads import CODES, FEW, TYPES, convolutions
 
 SIZES = st.one_of(st.integers(1, 20), st.sampled_from([31, 32, 33, 48, 63, 64, 65, 97]))
 
 
-def check(kernel, isa, inputs, exact, recipe, depth):
+def check(kernel, isa, inputs, exact, recipe, depth, choose=product.choose_blocking):
     """``exact`` has the accumulator's dtype, but float64 where that is float32."""
     random = np.random.default_rng(1)
     accumulator = exact.astype(np.int32 if exact.dtype.kind == "i" else np.float32)
     epilogue, operands = recipe.build(accumulator, random)
     output = np.zeros(exact.shape, epilogue.dtype)
-    built = kernel(fold(epilogue))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(product, "choose_blocking", choose)
+        built = kernel(fold(epilogue))
     packed = [built.pack(x) if built.pack and i == 1 else x for i, x in enumerate(inputs)]
     actual = run(built, isa, [*packed, *operands], output)
     # Sums of ``depth`` float32 products below 36 round by depth * eps each; the recipe scales
@@ -41,8 +46,8 @@ def wide(dtype):
 
 @pytest.mark.parametrize("isa", MACHINES)
 @FEW
-@given(workload=convolutions(), recipe=recipes(PLAIN))
-def test_any_convolution(isa, workload, recipe):
+@given(workload=convolutions(), recipe=recipes(PLAIN), choose=any_blocking())
+def test_any_convolution(isa, workload, recipe, choose):
     random = np.random.default_rng(0)
     depth = workload.kh * workload.kw * workload.ci // workload.groups
     shape = (workload.co, workload.kh, workload.kw, workload.ci // workload.groups)
@@ -50,32 +55,33 @@ def test_any_convolution(isa, workload, recipe):
     weight = random_tensor(random, shape, workload.weight)
     exact = convolve(workload, data, weight)
     check(lambda epilogue: build_conv(workload, epilogue, machine(isa)), isa, [data, weight],
-          exact, recipe, depth)  # fmt: skip
+          exact, recipe, depth, choose)  # fmt: skip
 
 
 @pytest.mark.parametrize("isa", MACHINES)
 @FEW
-@given(m=SIZES, n=SIZES, k=SIZES, types=st.sampled_from(sorted(TYPES)), recipe=recipes())
-def test_any_matrix_product(isa, m, n, k, types, recipe):
+@given(m=SIZES, n=SIZES, k=SIZES, types=st.sampled_from(sorted(TYPES)), recipe=recipes(),
+       choose=any_blocking())  # fmt: skip
+def test_any_matrix_product(isa, m, n, k, types, recipe, choose):
     workload, random = Matmul(m, n, k, *TYPES[types]), np.random.default_rng(0)
     data = random_tensor(random, (m, k), workload.data)
     weight = random_tensor(random, (k, n), workload.weight)
     exact = data.astype(wide(workload.data)) @ weight.astype(wide(workload.data))
     check(lambda epilogue: build_matmul(workload, epilogue, machine(isa)), isa, [data, weight],
-          exact, recipe, k)  # fmt: skip
+          exact, recipe, k, choose)  # fmt: skip
 
 
 @pytest.mark.parametrize("isa", MACHINES)
 @FEW
 @given(batch=st.integers(1, 3), m=SIZES, n=SIZES, k=SIZES, recipe=recipes(PLAIN),
-       types=st.sampled_from(["float32", "uint8 x int8"]))  # fmt: skip
-def test_any_product_of_two_activations(isa, batch, m, n, k, types, recipe):
+       types=st.sampled_from(["float32", "uint8 x int8"]), choose=any_blocking())  # fmt: skip
+def test_any_product_of_two_activations(isa, batch, m, n, k, types, recipe, choose):
     workload, random = BatchMatmul(batch, m, n, k, *TYPES[types]), np.random.default_rng(0)
     left = random_tensor(random, (batch, m, k), workload.data)
     right = random_tensor(random, (batch, k, n), workload.weight)
     exact = left.astype(wide(workload.data)) @ right.astype(wide(workload.data))
     check(lambda epilogue: build_batch_matmul(workload, epilogue, machine(isa)), isa,
-          [left, right], exact, recipe, k)  # fmt: skip
+          [left, right], exact, recipe, k, choose)  # fmt: skip
 
 
 @pytest.mark.parametrize("isa", MACHINES)

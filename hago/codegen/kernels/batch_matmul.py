@@ -13,10 +13,18 @@ from tvm.script.ir_builder import tirx as T
 
 from hago.codegen import vector as v
 from hago.codegen.access import flat, store, vector
+from hago.codegen.blocking import Blocking
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.intrin.dot import Dot
 from hago.codegen.kernels.convert import as_dot_data
-from hago.codegen.kernels.product import Product, Weights, arguments, emit_product, kernel
+from hago.codegen.kernels.product import (
+    Product,
+    Weights,
+    arguments,
+    emit_product,
+    kernel,
+    product_blockings,
+)
 from hago.codegen.select import choose_dot
 from hago.codegen.tile import pieces
 from hago.codegen.workload import BatchMatmul, Kernel, Machine
@@ -25,21 +33,19 @@ Expr: TypeAlias = tir.Expr
 Buffer: TypeAlias = Any  # tirx.Buffer: has no stubs
 
 
-def build_batch_matmul(workload: BatchMatmul, epilogue: Epilogue, machine: Machine) -> Kernel:
+def batch_matmul_blockings(workload: BatchMatmul, machine: Machine) -> tuple[Blocking, ...]:
+    """What :func:`build_batch_matmul` may be asked for, its own choice first."""
+    dot = choose_dot(workload, machine)
+    return product_blockings(_product(workload, dot), dot, machine)
+
+
+def build_batch_matmul(
+    workload: BatchMatmul, epilogue: Epilogue, machine: Machine, blocking: Blocking | None = None
+) -> Kernel:
     """``func(left [b, m, k], right [b, k, n], *operands, output [b, m, n])``."""
     dot, lanes = choose_dot(workload, machine), machine.lanes
     steps, vectors = -(-workload.k // dot.depth), -(-workload.n // lanes)
-    pitch = steps * dot.depth
-    product = Product(
-        outer=workload.batch,
-        width=workload.m,
-        base=lambda outer: outer * (workload.m * pitch),
-        row_pitch=pitch,
-        taps=1,
-        tap=lambda t: tir.const(0, "int32"),
-        run=workload.k,
-        channels=workload.n,
-    )
+    product = _product(workload, dot)
     types = [
         ((workload.batch, workload.m, workload.k), workload.data),
         ((workload.batch, workload.k, workload.n), workload.weight),
@@ -49,7 +55,7 @@ def build_batch_matmul(workload: BatchMatmul, epilogue: Epilogue, machine: Machi
     with kernel("batch_matmul") as builder:
         left, right, *operands, output = arguments("left right", types)
         rows = (workload.batch * workload.m, workload.k)
-        data = as_dot_data(flat(left), rows, pitch, dot, workload.data)
+        data = as_dot_data(flat(left), rows, product.row_pitch, dot, workload.data)
         packed = _pack(workload, dot, lanes, flat(right))
         size = lanes * dot.depth
 
@@ -59,8 +65,24 @@ def build_batch_matmul(workload: BatchMatmul, epilogue: Epilogue, machine: Machi
         emit_product(
             product, dot, machine, epilogue, data, Weights(weight),
             [flat(operand) for operand in operands], flat(output), workload.output_shape,
+            blocking=blocking,
         )  # fmt: skip
     return Kernel(builder.get(), None, "batch_matmul")
+
+
+def _product(workload: BatchMatmul, dot: Dot) -> Product:
+    """Rows end with a whole step."""
+    pitch = -(-workload.k // dot.depth) * dot.depth
+    return Product(
+        outer=workload.batch,
+        width=workload.m,
+        base=lambda outer: outer * (workload.m * pitch),
+        row_pitch=pitch,
+        taps=1,
+        tap=lambda t: tir.const(0, "int32"),
+        run=workload.k,
+        channels=workload.n,
+    )
 
 
 def _pack(workload: BatchMatmul, dot: Dot, lanes: int, right: Buffer) -> Buffer:

@@ -16,6 +16,7 @@ from tvm import tirx as tir
 from tvm.script.ir_builder import tirx as T
 
 from hago.codegen.access import flat
+from hago.codegen.blocking import Blocking
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.intrin.dot import Dot
 from hago.codegen.kernels.convert import copy_run, fill
@@ -27,6 +28,7 @@ from hago.codegen.kernels.product import (
     pack,
     packed_shape,
     packed_weight,
+    product_blockings,
 )
 from hago.codegen.select import choose_dot
 from hago.codegen.vector import storage
@@ -36,7 +38,15 @@ Expr: TypeAlias = tir.Expr
 Buffer: TypeAlias = Any  # tirx.Buffer: has no stubs
 
 
-def build_conv(workload: Conv2d, epilogue: Epilogue, machine: Machine) -> Kernel:
+def conv_blockings(workload: Conv2d, machine: Machine) -> tuple[Blocking, ...]:
+    """What :func:`build_conv` may be asked for, its own choice first."""
+    dot = choose_dot(workload, machine)
+    return product_blockings(convolution_product(workload, _image(workload, dot)), dot, machine)
+
+
+def build_conv(
+    workload: Conv2d, epilogue: Epilogue, machine: Machine, blocking: Blocking | None = None
+) -> Kernel:
     """``func(data [n,h,w,ci], packed weights, *operands, output [n,oh,ow,co])``."""
     dot, lanes = choose_dot(workload, machine), machine.lanes
     image = _image(workload, dot)
@@ -55,6 +65,7 @@ def build_conv(workload: Conv2d, epilogue: Epilogue, machine: Machine) -> Kernel
         emit_product(
             product, dot, machine, epilogue, source, packed_weight(weight, product, dot, lanes),
             [flat(operand) for operand in operands], flat(output), workload.output_shape,
+            blocking=blocking,
         )  # fmt: skip
 
     def pack_weight(weight: Array) -> Array:

@@ -23,7 +23,7 @@ from hago.codegen.access import flat, load_operand, store, vector
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.kernels.conv import Image, copy_image
 from hago.codegen.kernels.product import arguments, kernel
-from hago.codegen.tile import pieces
+from hago.codegen.tile import pieces, tile_pixels
 from hago.codegen.workload import Array, Conv2d, Kernel, Machine
 
 Expr: TypeAlias = tir.Expr
@@ -33,11 +33,44 @@ _WIDENING = "smlal"  # multiplies 16 bits: twice as many channels in a register
 _KEPT_WEIGHTS = 4096  # that stay in the first-level cache from tile to tile
 
 
-def build_depthwise(workload: Conv2d, epilogue: Epilogue, machine: Machine) -> Kernel:
+@dataclass(frozen=True)
+class RowTile:
+    """A tile is ``pixels`` of a row and one vector of channels; tiles go along the row first, or
+    (``channels_first``) along the channels."""
+
+    pixels: int
+    channels_first: bool
+
+    def __str__(self) -> str:
+        return f"{self.pixels} pixels, {'channels' if self.channels_first else 'row'} first"
+
+
+def row_tiles(workload: Conv2d, machine: Machine) -> tuple[RowTile, ...]:
+    """What :func:`build_depthwise` may be asked for, its own choice first."""
+    width = workload.output_shape[2]
+    is_kept = math.prod((workload.kh, workload.kw, workload.ci)) <= _KEPT_WEIGHTS
+    most = _MOST_PIXELS if _packing(workload, machine)[1] == 16 else _MOST_PIXELS // 2
+    usual = RowTile(tile_pixels(width, most), is_kept)
+    sizes = {tile_pixels(width, count): None for count in range(2, 2 * most + 1)}
+    others = [RowTile(pixels, first) for pixels in sizes for first in (True, False)]
+    return tuple(dict.fromkeys((usual, *others)))
+
+
+def _packing(workload: Conv2d, machine: Machine) -> tuple[str, int]:
+    """The dtype of packed weights and the channels of a vector."""
+    if workload.accum == "float32":
+        return "float32", machine.lanes
+    if _WIDENING in machine.instructions:
+        return "int16", 2 * machine.lanes
+    return "int32", machine.lanes
+
+
+def build_depthwise(
+    workload: Conv2d, epilogue: Epilogue, machine: Machine, tile: RowTile | None = None
+) -> Kernel:
     """``func(data [n,h,w,c], weights [kh,kw,c], *operands, output [n,oh,ow,c])``."""
-    packed, lanes = "float32" if workload.accum == "float32" else "int32", machine.lanes
-    if workload.accum == "int32" and _WIDENING in machine.instructions:
-        packed, lanes = "int16", 2 * machine.lanes
+    packed, lanes = _packing(workload, machine)
+    tile = tile or row_tiles(workload, machine)[0]
     types = [
         ((workload.n, workload.h, workload.w, workload.ci), workload.data),
         ((workload.kh, workload.kw, workload.ci), packed),
@@ -48,7 +81,7 @@ def build_depthwise(workload: Conv2d, epilogue: Epilogue, machine: Machine) -> K
         data, weight, *operands, output = arguments("data weight", types)
         inner, source = _without_codes_around(workload, flat(data))
         emitter = _Emitter(
-            inner, epilogue, lanes, source, flat(weight),
+            inner, tile, epilogue, lanes, source, flat(weight),
             [flat(operand) for operand in operands], flat(output),
         )  # fmt: skip
         emitter.emit()
@@ -92,6 +125,7 @@ class _Tile:
 @dataclass(frozen=True, eq=False)
 class _Emitter:
     workload: Conv2d
+    tile: RowTile
     epilogue: Epilogue
     lanes: int
     data: Buffer
@@ -106,13 +140,13 @@ class _Emitter:
             y = T.Bind(tir.floormod(row, oh) * workload.strides[0] - workload.padding[0])
             base = T.Bind(tir.floordiv(row, oh) * workload.h + y)
             place = _Place(row, base, *self._taps(y))
-            if math.prod((workload.kh, workload.kw, workload.ci)) > _KEPT_WEIGHTS:
-                self._each_vector(
-                    lambda c, n: self._each_tile(lambda t: self._tile(place, t, c, n))
-                )
-            else:
+            if self.tile.channels_first:
                 self._each_tile(
                     lambda t: self._each_vector(lambda c, n: self._tile(place, t, c, n))
+                )
+            else:
+                self._each_vector(
+                    lambda c, n: self._each_tile(lambda t: self._tile(place, t, c, n))
                 )
 
     def _taps(self, y: Expr) -> tuple[Expr, Expr]:
@@ -135,7 +169,7 @@ class _Emitter:
 
     def _each_tile(self, body: Callable[[_Tile], None]) -> None:
         """Tiles inside of the image in a loop, those at its border one by one."""
-        for first, count, pixels, columns in _tile_runs(self.workload, self.lanes):
+        for first, count, pixels, columns in _tile_runs(self.workload, self.tile.pixels):
             if count == 1:
                 body(_Tile(tir.const(first, "int32"), pixels, columns))
                 continue
@@ -180,10 +214,9 @@ class _Emitter:
             store(self.output, value, pixel * shape[3] + channel, count)
 
 
-def _tile_runs(workload: Conv2d, lanes: int) -> list[tuple[int, int, int, tuple[int, ...]]]:
+def _tile_runs(workload: Conv2d, size: int) -> list[tuple[int, int, int, tuple[int, ...]]]:
     """(first output, number of tiles, pixels, columns) of equal neighbours along a row."""
     width = workload.output_shape[2]
-    size = _pixels(width, lanes)
     tiles = [(first, min(size, width - first)) for first in range(0, width, size)]
     found: list[tuple[int, int, int, tuple[int, ...]]] = []
     for first, pixels in tiles:
@@ -215,9 +248,3 @@ def _uses(workload: Conv2d, pixels: int, column: int) -> list[tuple[int, int]]:
         for kx in range(workload.kw)
         if p * stride + kx * dilation == column
     ]
-
-
-def _pixels(width: int, lanes: int) -> int:
-    """Output pixels of a tile: few enough for registers, dividing the row if possible."""
-    most = _MOST_PIXELS if lanes == 16 else _MOST_PIXELS // 2
-    return max(range(1, min(most, width) + 1), key=lambda p: (p - (width % p > 0) * p // 2, p))

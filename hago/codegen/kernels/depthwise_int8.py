@@ -19,25 +19,67 @@ from tvm import tirx as tir
 from tvm.script.ir_builder import tirx as T
 
 from hago.codegen.access import flat, load_operand, store, vector
-from hago.codegen.band import Band, choose_band, fill_words, word_scratch
+from hago.codegen.band import (
+    BLOCK,
+    Band,
+    band_of,
+    choose_band,
+    fill_words,
+    most_outputs,
+    word_scratch,
+)
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.intrin.dot import Dot
 from hago.codegen.kernels.product import arguments, kernel
 from hago.codegen.kernels.spread import STEP
 from hago.codegen.leave import Target, Tile, leave
 from hago.codegen.select import choose_dot
+from hago.codegen.tile import tile_pixels
 from hago.codegen.workload import Array, Conv2d, Kernel, Machine
 
 Expr: TypeAlias = tir.Expr
 Buffer: TypeAlias = Any  # tirx.Buffer: has no stubs
-# Accumulators of a tile by the machine's registers; the others hold words and temporaries.
-_ACCUMULATORS = {32: 16, 16: 8}
+# Parts of the machine's registers that may be accumulators, the usual one first; the others hold
+# words and temporaries.
+_ACCUMULATORS = (0.5, 0.25, 0.75)
+_BLOCKS = (BLOCK, 2 * BLOCK)
 
 
-def build_depthwise_int8(workload: Conv2d, epilogue: Epilogue, machine: Machine) -> Kernel:
+@dataclass(frozen=True)
+class BandTile:
+    """A band gives ``outputs`` rows of ``block`` channels; a tile of it is as many rows of
+    ``pixels`` of one vector of channels."""
+
+    outputs: int
+    pixels: int
+    block: int
+
+    def __str__(self) -> str:
+        return f"{self.outputs}x{self.pixels} pixels, {self.block} channels a band"
+
+
+def band_tiles(workload: Conv2d, machine: Machine) -> tuple[BandTile, ...]:
+    """What :func:`build_depthwise_int8` may be asked for, its own choice first."""
+    width = workload.output_shape[2]
+    usual = choose_band(workload, choose_dot(workload, machine), machine.lanes).outputs
+    others = [count for count in range(1, most_outputs(workload) + 1) if count != usual]
+    blocks = _BLOCKS if workload.ci > BLOCK else _BLOCKS[:1]
+    found = [
+        BandTile(outputs, tile_pixels(width, int(machine.registers * part) // outputs), block)
+        for outputs in (usual, *others)
+        for part in _ACCUMULATORS
+        for block in blocks
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def build_depthwise_int8(
+    workload: Conv2d, epilogue: Epilogue, machine: Machine, tile: BandTile | None = None
+) -> Kernel:
     """``func(data [n,h,w,c], packed weights, *operands, output [n,oh,ow,c])``."""
     dot, lanes = choose_dot(workload, machine), machine.lanes
-    band = choose_band(workload, dot, lanes)
+    tile = tile or band_tiles(workload, machine)[0]
+    band = band_of(workload, dot, tile.outputs, tile.block)
     types = [
         ((workload.n, workload.h, workload.w, workload.ci), workload.data),
         (packed_shape(workload, band, dot, lanes), dot.weight),
@@ -47,7 +89,7 @@ def build_depthwise_int8(workload: Conv2d, epilogue: Epilogue, machine: Machine)
     with kernel("depthwise_conv2d_int8") as builder:
         data, weight, *operands, output = arguments("data weight", types)
         emitter = _Emitter(
-            workload, band, dot, lanes, _ACCUMULATORS[machine.registers], epilogue, flat(data),
+            workload, band, dot, lanes, tile.pixels, epilogue, flat(data),
             flat(weight), [flat(operand) for operand in operands], flat(output),
         )  # fmt: skip
         emitter.emit()
@@ -82,7 +124,7 @@ class _Emitter:
     band: Band
     dot: Dot
     lanes: int
-    accumulators: int
+    pixels: int
     epilogue: Epilogue
     data: Buffer
     weight: Buffer
@@ -152,7 +194,7 @@ class _Emitter:
     ) -> None:
         """All columns of one vector of channels, of which ``width`` are valid."""
         _, oh, ow, _ = self.workload.output_shape
-        pixels = tile_pixels(ow, max(1, self.accumulators // self.band.outputs))
+        pixels = self.pixels
         channel = T.Bind(first + number * self.lanes)
         pixel = T.Bind((image * oh + row) * ow)
 
@@ -216,8 +258,3 @@ class _Emitter:
             store(self.output, value, pixel(row) * shape[3] + channel, count)
 
         return Target(self.epilogue, load, write)
-
-
-def tile_pixels(width: int, most: int) -> int:
-    """Output pixels of a tile: few enough for registers, dividing the row if possible."""
-    return max(range(1, min(most, width) + 1), key=lambda p: (p - (width % p > 0) * p // 2, p))

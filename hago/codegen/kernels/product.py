@@ -20,7 +20,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from hago.codegen.access import flat, load_operand, store, vector
-from hago.codegen.blocking import Blocking, choose_blocking
+from hago.codegen.blocking import Blocking, Extents, blockings, choose_blocking
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.intrin.dot import Dot
 from hago.codegen.leave import Target, Tile, leave
@@ -61,6 +61,18 @@ class Product:
     def vectors(self, lanes: int) -> int:
         """Columns of B in registers of ``lanes``."""
         return -(-self.channels // lanes)
+
+    def extents(self, dot: Dot, lanes: int) -> Extents:
+        """What is cut into tiles."""
+        rows, channels = self.outer * self.width, self.groups * self.channels
+        return Extents(
+            outer=self.outer,
+            width=self.width,
+            vectors=self.vectors(lanes),
+            steps=self.steps(dot),
+            data_bytes=rows * self.row_pitch * np.dtype(dot.data).itemsize,
+            weight_bytes=channels * self.run * self.taps * np.dtype(dot.weight).itemsize,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,28 +141,27 @@ def emit_product(
     output: Buffer,
     shape: Sequence[int],
     multiply: Multiply | None = None,
+    blocking: Blocking | None = None,
 ) -> None:
     """The loops over all tiles of ``product`` (inside an open PrimFunc).
 
     ``data`` is flat, ``operands`` and ``output`` are flat with logical ``shape``
-    [.., channels of all groups]. ``multiply`` is how ``dot`` sums a tile unless it is given.
+    [.., channels of all groups]. ``multiply`` is how ``dot`` sums a tile unless it is given,
+    ``blocking`` the static model's.
     """
-    blocking = choose_blocking(
-        product.width,
-        product.vectors(machine.lanes),
-        product.steps(dot),
-        dot,
-        machine.registers,
-        product.outer * product.width * product.row_pitch * np.dtype(dot.data).itemsize,
-        product.groups * product.channels * product.run * product.taps
-        * np.dtype(dot.weight).itemsize,
-    )  # fmt: skip
+    extents = product.extents(dot, machine.lanes)
     emitter = _Emitter(
-        product, dot, machine.lanes, epilogue, data, weight, operands, output, shape, blocking,
+        product, dot, machine.lanes, epilogue, data, weight, operands, output, shape,
+        blocking or choose_blocking(extents, dot, machine.registers),
         multiply or plain_multiply(dot, machine.lanes),
     )  # fmt: skip
     with defined(dot):
         emitter.emit()
+
+
+def product_blockings(product: Product, dot: Dot, machine: Machine) -> tuple[Blocking, ...]:
+    """What :func:`emit_product` may be asked for, its own choice first."""
+    return blockings(product.extents(dot, machine.lanes), dot, machine.registers)
 
 
 def plain_multiply(dot: Dot, lanes: int) -> Multiply:
@@ -197,11 +208,9 @@ class _Emitter:
         rows = product.outer * row_tiles
         columns = product.groups * column_tiles
         with T.parallel(0, rows * columns) as index:
-            if blocking.columns_outer:
-                row, column = tir.floormod(index, rows), tir.floordiv(index, rows)
-            else:
-                row, column = tir.floordiv(index, columns), tir.floormod(index, columns)
-            row, column = T.Bind(row), T.Bind(column)
+            band, place = _divided(index, blocking.band * columns)
+            column, row = _divided(place, blocking.band)
+            row, column = T.Bind(band * blocking.band + row), T.Bind(column)
             self._rows(
                 T.Bind(tir.floordiv(row, row_tiles)),
                 T.Bind(tir.floormod(row, row_tiles)),
@@ -215,11 +224,11 @@ class _Emitter:
 
     def _stream(self, row: Expr, group: Expr, column: Expr) -> Stream | None:
         """What row tile ``row`` of all fetches of the block of B behind this one."""
-        address = self.weight.address
-        if address is None or not self.blocking.columns_outer:
-            return None
         product, columns, words = self.product, self.blocking.columns, self.dot.words
         steps, rows = product.steps(self.dot), product.outer * self._row_tiles
+        address = self.weight.address
+        if address is None or self.blocking.band < rows:
+            return None
         blocks = steps // product.taps // words
         if blocks == 0:
             return None
@@ -305,6 +314,11 @@ class _Emitter:
             store(self.output, value, (start + row) * total + channel, count)
 
         return Target(self.epilogue, load, write)
+
+
+def _divided(index: Expr, size: int) -> tuple[Expr, Expr]:
+    """The quotient and the remainder, bound."""
+    return T.Bind(tir.floordiv(index, size)), T.Bind(tir.floormod(index, size))
 
 
 def _cut(index: Expr, total: int, size: int, body: Callable[[int], None]) -> None:
