@@ -69,6 +69,17 @@ class Builder:
     def dense(self, name: str, data: relax.Expr, out: int) -> relax.Expr:
         return self.emit(name, relax.op.matmul(data, self.const(int(data.ty.shape[-1]), out)))
 
+    def attend(self, scores: relax.Expr, values: relax.Expr) -> relax.Expr:
+        """The softmax of ``scores`` times ``values`` as prepared modules have it: "powers", their
+        "product" with the values, and that divided by the "total" of the powers, "mixed"."""
+        largest = self.emit("largest", relax.op.max(scores, axis=[-1], keepdims=True))
+        shifted = self.emit("shifted", relax.op.subtract(scores, largest))
+        powers = self.emit("powers", relax.op.exp(shifted))
+        total = self.emit("total", relax.op.sum(powers, axis=[-1], keepdims=True))
+        factor = self.emit("factor", relax.op.divide(relax.const(np.float32(1)), total))
+        product = self.emit("product", relax.op.matmul(powers, values))
+        return self.emit("mixed", relax.op.multiply(product, factor))
+
     def done(self, *results: relax.Expr) -> ir.IRModule:
         outputs = [
             self.builder.emit_output(relax.op.multiply(r, relax.const(1.0)), name_hint="result")
@@ -102,8 +113,7 @@ def attention(seed: int = 0) -> ir.IRModule:
     heads = [b.dense(name, b.input, 8) for name in ("query", "key", "value")]
     key = b.emit("permute", relax.op.permute_dims(heads[1], (0, 2, 1)))
     scores = b.emit("scores", relax.op.matmul(heads[0], key))
-    weights = b.emit("softmax", relax.op.nn.softmax(scores))
-    return b.done(b.dense("out", b.emit("mixed", relax.op.matmul(weights, heads[2])), 8))
+    return b.done(b.dense("out", b.attend(scores, heads[2]), 8))
 
 
 def input_for(module: ir.IRModule, seed: int = 1) -> dict[str, np.ndarray]:

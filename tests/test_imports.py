@@ -16,7 +16,7 @@ ORDER = (
     ("sample", "report"),
     ("hardware",),
     ("dataflow", "resample"),
-    ("rebuild", "graph"),
+    ("rebuild", "graph", "shifted_exp"),
     ("frontend", "codegen", "calibrate", "demo", "accuracy"),
     ("prepare",),
     ("annotate",),

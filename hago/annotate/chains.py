@@ -8,6 +8,7 @@ import networkx as nx
 
 from hago.annotate.operators import is_anchor, is_elementwise
 from hago.dataflow import Dataflow, Node
+from hago.shifted_exp import shifted_exp
 
 # What an integer (fixed-point) requantization can express after an anchor, beside a bias.
 _FIXED_POINT = frozenset({"nn.relu", "clip"})
@@ -19,7 +20,8 @@ def carried_edges(dataflow: Dataflow, requantize: str) -> dict[tuple[str, int], 
     A chain starts at an anchor (or at an elementwise operation that reads memory) and takes in
     the elementwise operations of its shape after it, up to one value that is needed elsewhere.
     Of two anchors that meet in an addition the later takes it: the other's result is in memory
-    by then. With ``requantize="fixed_point"`` only a constant bias, relu and clip can follow.
+    by then. With ``requantize="fixed_point"`` only a constant bias, relu and clip can follow. The
+    exp of what is left of a softmax is one kernel on every machine.
     """
     graph = nx.DiGraph()
     graph.add_nodes_from((node.name, {"node": node}) for node in dataflow.nodes)
@@ -27,7 +29,7 @@ def carried_edges(dataflow: Dataflow, requantize: str) -> dict[tuple[str, int], 
         (name, node.name) for node in dataflow.nodes for name in node.inputs if name in graph
     )
     graph.add_edges_from((name, "output") for name in dataflow.outputs if name in graph)
-    claimed: dict[str, str] = {}
+    claimed = _within_shifted_exp(dataflow)
     anchors = [node for node in dataflow.nodes if is_anchor(node)]
     starters = [node for node in dataflow.nodes if is_elementwise(node)]
     for start in [*reversed(anchors), *starters]:
@@ -39,6 +41,17 @@ def carried_edges(dataflow: Dataflow, requantize: str) -> dict[tuple[str, int], 
         for node in dataflow.nodes
         for arg, name in enumerate(node.inputs)
         if name in claimed and claimed.get(node.name) == claimed[name]
+    }
+
+
+def _within_shifted_exp(dataflow: Dataflow) -> dict[str, str]:
+    nodes = dataflow.by_name()
+    found = {node.name: shifted_exp(nodes, node) for node in dataflow.nodes}
+    return {
+        member: name
+        for name, inner in found.items()
+        if inner is not None
+        for member in (*inner.members, name)
     }
 
 

@@ -20,6 +20,7 @@ from hago.graph import OUTPUT, Edge, Reason
 from hago.hardware.spec import HardwareSpec, Operand, OpSupport
 from hago.report import FUSED
 from hago.scheme import Granularity, PerAxis, PerGroup, PerTensor, QuantScheme
+from hago.shifted_exp import is_sum_of_powers
 
 RULES = "rule"
 
@@ -74,8 +75,8 @@ class _Reader:
         wish = self.wish(edge)
         if wish.kind != "soft":
             return wish
-        if self.requantize == "fixed_point" and not self.is_read_as_codes(edge.dst):
-            return _float(f"{edge.dst} is read in float32 alone, so codes would only round it")
+        if self.requantize == "fixed_point" and (reason := self._only_rounded(edge)):
+            return _float(reason)
         if not self.is_computed_on_codes(edge.src):
             return _float(f"{edge.src} is computed in float32, so reading it so costs nothing")
         for dst, arg in self.users[edge.src]:
@@ -83,6 +84,17 @@ class _Reader:
             if other.kind == "float":
                 return _float(f"{dst} needs {edge.src} in float32, so it is in memory as float32")
         return wish
+
+    def _only_rounded(self, edge: Edge) -> str:
+        """Why codes on ``edge`` would be of no use to its elementwise operation; "" if they are."""
+        if not self.is_read_as_codes(edge.dst):
+            return f"{edge.dst} is read in float32 alone, so codes would only round it"
+        node = self.nodes[edge.dst]
+        for arg, name in enumerate(node.inputs):
+            is_other = arg != edge.arg and arg not in node.constants
+            if is_other and self.wish(Edge(name, node.name, arg)).kind == "float":
+                return f"{edge.dst} computes in float32, because it reads {name} so"
+        return ""
 
     def _is_read_as_codes(self, name: str) -> bool:
         """True where codes of ``name``, or of what is computed of it element by element, are what
@@ -118,10 +130,20 @@ class _Reader:
             return _float(f"it stays in the registers of {start}'s kernel", FUSED)
         if passes_codes(node):
             return self._passed_on(node, edge)
+        if is_sum_of_powers(self.nodes, node):
+            return self._as_multiplied(edge)
         operator = hardware_operator(node)
         if operator is None:
             return self._unsupported(node)
         return self._from_rows(node, edge, operator)
+
+    def _as_multiplied(self, edge: Edge) -> Wish:
+        """The sums of a softmax are of the very numbers that its product reads."""
+        for dst, arg in self.users[edge.src]:
+            if dst != OUTPUT and is_anchor(self.nodes[dst]):
+                wish = self.wish(Edge(edge.src, dst, arg))
+                return Wish(wish.kind, wish.schemes, Reason(f"summed as {dst} reads it", RULES))
+        return self._unsupported(self.nodes[edge.dst])
 
     def _unsupported(self, node: Node) -> Wish:
         return Wish(

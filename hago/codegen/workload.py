@@ -162,12 +162,25 @@ class Pool2d:
 
 @dataclass(frozen=True)
 class RowReduce:
-    """A normalisation of each row of ``[rows, length]``: ``kind`` is "softmax" or "layer_norm"."""
+    """What needs the whole of each row of ``[rows, length]``: ``kind`` is "softmax", "layer_norm",
+    "shifted_exp" (exp less the row's largest), or "sum", whose output is ``[rows, 1]``.
+
+    Sums are of float32, bfloat16 or bytes (as int32), the others of float32.
+    """
 
     kind: str
     rows: int
     length: int
     epsilon: float = 0.0
+    data: str = "float32"
+
+    @property
+    def accum(self) -> str:
+        return "int32" if self.data in ("uint8", "int8") else "float32"
+
+    @property
+    def output_shape(self) -> tuple[int, int]:
+        return self.rows, 1 if self.kind == "sum" else self.length
 
 
 @dataclass(frozen=True)

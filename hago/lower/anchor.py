@@ -28,8 +28,10 @@ from hago.lower.expression import Expression, Source, Value
 from hago.lower.grouped import GroupedProduct, grouped_product
 from hago.lower.view import View
 from hago.scheme import Array
+from hago.shifted_exp import ShiftedExp, is_last_axis, shifted_exp
 
 CODES = ("uint8", "int8")
+_SUMMED = (*CODES, "bfloat16", "float32")
 # Steps that the anchor itself needs before any epilogue (a mean's divisor).
 Prologue = Callable[[Expression, Value], Value]
 Row = Callable[[View, Node], "Anchor | None"]
@@ -201,11 +203,13 @@ def _mean(view: View, node: Node) -> Anchor | None:
 
 
 def _before_widening(view: View, name: str) -> str:
-    """``name``, or the bfloat16 tensor whose float32 values it is: kernels widen what they load."""
+    """``name``, or the tensor of codes or bfloat16 whose values it is: kernels widen what they
+    load."""
     cast = view.node(name)
-    if cast is None or cast.op != "astype" or cast.dtype != "float32":
+    if cast is None or cast.op != "astype" or 0 in cast.constants:
         return name
-    return cast.inputs[0] if view.type_of(cast.inputs[0])[1] == "bfloat16" else name
+    narrow = {"float32": ("bfloat16",), "int32": CODES}.get(cast.dtype, ())
+    return cast.inputs[0] if view.type_of(cast.inputs[0])[1] in narrow else name
 
 
 def _sum(view: View, node: Node) -> Anchor | None:
@@ -213,11 +217,14 @@ def _sum(view: View, node: Node) -> Anchor | None:
     their cast to int32."""
     if (product := grouped_product(view, node)) is not None:
         return _grouped_matmul(view, node, product)
-    cast = view.node(node.inputs[0])
-    if cast is not None and cast.op == "astype" and node.dtype == "int32":
-        codes = cast.inputs[0]
-        return _axes_sum(view, node, codes) if view.type_of(codes)[1] in CODES else None
-    return _axes_sum(view, node, node.inputs[0]) if node.dtype == "float32" else None
+    data = _before_widening(view, node.inputs[0])
+    accumulated = "int32" if view.type_of(data)[1] in CODES else "float32"
+    if node.dtype != accumulated or view.type_of(data)[1] not in _SUMMED:
+        return None
+    if is_last_axis(node):
+        shape, dtype = view.type_of(data)
+        return _row_reduce(RowReduce("sum", math.prod(shape[:-1]), shape[-1], data=dtype), data)
+    return _axes_sum(view, node, data)
 
 
 def _grouped_matmul(view: View, node: Node, product: GroupedProduct) -> Anchor:
@@ -247,9 +254,27 @@ def _axes_sum(view: View, node: Node, data: str) -> Anchor | None:
 
 def _softmax(view: View, node: Node) -> Anchor | None:
     rank = len(node.shape)
-    if int(node.call.attrs.axis) % rank != rank - 1 or node.dtype != "float32":
+    is_last = int(node.call.attrs.axis) % rank == rank - 1
+    if not is_last or node.dtype != "float32" or 0 in node.constants:
         return None
-    return _row_reduce(node, "softmax", 0.0, ())
+    workload = RowReduce("softmax", math.prod(node.shape[:-1]), node.shape[-1])
+    return _row_reduce(workload, node.inputs[0])
+
+
+def _shifted_exp(view: View, node: Node) -> Anchor | None:
+    """The exp of what is left of a softmax, with the two operations in front of it."""
+    inner = inner_of_exp(view, node)
+    if inner is None:
+        return None
+    workload = RowReduce("shifted_exp", math.prod(node.shape[:-1]), node.shape[-1])
+    return _row_reduce(workload, inner.source)
+
+
+def inner_of_exp(view: View, node: Node) -> ShiftedExp | None:
+    """What ``node`` is the exp of, if it alone reads that."""
+    inner = shifted_exp(view.nodes, node)
+    readers = [view.users[name] for name in inner.members] if inner is not None else []
+    return inner if all(len(names) == 1 for names in readers) else None
 
 
 def _layer_norm(view: View, node: Node) -> Anchor | None:
@@ -258,17 +283,15 @@ def _layer_norm(view: View, node: Node) -> Anchor | None:
     gamma, beta = node.constants.get(1), node.constants.get(2)
     if axes != [rank - 1] or node.dtype != "float32" or gamma is None or beta is None:
         return None
-    return _row_reduce(node, "layer_norm", float(attrs.epsilon), (gamma, beta))
-
-
-def _row_reduce(
-    node: Node, kind: str, epsilon: float, affine: tuple[Array, ...]
-) -> Anchor | None:
     if 0 in node.constants:
         return None
-    rows, length = math.prod(node.shape[:-1]), node.shape[-1]
-    workload = RowReduce(kind, rows, length, epsilon)
-    return Anchor(workload, (node.inputs[0], *affine), (rows, length), "float32")
+    rows = math.prod(node.shape[:-1])
+    workload = RowReduce("layer_norm", rows, node.shape[-1], float(attrs.epsilon))
+    return _row_reduce(workload, node.inputs[0], gamma, beta)
+
+
+def _row_reduce(workload: RowReduce, data: str, *affine: Array) -> Anchor:
+    return Anchor(workload, (data, *affine), workload.output_shape, workload.accum)
 
 
 def _take(view: View, node: Node) -> Anchor | None:
@@ -347,6 +370,7 @@ ROWS: dict[str, Row] = {
     "mean": _mean,
     "sum": _sum,
     "nn.softmax": _softmax,
+    "exp": _shifted_exp,
     "nn.layer_norm": _layer_norm,
     "permute_dims": _permute,
     "take": _take,

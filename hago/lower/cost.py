@@ -48,19 +48,20 @@ def with_cost(
 ) -> tir.PrimFunc:
     """``function`` with what :func:`read_cost` needs to know of what it computes."""
     elements = math.prod(int(extent) for extent in function.params[-1].ty.shape)
-    dtype = workload.data if not isinstance(workload, RowReduce) else "float32"
     attributes = {
         _WORKLOAD: describe(workload),
         _OPERATIONS: str(operations(workload)),  # an integer attribute has 32 bits
-        _EPILOGUE: str((instructions_of(epilogue) + _between(workload)) * elements),
-        _DTYPE: dtype,
+        _EPILOGUE: str(instructions_of(epilogue) * elements + _between(workload)),
+        _DTYPE: workload.data,
     }
     return function.with_attrs(attributes)
 
 
 def _between(workload: Workload) -> int:
-    """Instructions of a workload that has no products."""
-    return reduction_instructions(workload.kind) if isinstance(workload, RowReduce) else 0
+    """The same of a workload that has no products."""
+    if not isinstance(workload, RowReduce):
+        return 0
+    return reduction_instructions(workload.kind) * workload.rows * workload.length
 
 
 def is_kernel(function: tir.PrimFunc) -> bool:
@@ -123,7 +124,7 @@ def describe(workload: Workload) -> str:
         case Pool2d(h=h, w=w, c=c, window=window):
             return f"{workload.data} {h}x{w}x{c}, {window[0]}x{window[1]}"
         case RowReduce(rows=rows, length=length):
-            return f"{rows} rows of {length}"
+            return f"{workload.data} {rows} rows of {length}"
         case Elementwise(shape=shape) | Table(shape=shape):
             return f"{workload.data} {'x'.join(map(str, shape))}"
         case Permute(shape=shape, axes=axes):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.workload import Elementwise, Workload
 from hago.dataflow import Node
-from hago.lower.anchor import CODES, Anchor, find_anchor
+from hago.lower.anchor import CODES, Anchor, find_anchor, inner_of_exp
 from hago.lower.elementwise import is_elementwise, translate
 from hago.lower.expression import Expression, Source, Term, Value
 from hago.lower.fit import fitted_shape
@@ -52,7 +52,7 @@ def find_groups(view: View, supports: Supports = lambda workload: True) -> tuple
     ``supports`` says which workloads have a kernel; the rest stays outside of groups.
     """
     groups: list[Group] = []
-    taken: set[str] = set(grouped_members(view))
+    taken = {*grouped_members(view), *_shifted_members(view)}
     for node in view.dataflow.nodes:
         if node.name in taken or is_inlined(view, node):
             continue
@@ -62,6 +62,13 @@ def find_groups(view: View, supports: Supports = lambda workload: True) -> tuple
             taken |= group.members
     groups.extend(_materialised(view, groups, frozenset(taken), supports))
     return tuple(sorted(groups, key=lambda group: view.order[group.output]))
+
+
+def _shifted_members(view: View) -> Iterator[str]:
+    """The operations that an exp of shifted rows stands for."""
+    for node in view.dataflow.nodes:
+        if (inner := inner_of_exp(view, node)) is not None:
+            yield from inner.members
 
 
 def is_inlined(view: View, node: Node) -> bool:

@@ -33,14 +33,17 @@ def instructions_of(epilogue: Epilogue) -> int:
 
 @cache
 def reduction_instructions(kind: str) -> int:
-    """The same for each vector of rows that a softmax or a layer normalisation reads.
+    """The same for each vector of rows that are reduced.
 
-    softmax: the largest; a difference, its exp, zero for what is negligible, the sum; a share.
+    shifted_exp: the largest; a difference, its exp, zero for what is negligible.
+    softmax: the same, the sum; a share.
     layer_norm: the sum; a difference, its square summed; the difference, times factor and gamma,
     and beta (its product fused).
+    sum: an addition.
     """
     exp = Epilogue("float32", "float32", steps=(Step("exp", (0,)),))
-    return {"softmax": 1 + 1 + instructions_of(exp) + 2 + 1 + 1, "layer_norm": 1 + 2 + 3}[kind]
+    power = 1 + 1 + instructions_of(exp) + 2
+    return {"softmax": power + 2, "layer_norm": 1 + 2 + 3, "shifted_exp": power, "sum": 1}[kind]
 
 
 def _vectors(epilogue: Epilogue) -> list[Any]:

@@ -1,6 +1,6 @@
 """Attention in a prepared module: which channels of its layers meet in its products.
 
-    softmax(q k^T + mask) v  ->  W
+    softmax(q k^T + mask) v  ->  W        (the softmax as hago/prepare/postpone_division.py has it)
 
 Heads are cut from channels by reshapes and permutations. Where a channel ends up is found by moving
 its number as the data is moved, so that any order of axes will do.
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from hago.dataflow import Dataflow, Node
 from hago.prepare.scale_channels import is_weighted
+from hago.shifted_exp import is_sum_of_powers, shifted_exp
 
 Ids = npt.NDArray[np.int64]
 _MOVES = frozenset({"reshape", "permute_dims"})
@@ -43,7 +44,7 @@ class Attention:
 def find_attention(dataflow: Dataflow) -> tuple[Attention, ...]:
     """Every attention of ``dataflow`` that has this form."""
     graph = _Graph(dataflow)
-    found = (graph.attention(node) for node in dataflow.nodes if node.op == "nn.softmax")
+    found = (graph.attention(node) for node in dataflow.nodes if node.op == "exp")
     return tuple(each for each in found if each is not None)
 
 
@@ -52,29 +53,28 @@ class _Graph:
         self.nodes: Mapping[str, Node] = dataflow.by_name()
         self.users = dataflow.users()
 
-    def attention(self, softmax: Node) -> Attention | None:
-        if int(softmax.call.attrs.axis) not in (-1, len(softmax.shape) - 1):
-            return None
-        scores, shares = self._scores(softmax), self._reader(softmax)
-        if scores is None or shares is None or shares.op != "matmul" or 1 in shares.constants:
-            return None
-        if shares.inputs[0] != softmax.name:
+    def attention(self, powers: Node) -> Attention | None:
+        scores, product = self._scores(powers), self._product(powers)
+        if scores is None or product is None:
             return None
         query, key, value = (
-            self._channels(name) for name in (*scores.inputs[:2], shares.inputs[1])
+            self._channels(name) for name in (*scores.inputs[:2], product.inputs[1])
         )
         if query is None or key is None or value is None:
             return None
         meets = _meeting(_along(query.ids, -2), _along(key.ids, -1))
-        output = self._output(shares, _along(value.ids, -2))
+        output = self._output(product, _along(value.ids, -2))
         if meets is None or output is None:
             return None
         return Attention(query.source, key.source, value.source, meets, *output)
 
-    def _scores(self, softmax: Node) -> Node | None:
-        """The product of two computed tensors that only ``softmax`` reads, through factors of all
+    def _scores(self, powers: Node) -> Node | None:
+        """The product of two computed tensors that only the softmax reads, through factors of all
         scores and through masks."""
-        node = self._alone(softmax.inputs[0])
+        inner = shifted_exp(self.nodes, powers)
+        if inner is None or {name for name, _ in self.users[inner.source]} != set(inner.members):
+            return None
+        node = self.nodes.get(inner.source)
         while node is not None and node.op in _SHIFTS | _FACTORS:
             if node.op in _FACTORS and node.constants.get(1, np.ones(2)).size != 1:
                 return None
@@ -83,6 +83,17 @@ class _Graph:
             node = following if is_whole else None
         is_product = node is not None and node.op == "matmul" and not node.constants
         return node if is_product else None
+
+    def _product(self, powers: Node) -> Node | None:
+        """The product of ``powers`` with a computed tensor, that beside it only their sums read."""
+        readers = [self.nodes[name] for name, _ in self.users[powers.name] if name in self.nodes]
+        products = [node for node in readers if node.op == "matmul"]
+        if len(products) != 1 or len(readers) != 2 or len(self.users[powers.name]) != 2:
+            return None
+        (product,) = products
+        (total,) = (node for node in readers if node is not product)
+        is_first = product.inputs[0] == powers.name and not product.constants
+        return product if is_first and is_sum_of_powers(self.nodes, total) else None
 
     def _alone(self, name: str) -> Node | None:
         """The operation ``name``, if there is but one reader."""
@@ -114,13 +125,14 @@ class _Graph:
             return inner is not None and inner.shape == node.shape and is_weighted(inner)
         return is_weighted(node)
 
-    def _output(self, shares: Node, channels: Ids | None) -> tuple[Node, Ids] | None:
-        """The layer that reads the result of the product ``shares``, and the channel of the value
-        [C] behind each of its input channels."""
-        if channels is None:
+    def _output(self, product: Node, channels: Ids | None) -> tuple[Node, Ids] | None:
+        """The layer that reads the divided ``product``, and the channel of the value [C] behind
+        each of its input channels."""
+        divided = self._reader(product)
+        if channels is None or divided is None or not self._divides(divided, product):
             return None
-        ids: Ids | None = np.broadcast_to(np.expand_dims(channels, -2), shares.shape)
-        node = self._reader(shares)
+        ids: Ids | None = np.broadcast_to(np.expand_dims(channels, -2), product.shape)
+        node = self._reader(divided)
         while node is not None and node.op in _MOVES and ids is not None:
             ids, node = _moved(ids, node), self._reader(node)
         if node is None or ids is None or node.op != "matmul" or not is_weighted(node):
@@ -128,6 +140,17 @@ class _Graph:
         rows = ids.reshape(-1, ids.shape[-1])
         is_permutation = np.array_equal(np.sort(rows[0]), np.arange(rows.shape[1]))
         return (node, rows[0]) if is_permutation and np.all(rows == rows[0]) else None
+
+
+    def _divides(self, divided: Node, product: Node) -> bool:
+        """Whether ``divided`` is ``product`` times what the sums of its rows give."""
+        if divided.op != "multiply" or divided.constants or divided.inputs[0] != product.name:
+            return False
+        factor = self.nodes.get(divided.inputs[1])
+        if factor is None or factor.op != "divide" or 0 not in factor.constants:
+            return False
+        total = self.nodes.get(factor.inputs[1])
+        return total is not None and total.inputs[0] == product.inputs[0]
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from hago.prepare.fuse_silu import fuse_silu
 from hago.prepare.merge_equal_calls import merge_equal_calls
 from hago.prepare.name_bindings import name_bindings
 from hago.prepare.pool_to_mean import pool_to_mean
+from hago.prepare.postpone_division import postpone_division
 from hago.prepare.remove_identities import remove_identities
 from hago.prepare.rewrite import as_pass
 from hago.prepare.simplify_arithmetic import simplify_arithmetic
@@ -50,6 +51,7 @@ PASSES = (
     fold_scales,
     remove_identities,
     simplify_arithmetic,
+    postpone_division,
     merge_equal_calls,
     name_bindings,
 )

@@ -18,7 +18,7 @@ from hago.realize.grouped import multiply_groups
 from hago.scheme import Array, Floats
 
 _BYTES = ("int8", "uint8")
-_INT32_MAX = 2**31 - 1
+INT32_MAX = 2**31 - 1
 
 
 def convolve(builder: relax.BlockBuilder, call: relax.Call, inputs: list[Codes]) -> Codes | None:
@@ -64,7 +64,7 @@ def _multiply_activations(
 ) -> Codes | None:
     """The product with a right-hand side that is computed: its sums are, too."""
     length = tensor_type(data.expr)[0][-1]
-    if not weight.is_per_tensor or (data.is_integer and length * 255 * 255 > _INT32_MAX):
+    if not weight.is_per_tensor or (data.is_integer and length * 255 * 255 > INT32_MAX):
         return None
     total = builder.emit(_matmul(data, weight.expr))
     left, right = int(data.zero_point), int(weight.zero_point)
@@ -125,7 +125,7 @@ def _is_weight(weight: Codes, channel_axis: int) -> bool:
     shape = tensor_type(weight.expr)[0]
     if not weight.is_per_tensor and weight.axis % len(shape) != channel_axis:
         return False
-    return not weight.is_integer or bool(_largest_sum(weight, channel_axis) <= _INT32_MAX)
+    return not weight.is_integer or bool(_largest_sum(weight, channel_axis) <= INT32_MAX)
 
 
 def _largest_sum(weight: Codes, channel_axis: int) -> np.int64:

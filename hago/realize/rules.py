@@ -9,6 +9,7 @@ holds exactly over the real numbers. None means that the operation stays in floa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ from tvm import relax
 from hago.dataflow import tensor_type
 from hago.realize.codes import Codes
 from hago.realize.grouped import join_codes
-from hago.realize.products import convolve, multiply_matrix
+from hago.realize.products import INT32_MAX, convolve, multiply_matrix
 from hago.rebuild import with_args
 
 Rule = Callable[[relax.BlockBuilder, Any, list[Codes]], Codes | None]
@@ -27,15 +28,38 @@ Rule = Callable[[relax.BlockBuilder, Any, list[Codes]], Codes | None]
 def average(builder: relax.BlockBuilder, call: relax.Call, inputs: list[Codes]) -> Codes | None:
     """mean(s (x - z)) = s/n (sum(x) - n z)."""
     (data,) = inputs
-    axes = [int(axis) for axis in call.attrs.axis]
-    shape, _ = tensor_type(data.expr)
-    if not (data.is_per_tensor and data.is_integer):
+    total = add_up(builder, call, inputs) if data.is_integer else None
+    if total is None:
         return None
-    count = int(np.prod([shape[axis] for axis in axes]))
-    wide = builder.emit(relax.op.astype(data.expr, "int32"))
-    total = builder.emit(relax.op.sum(wide, axis=axes, keepdims=bool(call.attrs.keepdims)))
-    scale = np.asarray(np.float64(data.scale) / count, np.float32)
-    return Codes(total, scale, np.asarray(int(data.zero_point) * count, np.int32))
+    scale = np.asarray(np.float64(data.scale) / _count(call), np.float32)
+    return Codes(total.expr, scale, total.zero_point)
+
+
+def add_up(builder: relax.BlockBuilder, call: relax.Call, inputs: list[Codes]) -> Codes | None:
+    """sum(s (x - z)) = s (sum(x) - n z); bfloat16 is summed in float32."""
+    (data,) = inputs
+    count = _count(call)
+    if not data.is_per_tensor or (data.is_integer and count * 255 > INT32_MAX):
+        return None
+    wide = builder.emit(relax.op.astype(data.expr, data.sum_dtype))
+    axes, keep = _axes(call), bool(call.attrs.keepdims)
+    total = builder.emit(relax.op.sum(wide, axis=axes, keepdims=keep))
+    return Codes(total, data.scale, np.asarray(int(data.zero_point) * count, np.int32))
+
+
+def _axes(call: relax.Call) -> list[int]:
+    """The axes that ``call`` reduces, all if it names none."""
+    given = call.attrs.axis
+    return [int(axis) for axis in given] if given else list(range(len(_shape(call))))
+
+
+def _shape(call: relax.Call) -> tuple[int, ...]:
+    return tensor_type(call.args[0])[0]
+
+
+def _count(call: relax.Call) -> int:
+    """How many elements of its argument a reduction takes together."""
+    return math.prod(_shape(call)[axis] for axis in _axes(call))
 
 
 def move(builder: relax.BlockBuilder, call: relax.Call, inputs: list[Codes]) -> Codes | None:
@@ -99,6 +123,7 @@ RULES: dict[str, Rule] = {
     "nn.conv2d": convolve,
     "matmul": multiply_matrix,
     "mean": average,
+    "sum": add_up,
     "concat": concatenate,
     "nn.max_pool2d": pool_maximum,
     "tuple_get_item": pick,

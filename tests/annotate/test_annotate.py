@@ -8,6 +8,7 @@ from tvm import relax
 from hago.annotate import annotate, choose_strategy
 from hago.errors import StrategyError
 from hago.graph import Edge, parse_edge
+from hago.hardware.load import load_spec
 from hago.hardware.spec import Accumulator, Operand
 from hago.scheme import INT7, INT8, INT16, UINT8, PerAxis, QuantScheme
 from tests.graphs import S8_CHANNEL, U8, Builder, attention, machine, residual_network, row
@@ -47,8 +48,25 @@ def test_a_residual_that_lies_in_memory_as_codes_is_read_as_codes():
 
 def test_an_operator_without_a_row_stays_float_and_names_the_machine():
     graph = annotate(attention(), machine())
-    reason = graph.reasons[parse_edge("scores -> softmax[0]")]
-    assert "toy has no row for 'nn.softmax'" in reason.text
+    reason = graph.reasons[parse_edge("scores -> largest[0]")]
+    assert "toy has no row for 'max'" in reason.text
+
+
+def test_what_a_softmax_sums_are_the_codes_that_its_product_reads():
+    for hardware in ("x86-vnni", "arm-dotprod", "gaudi-fp8"):
+        graph = annotate(attention(), load_spec(hardware))
+        read, summed = (parse_edge(f"powers -> {name}[0]") for name in ("product", "total"))
+        assert graph.choices[read] == graph.choices[summed] != ()
+        assert frozenset({read, summed}) in graph.tied
+        assert "as product reads it" in graph.reasons[summed].text
+
+
+@pytest.mark.parametrize("hardware", ["x86-vnni", "arm-dotprod"])
+def test_between_the_scores_and_their_powers_nothing_is_rounded(hardware):
+    graph = annotate(attention(), load_spec(hardware))
+    for edge in ("scores -> largest[0]", "scores -> shifted[0]", "largest -> shifted[1]",
+                 "shifted -> powers[0]", "product -> mixed[0]", "factor -> mixed[1]"):  # fmt: skip
+        assert graph.choices[parse_edge(edge)] == (), edge
 
 
 def test_a_choice_cites_the_line_of_its_row():

@@ -10,7 +10,7 @@ from hago.codegen.epilogue import Epilogue
 from hago.codegen.fold import fold
 from hago.codegen.kernels.reduce import build_row_reduce
 from hago.codegen.workload import RowReduce
-from tests.codegen.isa import MACHINES, machine, run
+from tests.codegen.isa import MACHINES, machine, random_tensor, run
 from tests.codegen.judge import assert_equal
 from tests.codegen.recipes import PLAIN, recipes
 from tests.codegen.workloads import FEW
@@ -95,3 +95,30 @@ def test_no_share_is_subnormal(isa):
     actual = run(kernel, isa, [data], np.zeros((5, 37), np.float32))
     assert ((actual == 0) | (actual >= np.finfo(np.float32).tiny)).all()
     np.testing.assert_allclose(actual, softmax(data), atol=3e-6)
+
+
+@pytest.mark.parametrize("isa", ["vnni", "avx2"])
+@FEW
+@given(rows=ROWS, length=LENGTHS, recipe=recipes(PLAIN), spread=st.sampled_from([0.01, 1.0, 30.0]))
+def test_exp_of_shifted_rows(isa, rows, length, recipe, spread):
+    data = (np.random.default_rng(0).normal(size=(rows, length)) * spread).astype(np.float32)
+    exact = np.exp(data.astype(np.float64) - data.max(-1, keepdims=True))
+    # exp rounds relatively by 3e-7; nothing is larger than 1.
+    check(RowReduce("shifted_exp", rows, length), data, [], exact, recipe, isa, 1e-6)
+
+
+@pytest.mark.parametrize("isa", MACHINES)
+@FEW
+@given(rows=ROWS, length=LENGTHS, dtype=st.sampled_from(["uint8", "int8", "float32", "bfloat16"]))
+def test_sums_of_rows(isa, rows, length, dtype):
+    workload = RowReduce("sum", rows, length, data=dtype)
+    data = random_tensor(np.random.default_rng(0), (rows, length), dtype)
+    kernel = build_row_reduce(workload, Epilogue(workload.accum, workload.accum), machine(isa))
+    actual = run(kernel, isa, [data], np.zeros((rows, 1), workload.accum))
+    exact = data.astype(np.float64).sum(-1, keepdims=True)
+    if workload.accum == "int32":
+        np.testing.assert_array_equal(actual, exact)
+    else:
+        # A sum of n numbers rounds n times, each by half an ulp of a partial sum.
+        bound = length * 6e-8 * np.abs(data.astype(np.float64)).sum(-1, keepdims=True)
+        assert np.all(np.abs(actual - exact) <= bound + 1e-30)

@@ -77,10 +77,10 @@ def _inputs(workload: Workload) -> list[tuple[tuple[int, ...], str]]:
             return [((n, h, w, ci), workload.data), weights]
         case Pool2d(n=n, h=h, w=w, c=c, data=data):
             return [((n, h, w, c), data)]
-        case RowReduce(kind="softmax", rows=rows, length=length):
-            return [((rows, length), "float32")]
-        case RowReduce(rows=rows, length=length):
+        case RowReduce(kind="layer_norm", rows=rows, length=length):
             return [((rows, length), "float32"), ((length,), "float32"), ((length,), "float32")]
+        case RowReduce(rows=rows, length=length, data=data):
+            return [((rows, length), data)]
         case Table(shape=shape, data=data, gives=gives):
             return [(shape, data), ((256,), gives)]
         case Elementwise(shape=shape, data=data) | Permute(shape=shape, data=data):
@@ -103,10 +103,8 @@ def _meaning(workload: Workload, inputs: list[np.ndarray]) -> np.ndarray:
             return (sums * inputs[1][:, None].astype(np.float64)).sum(0).astype(np.float32)
         case Pool2d():
             return _pooled(workload, first)
-        case RowReduce(kind="softmax"):
-            return special.softmax(first.astype(np.float64), axis=-1).astype(np.float32)
-        case RowReduce(epsilon=epsilon):
-            return _normalized(*(each.astype(np.float64) for each in inputs), epsilon)
+        case RowReduce():
+            return _reduced(workload, *(each.astype(np.float64) for each in inputs))
         case Table(data=data):
             return inputs[1][first.astype(np.int32) - np.iinfo(data).min]
         case Permute(axes=axes):
@@ -114,12 +112,18 @@ def _meaning(workload: Workload, inputs: list[np.ndarray]) -> np.ndarray:
     return first
 
 
-def _normalized(
-    data: np.ndarray, gamma: np.ndarray, beta: np.ndarray, epsilon: float
-) -> np.ndarray:
-    centred = data - data.mean(-1, keepdims=True)
-    spread = np.sqrt(data.var(-1, keepdims=True) + epsilon)
-    return (centred / spread * gamma + beta).astype(np.float32)
+def _reduced(workload: RowReduce, data: np.ndarray, *affine: np.ndarray) -> np.ndarray:
+    if workload.kind == "softmax":
+        exact = special.softmax(data, axis=-1)
+    elif workload.kind == "shifted_exp":
+        exact = np.exp(data - data.max(-1, keepdims=True))
+    elif workload.kind == "sum":
+        exact = data.sum(-1, keepdims=True)
+    else:
+        gamma, beta = affine
+        centred = data - data.mean(-1, keepdims=True)
+        exact = centred / np.sqrt(data.var(-1, keepdims=True) + workload.epsilon) * gamma + beta
+    return exact.astype(workload.accum)
 
 
 def _pooled(workload: Pool2d, data: np.ndarray) -> np.ndarray:

@@ -21,6 +21,8 @@ from tests.cuda.cases import HARDWARE, case, play
 INT8, PAD = {"data": "int8", "weight": "int8"}, (1, 1, 1, 1)
 BF16 = {"data": "bfloat16", "weight": "bfloat16"}
 INTEGERS = {
+    "sum of bytes": (RowReduce("sum", 9, 100, data="uint8"), Recipe()),
+    "sum of signed bytes in long rows": (RowReduce("sum", 3, 2500, data="int8"), Recipe()),
     "depthwise 3x3": (Conv2d(2, 7, 6, 20, 20, 3, 3, padding=PAD, groups=20, **INT8), Recipe()),
     "depthwise 3x3, stride 2": (
         Conv2d(1, 8, 7, 16, 16, 3, 3, (2, 2), (0, 0, 1, 1), groups=16, **INT8), Recipe(),
@@ -60,6 +62,9 @@ FLOATS = {
     "mean pool": (Pool2d("avg", 1, 5, 6, 9, (2, 2), (1, 2)), Recipe()),
     "softmax": (RowReduce("softmax", 7, 100), Recipe(output="int8")),
     "long softmax": (RowReduce("softmax", 3, 2500), Recipe()),
+    "exp of shifted rows": (RowReduce("shifted_exp", 7, 100), Recipe(output="int8")),
+    "long exp of shifted rows": (RowReduce("shifted_exp", 3, 2500), Recipe()),
+    "sum of floats": (RowReduce("sum", 5, 77), Recipe()),
     "layer_norm": (RowReduce("layer_norm", 6, 384, 1e-5), Recipe(output="int8")),
     "layer_norm of odd length": (RowReduce("layer_norm", 5, 77, 1e-5), Recipe()),
     "elementwise": (Elementwise((4, 5, 12)), Recipe(activation="tanh", output="int8")),
@@ -68,6 +73,7 @@ FLOATS = {
     "transposition": (Permute((33, 40), (1, 0)), Recipe()),
 }
 BFLOATS = {
+    "sum of bfloat16": (RowReduce("sum", 5, 96, data="bfloat16"), Recipe()),
     "groups of 32": (GroupedMatmul(17, 40, 96, 32, **INT8), Recipe()),
     "groups of 128": (GroupedMatmul(70, 37, 256, 128, **INT8), Recipe(output="int8")),
     "bfloat16 3x3": (Conv2d(1, 7, 6, 8, 16, 3, 3, padding=PAD, **BF16), Recipe()),

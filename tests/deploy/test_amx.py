@@ -35,8 +35,7 @@ def network():
     words = b.emit("words", relax.op.reshape(small, (1, 49, 48)))
     heads = [b.dense(name, words, 64) for name in ("query", "key", "value")]
     scores = relax.op.matmul(heads[0], b.emit("turn", relax.op.permute_dims(heads[1], (0, 2, 1))))
-    weights = b.emit("softmax", relax.op.nn.softmax(b.emit("scores", scores)))
-    return b.done(b.dense("out", b.emit("mixed", relax.op.matmul(weights, heads[2])), 10))
+    return b.done(b.dense("out", b.attend(b.emit("scores", scores), heads[2]), 10))
 
 
 def write(folder, hardware, real):

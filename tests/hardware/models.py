@@ -42,10 +42,8 @@ def transformer_block(seed: int = 0) -> ir.IRModule:
     turned = b.emit("turned", relax.op.permute_dims(key, (0, 1, 3, 2)))
     scores = b.emit("scores", relax.op.matmul(query, turned))
     scaled = b.emit("scaled", relax.op.multiply(scores, relax.const(np.float32(8**-0.5))))
-    weights = b.emit("softmax", relax.op.nn.softmax(scaled, axis=-1))
-    mixed = b.emit("mixed", relax.op.permute_dims(
-        b.emit("product", relax.op.matmul(weights, value)), (0, 2, 1, 3)))  # fmt: skip
-    merged = b.dense("out", b.emit("merged", relax.op.reshape(mixed, (1, 8, 16))), 16)
+    turned = b.emit("joined", relax.op.permute_dims(b.attend(scaled, value), (0, 2, 1, 3)))
+    merged = b.dense("out", b.emit("merged", relax.op.reshape(turned, (1, 8, 16))), 16)
     middle = b.emit("add", relax.op.add(b.input, merged))
     hidden = b.dense("up", _normalised(b, "layer_norm_1", middle), 32)
     biased = b.emit("add_1", relax.op.add(hidden, b.const(32)))

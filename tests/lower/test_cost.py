@@ -36,7 +36,7 @@ def test_a_function_of_unknown_origin_has_bytes_only() -> None:
          "float32 8x8x4 -> 6, 3x3"),
         (Conv2d(1, 8, 8, 4, 4, 3, 3, strides=(2, 2), groups=4), 2 * 3 * 3 * 4 * 9,
          "float32 8x8x4 -> 4, 3x3 /2, 4 groups"),
-        (RowReduce("softmax", 3, 5), 15, "3 rows of 5"),
+        (RowReduce("softmax", 3, 5), 15, "float32 3 rows of 5"),
     ],
 )  # fmt: skip
 def test_operations_count_a_multiply_add_as_two(work: Workload, count: int, words: str) -> None:

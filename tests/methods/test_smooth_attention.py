@@ -30,6 +30,11 @@ def heads_of(b, name, axes):
 
 def network(read_again=None):
     """Attention with three heads; ``read_again`` is a tensor that is a result, too."""
+    return prepare(spelled_out(read_again))
+
+
+def spelled_out(read_again=None):
+    """The same with a softmax, and with names."""
     b = Builder(1, TOKENS, WIDTH)
     query, value = (heads_of(b, name, (0, 2, 1, 3)) for name in ("query", "value"))
     scores = op.matmul(query, heads_of(b, "key", (0, 2, 3, 1)))
@@ -51,13 +56,13 @@ def texts(count, seed):
     return [{"x": random.normal(size=(1, TOKENS, WIDTH)).astype("float32")} for _ in range(count)]
 
 
-def with_outliers(module):
+def with_outliers():
     """Keys and values far from zero, values of two channels 20 times as large as the others."""
     wide, far = np.ones(WIDTH, np.float32), np.zeros(WIDTH, np.float32)
     wide[[3, 17]], far[[5, 6]] = 1 / 20, 30.0
     keys = ChannelScale(np.ones(WIDTH, np.float32), far)
     values = ChannelScale(wide, far)
-    harmed = scale_inside(module, {"key_bias": keys, "value_bias": values}, {"out": values})
+    harmed = scale_inside(spelled_out(), {"key_bias": keys, "value_bias": values}, {"out": values})
     return prepare(harmed)
 
 
@@ -78,7 +83,7 @@ def results(module, samples):
 
 @pytest.mark.parametrize("harmed", [False, True])
 def test_the_network_computes_the_same(harmed):
-    module = with_outliers(network()) if harmed else network()
+    module = with_outliers() if harmed else network()
     samples = texts(4, 2)
     np.testing.assert_allclose(
         results(smoothed(module), samples), results(module, samples), atol=2e-4
@@ -86,9 +91,11 @@ def test_the_network_computes_the_same(harmed):
 
 
 def test_it_adds_no_operation():
-    ops = [[node.op for node in read_dataflow(each).nodes] for each in (prepare(network()),
-           smoothed(network()))]  # fmt: skip
-    assert ops[0] == ops[1]
+    module = network()
+    before, after = (
+        [node.op for node in read_dataflow(each).nodes] for each in (module, smoothed(module))
+    )
+    assert before == after
 
 
 def test_queries_and_keys_get_equal_ranges_and_keys_and_values_are_centred():
@@ -107,8 +114,7 @@ def test_queries_and_keys_get_equal_ranges_and_keys_and_values_are_centred():
 
 @cache
 def decibels(recipe, *, harmed):
-    plain = network()
-    module = with_outliers(plain) if harmed else plain
+    module = with_outliers() if harmed else network()
     return fidelity(module, recipe, 8, texts(64, 1), texts(32, 2))
 
 

@@ -1,9 +1,9 @@
-"""Softmax and layer normalisation: the geometry of include/hago/rows.cuh."""
+"""What needs the whole of a row: the geometry of include/hago/rows.cuh."""
 
 from __future__ import annotations
 
 from hago.codegen.cuda.device import Device
-from hago.codegen.cuda.operations import number
+from hago.codegen.cuda.operations import C_TYPES, number
 from hago.codegen.cuda.shell import Body, Launch, build_shell, constants, lanes_of
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.workload import Kernel, RowReduce
@@ -18,25 +18,26 @@ def fits_registers(workload: RowReduce, device: Device) -> bool:
 
 
 def build_rows(workload: RowReduce, epilogue: Epilogue, device: Device) -> Kernel:
-    """``func(data [rows, length], [gamma, beta,] *operands, output [rows, length])``."""
-    shape = (workload.rows, workload.length)
+    """``func(data [rows, length], [gamma, beta,] *operands, output)``."""
     warps = _warps(workload.length)
     block = max(warps, _BLOCK_WARPS)
     values = {
         "ROWS": workload.rows, "LENGTH": workload.length, "LANES": lanes_of(workload.length, 4),
         "WARPS": warps, "BLOCK_WARPS": block,
     }  # fmt: skip
+    types = {"Data": C_TYPES[workload.data], "Sum": C_TYPES[workload.accum]}
     is_norm = workload.kind == "layer_norm"
     affine = [("gamma", ((workload.length,), "float32")), ("beta", ((workload.length,), "float32"))]
     arguments = f"gamma, beta, {number(workload.epsilon)}, " if is_norm else ""
     body = Body(
         "rows.cuh",
-        constants("Geometry", values),
+        constants("Geometry", values, types),
         f"hago::{workload.kind}<Geometry>(data, {arguments}epilogue, shared);",
     )
-    inputs = [("data", (shape, "float32")), *(affine if is_norm else [])]
+    data = ((workload.rows, workload.length), workload.data)
+    inputs = [("data", data), *(affine if is_norm else [])]
     launch = Launch(-(-workload.rows // (block // warps)), block * _WARP, block * 4)
-    func = build_shell(workload.kind, inputs, epilogue, shape, launch, body)
+    func = build_shell(workload.kind, inputs, epilogue, workload.output_shape, launch, body)
     return Kernel(func, None, workload.kind)
 
 

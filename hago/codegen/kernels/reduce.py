@@ -1,13 +1,15 @@
-"""Normalisations of rows: softmax and layer normalisation over the last axis, in float32.
+"""What needs the whole of a row first: normalisations over the last axis, and their parts.
 
-    softmax:     out[r, i] = epilogue(exp(a[r, i] - max_j a[r, j]) / sum_j exp(a[r, j] - max))
-    layer_norm:  out[r, i] = epilogue((a[r, i] - mean_r) / sqrt(var_r + eps) * gamma[i] + beta[i])
+    softmax:      out[r, i] = epilogue(exp(a[r, i] - max_j a[r, j]) / sum_j exp(a[r, j] - max))
+    layer_norm:   out[r, i] = epilogue((a[r, i] - mean_r) / sqrt(var_r + eps) * gamma[i] + beta[i])
+    shifted_exp:  out[r, i] = epilogue(exp(a[r, i] - max_j a[r, j]))
+    sum:          out[r, 0] = epilogue(sum_j a[r, j])
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -54,7 +56,7 @@ class _Piece:
             return value
         known = tir.const(self.lanes - self.fresh, "int32")
         is_fresh = tir.Ramp(0, 1, self.lanes) >= tir.Broadcast(known, self.lanes)
-        return tir.Select(is_fresh, value, v.splat(neutral, value))
+        return tir.Select(is_fresh, value, v.splat(neutral, value, v.dtype_of(value)[0]))
 
 
 # A vector of a row, or nothing
@@ -62,14 +64,13 @@ Body: TypeAlias = Callable[[_Row, _Piece], Any]
 
 
 def build_row_reduce(workload: RowReduce, epilogue: Epilogue, machine: Machine) -> Kernel:
-    """``func(data [rows, length], [gamma, beta,] *operands, output [rows, length])``."""
-    shape = (workload.rows, workload.length)
+    """``func(data [rows, length], [gamma, beta,] *operands, output)``."""
     affine = [((workload.length,), "float32")] * 2 if workload.kind == "layer_norm" else []
     types = [
-        (shape, "float32"),
+        ((workload.rows, workload.length), workload.data),
         *affine,
         *((operand.shape, operand.dtype) for operand in epilogue.operands),
-        (shape, epilogue.dtype),
+        (workload.output_shape, epilogue.dtype),
     ]
     with kernel(workload.kind) as builder:
         data, *rest, output = [flat(b) for b in arguments("data", types)]
@@ -97,19 +98,22 @@ class _Emitter:
     output: Buffer
 
     def rows(self, rows: Sequence[Expr]) -> None:
-        """Normalise ``rows`` together."""
-        body = {"softmax": self._softmax, "layer_norm": self._layer_norm}[self.workload.kind]
+        """The results of ``rows``, together."""
+        body = {
+            "softmax": self._softmax,
+            "layer_norm": self._layer_norm,
+            "shifted_exp": self._shifted_exp,
+            "sum": self._sum,
+        }[self.workload.kind]
         length = self.workload.length
         body([_Row(row, place, T.Bind(row * length)) for place, row in enumerate(rows)])
 
     def _softmax(self, rows: Sequence[_Row]) -> None:
-        lowest = float(np.finfo(np.float32).min)
-        largest = self._reduced(rows, lowest, tir.max, self._load)
+        shifted_exp = self._less_largest(rows)
         powers = [T.alloc_buffer((self.workload.length,), "float32") for _ in rows]
 
         def power(row: _Row, piece: _Piece) -> Expr:
-            shifted = self._load(row, piece) - _spread(largest[row.place], piece.lanes)
-            value = v.bind(_power(shifted))
+            value = shifted_exp(row, piece)
             store(powers[row.place], value, piece.first, piece.lanes)
             return value
 
@@ -121,6 +125,26 @@ class _Emitter:
             self._leave(row, piece, value * _spread(factors[row.place], piece.lanes))
 
         self._each(rows, share)
+
+    def _shifted_exp(self, rows: Sequence[_Row]) -> None:
+        power = self._less_largest(rows)
+        self._each(rows, lambda row, piece: self._leave(row, piece, power(row, piece)))
+
+    def _less_largest(self, rows: Sequence[_Row]) -> Body:
+        """exp of what is left of an element without the largest of its row."""
+        lowest = float(np.finfo(np.float32).min)
+        largest = self._reduced(rows, lowest, tir.max, self._load)
+
+        def power(row: _Row, piece: _Piece) -> Expr:
+            shifted = self._load(row, piece) - _spread(largest[row.place], piece.lanes)
+            return v.bind(_power(shifted))
+
+        return power
+
+    def _sum(self, rows: Sequence[_Row]) -> None:
+        only = _Piece(tir.const(0, "int32"), 1, 1)
+        for row, total in zip(rows, self._reduced(rows, 0, _add, self._load), strict=True):
+            self._leave(replace(row, start=row.number), only, total)
 
     def _layer_norm(self, rows: Sequence[_Row]) -> None:
         part = tir.const(1.0 / self.workload.length, "float32")
@@ -146,10 +170,12 @@ class _Emitter:
         self._each(rows, normal)
 
     def _load(self, row: _Row, piece: _Piece) -> Expr:
-        return vector(self.data, row.start + piece.first, piece.lanes)
+        value = vector(self.data, row.start + piece.first, piece.lanes)
+        return v.loaded(value, self.workload.data, self.workload.accum)
 
     def _leave(self, row: _Row, piece: _Piece, value: Expr) -> None:
-        shape = (self.workload.rows, self.workload.length)
+        """The epilogue's result for ``value``, written where ``row`` starts in the output."""
+        shape = self.workload.output_shape
 
         def load(i: int) -> Expr:
             operand, buffer = self.epilogue.operands[i], self.operands[i]
@@ -178,10 +204,11 @@ class _Emitter:
     def _reduced(self, rows: Sequence[_Row], start: float, join: Join, value: Body) -> list[Expr]:
         """``value`` over each row joined into one number: lanes first, then across them.
         ``start`` joined with anything is the other."""
-        partial = [T.alloc_buffer((self.lanes,), "float32") for _ in rows]
-        single = [T.alloc_buffer((1,), "float32") for _ in rows]
+        accum = self.workload.accum
+        partial = [T.alloc_buffer((self.lanes,), accum) for _ in rows]
+        single = [T.alloc_buffer((1,), accum) for _ in rows]
         for buffer in partial:
-            store(buffer, _spread(tir.const(start, "float32"), self.lanes), 0, self.lanes)
+            store(buffer, _spread(tir.const(start, accum), self.lanes), 0, self.lanes)
 
         def take(row: _Row, piece: _Piece) -> None:
             so_far = vector(partial[row.place], 0, piece.lanes)

@@ -1,4 +1,4 @@
-// Softmax and layer normalisation of rows, in float32: WARPS warps have a row in their registers.
+// What needs the whole of a row, in float32: WARPS warps have it in their registers.
 #pragma once
 #include "hago/vector.cuh"
 
@@ -40,12 +40,17 @@ template <class G> struct Row {
     return G::LENGTH % STEP == 0 || first(piece) < G::LENGTH;
   }
 
-  __device__ __forceinline__ Row(const float* row, bool inside, float neutral) {
+  __device__ __forceinline__ Row(const void* data, int number, float neutral) {
+    const typename G::Data* row = static_cast<const typename G::Data*>(data);
 #pragma unroll
     for (int p = 0; p < COUNT; ++p) {
 #pragma unroll
       for (int i = 0; i < G::LANES; ++i) values[p][i] = neutral;
-      if (inside && has(p)) load<G::LANES>(values[p], row + first(p));
+      if (number >= G::ROWS || !has(p)) continue;
+      typename G::Data loaded[G::LANES];
+      load<G::LANES>(loaded, row + int64_t(number) * G::LENGTH + first(p));
+#pragma unroll
+      for (int i = 0; i < G::LANES; ++i) values[p][i] = Widened<float, typename G::Data>::of(loaded[i]);
     }
   }
 
@@ -66,18 +71,44 @@ template <class G> __device__ __forceinline__ int row_of_thread() {
   return blockIdx.x * (G::BLOCK_WARPS / G::WARPS) + threadIdx.x / (G::WARPS * 32);
 }
 
-template <class G, class E>
-__device__ __forceinline__ void softmax(const void* data, const E& epilogue, void* shared) {
-  const int number = row_of_thread<G>();
-  float* parts = static_cast<float*>(shared);
-  const bool inside = number < G::ROWS;
-  Row<G> row(static_cast<const float*>(data) + int64_t(number) * G::LENGTH, inside, -INFINITY);
+// exp of what is left of each element without the largest of its row.
+template <class G> __device__ __forceinline__ void less_largest(Row<G>& row, float* parts) {
   const float largest =
       row.template reduce<Maximum>(-INFINITY, parts, [](float x) { return x; });
 #pragma unroll
   for (int p = 0; p < Row<G>::COUNT; ++p)
 #pragma unroll
     for (int i = 0; i < G::LANES; ++i) row.values[p][i] = expf(row.values[p][i] - largest);
+}
+
+template <class G, class E>
+__device__ __forceinline__ void shifted_exp(const void* data, const E& epilogue, void* shared) {
+  const int number = row_of_thread<G>();
+  Row<G> row(data, number, -INFINITY);
+  less_largest(row, static_cast<float*>(shared));
+#pragma unroll
+  for (int p = 0; p < Row<G>::COUNT; ++p)
+    if (number < G::ROWS && Row<G>::has(p)) epilogue(row.values[p], number, Row<G>::first(p));
+}
+
+// Sums of bytes are below 2^24: float32 has them exactly.
+template <class G, class E>
+__device__ __forceinline__ void sum(const void* data, const E& epilogue, void* shared) {
+  const int number = row_of_thread<G>();
+  Row<G> row(data, number, 0.0f);
+  const float total = row.template reduce<Addition>(0.0f, static_cast<float*>(shared),
+                                                    [](float x) { return x; });
+  const typename G::Sum sums[1] = {typename G::Sum(total)};
+  if (number < G::ROWS && threadIdx.x % Row<G>::THREADS == 0) epilogue(sums, number, 0);
+}
+
+template <class G, class E>
+__device__ __forceinline__ void softmax(const void* data, const E& epilogue, void* shared) {
+  const int number = row_of_thread<G>();
+  float* parts = static_cast<float*>(shared);
+  const bool inside = number < G::ROWS;
+  Row<G> row(data, number, -INFINITY);
+  less_largest(row, parts);
   const float total = row.template reduce<Addition>(0.0f, parts, [](float x) { return x; });
   const float share = 1.0f / total;
 #pragma unroll
@@ -94,7 +125,7 @@ __device__ __forceinline__ void layer_norm(const void* data, const void* gamma, 
   const int number = row_of_thread<G>();
   float* parts = static_cast<float*>(shared);
   const bool inside = number < G::ROWS;
-  Row<G> row(static_cast<const float*>(data) + int64_t(number) * G::LENGTH, inside, 0.0f);
+  Row<G> row(data, number, 0.0f);
   const float mean =
       row.template reduce<Addition>(0.0f, parts, [](float x) { return x; }) * (1.0f / G::LENGTH);
   const float squares = row.template reduce<Addition>(
