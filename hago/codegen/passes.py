@@ -6,16 +6,21 @@ common subexpressions, which LLVM repeats. Without them a model compiles in half
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tvm
 import tvm_ffi
 from tvm import ir, s_tir, tirx
 from tvm.s_tir.pipeline import finalize_device_passes, finalize_host_passes
+from tvm.tirx.buffer import BufferType
 from tvm.tirx.compilation_pipeline import register_tir_pipeline
 
 # What ``tvm.compile`` and ``relax.build`` take as ``tir_pipeline``; the second leaves out what
 # :func:`compiled_apart` has marked.
 CPU_PIPELINE, REST_PIPELINE = "hago-cpu", "hago-cpu-rest"
 _APART = "hago.apart"
+# The function of a library that gives the address of a constant (of its DLTensor) by number.
+CONSTANT = "hago_constant"
 _JUMP, _DIRECT = "jump_", ir.Op.get("tirx.tvm_call_cpacked")
 _SYMBOL = "__tvm_ffi_"  # in front of the names of functions that take their arguments packed
 _PACKED = 1  # tvm::CallingConv::kCPackedFunc
@@ -32,7 +37,7 @@ def _is_here(function: tirx.PrimFunc) -> bool:
 
 def _without_others(module: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
     """``module`` with jumps to what is elsewhere: the code generator would declare a function
-    that it does not see anew for each call."""
+    that it does not see anew for each call. What is elsewhere takes constants by their numbers."""
     functions = {str(var.name_hint): function for var, function in module.functions_items()}
     called = set()
 
@@ -41,7 +46,8 @@ def _without_others(module: tvm.IRModule, _context: tvm.transform.PassContext) -
         if name not in functions or _is_here(functions[name]):
             return call
         called.add(name)
-        return ir.Call(_DIRECT, [ir.StringImm(_JUMP + name), *call.args[1:]], ret_ty=call.ty)
+        arguments = _with_addresses(functions[name], call.args[1:])
+        return ir.Call(_DIRECT, [ir.StringImm(_JUMP + name), *arguments], ret_ty=call.ty)
 
     kept = {
         var: function.with_body(tvm_ffi.structural_map(function.body, (ir.Call, through_jump)))
@@ -50,6 +56,18 @@ def _without_others(module: tvm.IRModule, _context: tvm.transform.PassContext) -
     }
     jumps = {ir.GlobalVar(_JUMP + name): _jump(name, functions[name]) for name in sorted(called)}
     return tvm.IRModule({**kept, **jumps}, attrs=module.attrs)
+
+
+def _with_addresses(
+    function: tirx.PrimFunc, arguments: Sequence[tirx.Expr]
+) -> list[tirx.Expr]:
+    """``arguments`` of ``function``, where a number for a tensor is that of a constant."""
+    return [
+        tirx.call_extern("handle", CONSTANT, argument)
+        if isinstance(argument, tirx.IntImm) and isinstance(parameter.ty, BufferType)
+        else argument
+        for parameter, argument in zip(function.params, arguments, strict=True)
+    ]
 
 
 def _jump(name: str, function: tirx.PrimFunc) -> tirx.PrimFunc:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hago.deploy.artifact import COMPRESSED, LIBRARY, file_digest, library_bytes, library_of
+from hago.deploy.artifact import COMPRESSED, LIBRARY, checksum, inflate, library_of
 from hago.deploy.cpu import check_cpu
 from hago.deploy.manifest import Manifest, read_manifest
 from hago.deploy.memory import GpuMemory, HostMemory, Memory
@@ -113,11 +113,11 @@ def load(folder: str | Path, threads: int = 1) -> Model:
 
 def _check_library(library: Path, manifest: Manifest) -> None:
     try:
-        found = file_digest(library)
+        found = checksum(library)
     except OSError as error:
         raise _damaged(library, str(error)) from error
-    if found != manifest.library_sha256:
-        raise _damaged(library, "it is not the library that the manifest describes (SHA-256)")
+    if found != manifest.library_crc32:
+        raise _damaged(library, "it is not the library that the manifest describes (CRC-32)")
 
 
 def _start(library: Path, memory: Memory) -> tuple[Any, Any]:
@@ -140,7 +140,7 @@ def _load_module(ffi: Any, library: Path) -> Any:
     with tempfile.TemporaryDirectory(prefix="hago-") as scratch:
         path = Path(scratch) / LIBRARY
         if library.name == COMPRESSED:
-            path.write_bytes(library_bytes(library.parent))
+            inflate(library, path)
         else:
             path.symlink_to(library.resolve())
         return ffi.load_module(str(path))

@@ -13,7 +13,7 @@ from hago.errors import BuildError
 from hago.report import EdgeReport, Json, float_edges
 from hago.sample import TensorSpec
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,9 @@ class Manifest:
     ``recipe`` is what ``RecipeReport.to_json`` gives: the methods with their options, and why.
     ``constants`` are bytes of weights, scales, biases and tables: "stored" in the library, and what
     they take in the "float32" model.
-    ``library_sha256`` is filled when the library is written.
+    ``library_sha256`` and ``library_crc32`` are those of the library's file, filled when it is
+    written. Loading checks the second, which finds damage; the first is for ``sha256sum``, where a
+    manifest is trusted more than the file beside it.
     """
 
     model: str
@@ -56,6 +58,7 @@ class Manifest:
     recipe: Mapping[str, Json] = field(default_factory=dict)
     constants: Mapping[str, int] = field(default_factory=dict)
     library_sha256: str = ""
+    library_crc32: int = 0
 
     def __post_init__(self) -> None:
         if not self.inputs or not self.outputs:
@@ -109,6 +112,7 @@ def _from_json(fields: dict[str, Any]) -> Manifest:
         recipe={_text(k): v for k, v in fields.get("recipe", {}).items()},
         constants={_text(k): int(v) for k, v in fields.get("constants", {}).items()},
         library_sha256=_text(fields["library_sha256"]),
+        library_crc32=int(fields["library_crc32"]),
     )
 
 

@@ -14,6 +14,8 @@ from tvm.runtime import Executable
 from hago.codegen.passes import CPU_PIPELINE, REST_PIPELINE, compiled_apart
 from hago.hardware.host import kernels_of
 from hago.hardware.spec import HardwareSpec
+from hago.lower.constants import take_constants
+from hago.lower.constants_object import ConstantsObject
 from hago.lower.objects import compile_objects
 from hago.lower.program import Program
 
@@ -43,8 +45,13 @@ def build(
     module = module.clone()
     for var, function in kernels.items():
         module.update_func(var, compiled_apart(function))
-    main = relax.build(module, target, None, _pipeline(), REST_PIPELINE, exec_mode)
-    return Program(main.mod, objects, is_interpreted=exec_mode == "bytecode")
+    with target:
+        module, constants = _pipeline()(module), None
+    if exec_mode == "compiled":
+        module, tensors = take_constants(module)
+        constants = ConstantsObject(tensors, spec.triple)
+    main = relax.build(module, target, None, None, REST_PIPELINE, exec_mode)
+    return Program(main.mod, objects, constants)
 
 
 def target_of(spec: HardwareSpec) -> tvm.target.Target:

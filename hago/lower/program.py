@@ -9,21 +9,22 @@ from typing import Any
 
 from tvm import runtime
 
+from hago.lower.constants_object import ConstantsObject
 from hago.lower.linker import link_shared
 
 
 class Program(runtime.Executable):  # type: ignore[misc]  # TVM has no types
     """What ``relax.build`` returns, with ``objects`` that ``main`` calls.
 
-    ``main`` of a bytecode program finds them in a library of their own; machine code (unless
-    ``is_interpreted``) is linked with them.
+    ``main`` as machine code is linked with them and ``constants``. Where it is interpreted it has
+    its own constants, and finds the objects in a library of their own.
     """
 
     def __init__(
-        self, main: runtime.Module, objects: Sequence[bytes], *, is_interpreted: bool
+        self, main: runtime.Module, objects: Sequence[bytes], constants: ConstantsObject | None
     ) -> None:
         super().__init__(main)
-        self._objects, self._is_interpreted = tuple(objects), is_interpreted
+        self._objects, self._constants = tuple(objects), constants
         self._jitted_mod: runtime.Module | None = None
 
     def export_library(
@@ -48,7 +49,7 @@ class Program(runtime.Executable):  # type: ignore[misc]  # TVM has no types
 
     def _loaded(self, folder: Path) -> runtime.Module:
         library = str(folder / "kernels.so")
-        if not self._is_interpreted:
+        if self._constants:
             self.export_library(library)
             return runtime.load_module(library)
         if self._objects:
@@ -61,4 +62,6 @@ class Program(runtime.Executable):  # type: ignore[misc]  # TVM has no types
         paths = [folder / f"kernel{number}.o" for number in range(len(self._objects))]
         for path, content in zip(paths, self._objects, strict=True):
             path.write_bytes(content)
+        if self._constants:
+            paths.append(self._constants.written(folder))
         return [str(path) for path in paths]

@@ -32,7 +32,7 @@ namespace ffi = tvm::ffi;
 namespace fs = std::filesystem;
 
 constexpr size_t kAlignment = 64;  // tvm::runtime::kAllocAlignment
-constexpr int kFormat = 2;         // hago/deploy/manifest.py: FORMAT
+constexpr int kFormat = 3;         // hago/deploy/manifest.py: FORMAT
 constexpr int kPooledAllocator = 2;
 constexpr int kEqualCores = 1;  // tvm::runtime::threading::ThreadGroup::AffinityMode::kBig
 constexpr long kRequestPermission = 0x1023, kTileData = 18;  // asm/prctl.h, Intel SDM vol. 1, 13.14

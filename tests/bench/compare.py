@@ -6,18 +6,22 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
-from tests.bench.contestant import Absent, Contestant, Entry, Name, Task
+from tests.bench.alone import measure_alone
+from tests.bench.contestant import Absent, Alone, Contestant, Entry, Name, Task
 from tests.bench.timing import Spread, take_turns
+
+Measure = Callable[[Name, Task, Path], Alone]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A contestant's latency and how long it took from disk to the first result."""
+    """A contestant's latency, and what loading it took."""
 
     name: Name
     spread: Spread
-    load_ms: float
+    alone: Alone
 
 
 @dataclass(frozen=True)
@@ -61,27 +65,28 @@ def compare(
     entries: Sequence[Entry],
     seconds: float,
     clock: Callable[[], float] = time.perf_counter,
+    measure: Measure = measure_alone,
 ) -> Comparison:
     """Prepares and loads every entry, then lets those that work take turns."""
-    found = [_enter(entry, task) for entry in entries]
+    found = [_enter(entry, task, measure) for entry in entries]
     present = [one for one in found if isinstance(one, Contestant)]
     spreads = take_turns([one.run for one in present], seconds, clock)
     rows = [
-        Row(one.name, measured, one.load_seconds * 1e3)
+        Row(one.name, measured, one.alone)
         for one, measured in zip(present, spreads, strict=True)
     ]
     absent = [one for one in found if isinstance(one, Absent)]
     return Comparison(task.model, tuple(rows), tuple(absent))
 
 
-def _enter(entry: Entry, task: Task) -> Contestant | Absent:
+def _enter(entry: Entry, task: Task, measure: Measure) -> Contestant | Absent:
     if find_spec(entry.package) is None:
         return Absent(entry.name, f"the package {entry.package} is not installed")
     try:
         prepared = entry.prepare(task)
-        start = time.perf_counter()
+        alone = measure(entry.name, task, prepared)
         run = entry.load(task, prepared)
         run()
-        return Contestant(entry.name, run, time.perf_counter() - start)
+        return Contestant(entry.name, run, alone)
     except Exception as error:  # a trial: whatever a runtime raises becomes its row
         return Absent(entry.name, f"{type(error).__name__}: {error}".splitlines()[0])

@@ -24,16 +24,28 @@ class Name:
         return f"{self.runtime} {self.precision}{variant}"
 
 
+@dataclass(frozen=True)
+class Alone:
+    """From files on disk to the first result, in a process that has imported the runtime.
+
+    ``load_ms`` on the clock, ``load_cpu_ms`` of all threads, medians of a few. Bytes that the
+    process grew by: ``private`` after the first result, ``peak_private`` at most until then.
+    """
+
+    load_ms: float
+    load_cpu_ms: float
+    private: int
+    peak_private: int
+
+
 @dataclass(frozen=True, eq=False)
 class Contestant:
-    """A loaded model: ``run()`` is one inference of the sample it was made with.
-
-    ``load_seconds`` is the time from files on disk to the first result.
-    """
+    """A loaded model: ``run()`` is one inference of the sample it was made with. ``alone`` is what
+    loading it took in a process of its own."""
 
     name: Name
     run: Callable[[], object]
-    load_seconds: float
+    alone: Alone
 
 
 @dataclass(frozen=True)
@@ -65,11 +77,13 @@ class Task:
 class Entry:
     """A row of the table of contestants.
 
-    ``package`` must be installed for it; ``prepare(task)`` makes what ``load`` needs (not timed:
-    quantization, compilation), ``load(task, prepared)`` gives the callable.
+    ``package`` must be installed for it; ``start()`` imports the runtime; ``prepare(task)`` makes
+    what ``load`` needs (not timed: quantization, compilation), ``load(task, prepared)`` gives the
+    callable.
     """
 
     name: Name
     package: str
+    start: Callable[[], object]
     prepare: Callable[[Task], Path]
     load: Callable[[Task, Path], Callable[[], object]]

@@ -80,4 +80,4 @@ def _model(comparison: Comparison) -> dict[str, Json]:
 
 
 def _row(row: Row) -> dict[str, Json]:
-    return {**asdict(row.name), **asdict(row.spread), "load_ms": row.load_ms}
+    return {**asdict(row.name), **asdict(row.spread), **asdict(row.alone)}

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 
 from hago.sample import Sample
 from tests.bench.contestant import Entry, Name, Task
 from tests.zoo.cache import write_whole
+
+
+def _start() -> object:
+    return import_module("onnxruntime")
 
 
 def _original(task: Task) -> Path:
@@ -77,7 +82,7 @@ def _load(task: Task, path: Path) -> Callable[[], object]:
 
 
 ENTRIES = (
-    Entry(Name("onnxruntime", "float32"), "onnxruntime", _original, _load),
-    Entry(Name("onnxruntime", "int8", "static QDQ"), "onnxruntime", _static, _load),
-    Entry(Name("onnxruntime", "int8", "dynamic"), "onnxruntime", _dynamic, _load),
+    Entry(Name("onnxruntime", "float32"), "onnxruntime", _start, _original, _load),
+    Entry(Name("onnxruntime", "int8", "static QDQ"), "onnxruntime", _start, _static, _load),
+    Entry(Name("onnxruntime", "int8", "dynamic"), "onnxruntime", _start, _dynamic, _load),
 )

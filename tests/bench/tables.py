@@ -10,6 +10,8 @@ from rich.table import Table
 
 from tests.bench.compare import PEERS, Comparison, ratios
 
+_MEBI = 1 << 20
+
 
 def show(console: Console, comparisons: Sequence[Comparison]) -> None:
     """Latencies, ratios, and in red whoever is missing."""
@@ -21,16 +23,19 @@ def show(console: Console, comparisons: Sequence[Comparison]) -> None:
 
 
 def latencies(comparison: Comparison) -> Table:
-    """One model: a row a contestant, the fastest first."""
+    """One model: a row a contestant, the fastest first. Loading and memory are those of a process
+    of its own, see ``tests.bench.alone``."""
     table = Table(title=comparison.model, box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("contestant")
-    for column in ("median ms", "IQR ms", "min ms", "runs", "load ms"):
+    columns = ("median ms", "IQR ms", "min ms", "runs", "load ms", "private MiB", "peak MiB")
+    for column in columns:
         table.add_column(column, justify="right")
     for row in sorted(comparison.rows, key=lambda row: row.spread.median_ms):
-        times = row.spread
+        times, alone = row.spread, row.alone
+        sizes = (f"{size / _MEBI:.0f}" for size in (alone.private, alone.peak_private))
         table.add_row(
             str(row.name), f"{times.median_ms:.2f}", f"{times.iqr_ms:.2f}", f"{times.min_ms:.2f}",
-            str(times.runs), f"{row.load_ms:.0f}",
+            str(times.runs), f"{alone.load_ms:.0f}", *sizes,
             style="bold" if row.name.runtime == "hago" else "",
         )  # fmt: skip
     return table

@@ -93,7 +93,7 @@ def half_a_manifest(folder):
 
 def of_another_format(folder):
     path = folder / "manifest.json"
-    path.write_text(path.read_text().replace('"format": 2', '"format": 99'))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
 
 
 def without_a_field(folder):
