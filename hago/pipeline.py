@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from tvm import ir
@@ -25,12 +26,14 @@ from hago.edges import edge_reports, find_edge, imported_edge_reports
 from hago.errors import StrategyError
 from hago.export.onnx import check_file, export_onnx
 from hago.frontend.model import import_model
-from hago.hardware.host import missing_features
+from hago.hardware.host import kernels_of, missing_features
 from hago.hardware.load import load_spec
 from hago.hardware.spec import HardwareSpec
+from hago.kernel_search.network import Tuning, check_tunable, compare, forget, tune_network
+from hago.kernel_search.winners import Winners, open_winners
 from hago.lift import lifted_plan
 from hago.lower.fold import fold_dequantized_weights
-from hago.lower.lower import lower_with_weights
+from hago.lower.lower import Choose, by_template, lower_with_weights
 from hago.lower.select import machine_of
 from hago.lower.stored import constant_bytes
 from hago.measure import Built, agreement, fastest, race
@@ -45,6 +48,7 @@ from hago.prepare import prepare
 from hago.progress import SILENT, Progress
 from hago.report import CompileReport, EdgeReport, InspectReport
 from hago.sample import Sample, did_you_mean
+from hago.search.cache import Cache
 
 DEFAULT_RECIPE = (DEFAULT,)
 
@@ -61,9 +65,11 @@ class Options:
     dynamic dimensions by input name. ``export_qdq`` is an ONNX file to write the result to as well,
     in QDQ form; ``export_object`` a static object NAME.o, with a C header NAME.h, that needs no
     runtime. ``weights`` and ``activations`` narrow the machine's integers. The library of the
-    artifact is stored ``compressed``, which loads a few milliseconds later. Raises StrategyError
-    for a precision that does not exist or has no integers to narrow, and a recipe that cannot be
-    read.
+    artifact is stored ``compressed``, which loads a few milliseconds later. Kernels are built as
+    ``kernel_cache`` knows them to be fastest on this computer; without one each template chooses,
+    the same everywhere. For ``tune_kernels_s`` seconds kernels are raced for it (where there is
+    none, for this compilation alone). Raises StrategyError for a precision that does not exist or
+    has no integers to narrow, and a recipe that cannot be read.
     """
 
     precision: str = "auto"
@@ -75,6 +81,8 @@ class Options:
     weights: WeightFormat = MACHINE_FORMAT
     compressed: bool = False
     activations: ActivationFormat = MACHINE_ACTIVATIONS
+    kernel_cache: Path | None = None
+    tune_kernels_s: float | None = None
 
     @property
     def narrows(self) -> bool:
@@ -122,6 +130,8 @@ def compile_model(
     check_tools(spec)
     if options.export_object is not None:
         check_static_object(spec, options.export_object)
+    if options.tune_kernels_s is not None:
+        check_tunable(spec)
     check_recipe(options.recipe)
     with clock.stage("import model"):
         module = prepared_module(model, options.shapes)
@@ -148,12 +158,37 @@ def compile_model(
         constants={} if came_quantized(module) else {"float32": constant_bytes(module)},
     )
     with tempfile.TemporaryDirectory(prefix="hago-") as scratch:
-        built = [_build(plan, spec, manifest, Path(scratch), clock) for plan in plans]
+        job = _Job(spec, options, manifest, Path(scratch), clock)
+        built = [_build(plan, job) for plan in plans]
         if options.precision == "auto":
-            mixed = _mixed(built, spec, options.threads, clock)
+            mixed = _mixed(built, job)
             if mixed is not None:
-                built.insert(0, _build(mixed, spec, manifest, Path(scratch), clock))
-        return _choose(built, spec, manifest, samples, output, options, clock)
+                built.insert(0, _build(mixed, job))
+        return _choose(built, job, samples, output)
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """What stays the same from the first thing that is built to the last."""
+
+    spec: HardwareSpec
+    options: Options
+    manifest: Manifest
+    scratch: Path
+    clock: Clock
+
+    @cached_property
+    def winners(self) -> Winners | None:
+        """The schedules of kernels that are known, or will be."""
+        folder, kernels = self.options.kernel_cache, kernels_of(self.spec)
+        if (folder is None and self.options.tune_kernels_s is None) or missing_features(kernels):
+            return None
+        cache = Cache(folder or self.scratch / "kernels")
+        return open_winners(cache, kernels, self.options.threads)
+
+    @property
+    def choose(self) -> Choose:
+        return by_template if self.winners is None else self.winners.choose
 
 
 def inspect_model(
@@ -212,24 +247,24 @@ def prepared_module(
     return dump(prepared, "prepared")
 
 
-def _build(
-    plan: Plan, spec: HardwareSpec, manifest: Manifest, scratch: Path, clock: Clock
-) -> Built:
-    folder = scratch / plan.precision
-    with clock.stage(f"compile ({plan.precision})"):
-        lowered = lower_with_weights(plan.module, spec, ())
-        module = dump(lowered.module, f"lowered-{plan.precision}")
-        constants = {"stored": constant_bytes(module), **manifest.constants}
+def _build(plan: Plan, job: _Job, what: str = "") -> Built:
+    """The artifact of ``plan``; ``what`` tells it from another one of the same precision."""
+    folder = job.scratch / (plan.precision + what)
+    with job.clock.stage(f"compile ({plan.precision}{what})"):
+        lowered = lower_with_weights(plan.module, job.spec, (), job.choose)
+        module = dump(lowered.module, f"lowered-{plan.precision}{what}")
+        constants = {"stored": constant_bytes(module), **job.manifest.constants}
         manifest = replace(
-            manifest, precision=plan.precision, edges=plan.edges, constants=constants
+            job.manifest, precision=plan.precision, edges=plan.edges, constants=constants
         )
-        build_artifact(module, spec, manifest, folder)
+        build_artifact(module, job.spec, manifest, folder)
     return Built(plan, folder, lowered.calls)
 
 
-def _mixed(built: Sequence[Built], spec: HardwareSpec, threads: int, clock: Clock) -> Plan | None:
+def _mixed(built: Sequence[Built], job: _Job) -> Plan | None:
     """The lowest of ``built`` with float32, the last, for what is slower in it than in that; None
     where that is nothing, or cannot be measured here."""
+    spec, clock, threads = job.spec, job.clock, job.options.threads
     lowest, floats = built[0], built[-1]
     is_measurable = not spec.is_gpu and not missing_features(spec)
     if lowest.plan.model is None or lowest is floats or not is_measurable:
@@ -248,23 +283,43 @@ def _mixed(built: Sequence[Built], spec: HardwareSpec, threads: int, clock: Cloc
     return replace(plan, edges=explained(plan.edges, raises, precision))
 
 
+def _tuned(built: Built, job: _Job) -> tuple[Built, Tuning]:
+    """``built`` with the fastest kernels that are found within the budget; as it is where the whole
+    is slower with them by more than the spread."""
+    budget, winners, threads = job.options.tune_kernels_s, job.winners, job.options.threads
+    if budget is None or winners is None:
+        return built, Tuning()
+    with job.clock.stage("race kernels"):
+        reports = tune_network(
+            built.folder, built.calls, job.spec, winners, threads, budget, job.clock.progress
+        )
+    tuned = _build(built.plan, job, ", tuned")
+    if [call.schedule for call in tuned.calls] == [call.schedule for call in built.calls]:
+        return built, Tuning(reports)
+    with job.clock.stage("measure"):
+        rounds = compare(built.folder, tuned.folder, threads)
+    if rounds.is_slower(1):
+        forget(winners, built.calls)
+        return built, Tuning(reports, rounds.ratio(1))
+    return tuned, Tuning(reports, rounds.ratio(1))
+
+
 def _choose(
-    built: Sequence[Built],
-    spec: HardwareSpec,
-    manifest: Manifest,
-    samples: Dataset | None,
-    output: Path,
-    options: Options,
-    clock: Clock,
+    built: list[Built], job: _Job, samples: Dataset | None, output: Path
 ) -> CompileReport:
     """Measures what was built and moves the one that was asked for, or the fastest, to ``output``.
 
     The last of ``built`` is float32, if there are several.
     """
+    spec, options, manifest, clock = job.spec, job.options, job.manifest, job.clock
     with clock.stage("measure"):
         contestants = race(built, spec, options.threads)
-    chosen = fastest(contestants) if options.precision == "auto" else 0
-    winner, last = built[chosen], len(built) - 1
+    chosen, last = fastest(contestants) if options.precision == "auto" else 0, len(built) - 1
+    winner, tuning = _tuned(built[chosen], job)
+    if winner is not built[chosen]:
+        built[chosen] = winner
+        with clock.stage("measure"):
+            contestants = race(built, spec, options.threads)
     accuracy: dict[str, float] = {}
     if samples is not None and chosen != last:
         with clock.stage("compare outputs"):
@@ -284,7 +339,7 @@ def _choose(
             export_onnx(winner.plan.exchange(), options.export_qdq)
     if options.export_object is not None:
         with clock.stage("export object"):
-            lowered = lower_with_weights(winner.plan.module, spec, ()).module
+            lowered = lower_with_weights(winner.plan.module, spec, (), job.choose).module
             specs = manifest.inputs, manifest.outputs
             write_static_object(lowered, spec, specs, options.export_object)
     def copy(path: Path) -> None:
@@ -305,4 +360,7 @@ def _choose(
         recipe=winner.plan.recipe,
         constants=manifest.constants,
         model_on=manifest.machine.model_on,
+        tuned=tuning.kernels,
+        tuned_ratio=tuning.ratio,
+        cached_kernels=len({call.function for call in winner.calls if call.schedule is not None}),
     )

@@ -107,6 +107,23 @@ class RecipeReport:
 
 
 @dataclass(frozen=True)
+class KernelReport:
+    """A kernel that was raced: in microseconds what it takes as its template builds it and by the
+    best ``schedule``. It is called ``calls`` times, ``share`` of all kernels' time."""
+
+    kernel: str
+    calls: int
+    share: float
+    default_us: float
+    best_us: float
+    schedule: str
+    is_from_cache: bool = False
+
+    def to_json(self) -> dict[str, Json]:
+        return plain_dataclass(self)
+
+
+@dataclass(frozen=True)
 class CompileReport:
     """What ``hago compile`` made, and whether it was worth it.
 
@@ -117,6 +134,8 @@ class CompileReport:
     numbers; None where there were none to choose. ``constants`` are bytes of weights, scales,
     biases and tables: "stored" in the artifact, and in the "float32" model. ``model_on`` is the
     machine whose kernels run the artifact, where that is an executable model of ``hardware``.
+    ``tuned`` are the kernels that ``--tune-kernels`` knows about, ``tuned_ratio`` is the time of
+    the network with them to that without; ``cached_kernels`` are built as the kernel cache says.
     """
 
     output: Path
@@ -132,6 +151,9 @@ class CompileReport:
     recipe: RecipeReport | None = None
     constants: Mapping[str, int] = field(default_factory=dict)
     model_on: str = ""
+    tuned: tuple[KernelReport, ...] = ()
+    tuned_ratio: float | None = None
+    cached_kernels: int = 0
 
     @property
     def stayed_float(self) -> tuple[EdgeReport, ...]:

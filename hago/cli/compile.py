@@ -16,14 +16,17 @@ from hago.cli.options import (
     Hardware,
     Model,
     NarrowEnds,
+    NoKernelCache,
     Recipe,
     Shapes,
     Threads,
+    TuneKernels,
     WeightBits,
     WeightGroup,
     parse_precision,
     parse_shapes,
 )
+from hago.cli.quantities import SECONDS, parse_optional
 
 
 def compile_(
@@ -52,20 +55,25 @@ def compile_(
     activation_bits: ActivationBits = 8,
     narrow_ends: NarrowEnds = False,
     compress: Compress = False,
+    tune_kernels: TuneKernels = None,
+    no_kernel_cache: NoKernelCache = False,
     as_json: AsJson = False,
 ) -> None:
     """Quantize MODEL for a machine, compile it, measure it."""
     shapes, chosen = parse_shapes(shape), parse_precision(precision)
+    tune_s = parse_optional(tune_kernels, SECONDS, "--tune-kernels")
     from hago.annotate.narrow import WeightFormat
     from hago.annotate.narrow_activations import ActivationFormat
     from hago.pipeline import DEFAULT_RECIPE, Options, compile_model
+    from hago.search.cache import default_cache
 
     asked = DEFAULT_RECIPE if recipe is None else recipe
     weights = WeightFormat(weight_bits, weight_group, narrow_ends)
     activations = ActivationFormat(activation_bits, narrow_ends)
     options = Options(
-        chosen, asked, shapes, threads, export_qdq, export_object, weights, compress, activations
-    )
+        chosen, asked, shapes, threads, export_qdq, export_object, weights, compress, activations,
+        None if no_kernel_cache else default_cache("kernels"), tune_s,
+    )  # fmt: skip
     from hago.cli.progress import drawn_progress
     from hago.cli.render import print_json, terminal
     from hago.cli.show_compile import show_compile

@@ -60,6 +60,20 @@ ActivationBits = Annotated[
 NarrowEnds = Annotated[
     bool, typer.Option("--narrow-ends", help="Narrow the first and the last layer, too.")
 ]
+TuneKernels = Annotated[
+    str | None,
+    typer.Option(
+        "--tune-kernels",
+        metavar="2m",
+        help="Race schedules of the kernels for so long; the kernel cache keeps the fastest.",
+    ),
+]
+NoKernelCache = Annotated[
+    bool,
+    typer.Option(
+        "--no-kernel-cache", help="Build kernels as on any computer; keep nothing of a race."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 _SHAPE = re.compile(r"(?P<name>.+)=(?P<extents>[0-9]+(x[0-9]+)*)")

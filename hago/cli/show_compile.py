@@ -20,6 +20,7 @@ from hago.cli.render import (
     short_source,
     table_of,
 )
+from hago.cli.show_kernels import show_kernels
 from hago.report import CompileReport, Contestant, DemoReport, EdgeReport, RecipeReport
 
 # How the measures of hago.accuracy are written.
@@ -36,6 +37,7 @@ def show_compile(console: Console, report: CompileReport) -> None:
     baseline = () if report.baseline is None else (report.baseline,)
     print_table(console, _contestants((*baseline, *report.slower, report.compiled)))
     _show_constants(console, report.constants)
+    show_kernels(console, report)
     if report.model_on:
         console.print()
         told = f"an executable model of {report.hardware}: kernels of {report.model_on} compute"

@@ -41,7 +41,7 @@ class Blocking:
     band: int
 
     def __str__(self) -> str:
-        return f"{self.rows}x{self.columns} tiles, {self.band} a band"
+        return f"{self.rows}x{self.columns}, bands of {self.band}"
 
     def row_tiles(self, extents: Extents) -> int:
         """All tiles of rows."""
@@ -56,12 +56,13 @@ def choose_blocking(extents: Extents, dot: Dot, registers: int) -> Blocking:
 
 
 def blockings(extents: Extents, dot: Dot, registers: int) -> tuple[Blocking, ...]:
-    """What is worth a measurement, the choice of :func:`choose_blocking` first: tiles of nearly as
-    few cycles, in bands of one tile, of some, and of all."""
-    found = [choose_blocking(extents, dot, registers)]
-    for rows, columns in _near_tiles(extents, dot, registers):
+    """What is worth a measurement, the choice of :func:`choose_blocking` first: it and tiles of
+    nearly as few cycles, each in bands of one tile and of all; it in bands of some as well."""
+    first = choose_blocking(extents, dot, registers)
+    found = [first, replace(first, band=_middle(first.row_tiles(extents)))]
+    for rows, columns in ((first.rows, first.columns), *_near_tiles(extents, dot, registers)):
         tile = Blocking(rows, columns, 1)
-        found += [replace(tile, band=band) for band in _bands(tile.row_tiles(extents))]
+        found += [tile, replace(tile, band=tile.row_tiles(extents))]
     return tuple(dict.fromkeys(found))
 
 
@@ -82,14 +83,10 @@ def _near_tiles(extents: Extents, dot: Dot, registers: int) -> list[Tile]:
     return [tile for alike in found.values() for tile in alike[:_ALIKE]]
 
 
-def _bands(tiles: int) -> list[int]:
-    """One tile, all ``tiles``, and a divisor between them."""
-    middle = min(
-        (n for n in range(2, tiles) if tiles % n == 0),
-        key=lambda n: abs(n - tiles**0.5),
-        default=1,
-    )
-    return [1, middle, tiles]
+def _middle(tiles: int) -> int:
+    """The divisor of ``tiles`` that is nearest to its square root."""
+    divisors = (n for n in range(1, tiles + 1) if tiles % n == 0)
+    return min(divisors, key=lambda n: abs(n - tiles**0.5))
 
 
 def _tiles(extents: Extents, dot: Dot, registers: int) -> list[Tile]:

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hago.errors import DataError
+from hago.report import Json
 
 Key = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Cache:
-    """Numbers in ``folder`` by key; several processes may use one folder.
+    """Numbers, or other JSON, in ``folder`` by key; several processes may use one folder.
 
     ``scope`` is a part of every key.
     """
@@ -31,13 +32,19 @@ class Cache:
 
     def get(self, key: Key) -> float | None:
         """The number of ``key``; None where there is none, or its file is damaged."""
+        found = self.find(key)
+        return float(found) if isinstance(found, int | float) else None
+
+    def find(self, key: Key) -> Json:
+        """What is kept under ``key``; None where there is nothing, or its file is damaged."""
         try:
             found = json.loads(self._path(key).read_text(encoding="utf-8"))
-            return float(found["value"]) if found["key"] == self._whole(key) else None
-        except (OSError, ValueError, KeyError, TypeError):
+            value: Json = found["value"] if found["key"] == self._whole(key) else None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
+        return value
 
-    def put(self, key: Key, value: float) -> None:
+    def put(self, key: Key, value: Json) -> None:
         """Keeps ``value``. Raises DataError where the folder cannot be written."""
         path = self._path(key)
         try:
@@ -50,7 +57,7 @@ class Cache:
             raise DataError(
                 f"{self.folder}: cannot be written",
                 fact=str(error),
-                way_out="Give another folder with --cache.",
+                way_out="Set XDG_CACHE_HOME to another folder, or give one with hago tune --cache.",
             ) from error
 
     def _whole(self, key: Key) -> dict[str, str]:
@@ -62,7 +69,7 @@ class Cache:
         return self.folder / name[:2] / f"{name[2:]}.json"
 
 
-def default_cache() -> Path:
-    """Where latencies are kept for all sessions of a user."""
+def default_cache(what: str = "latency") -> Path:
+    """Where latencies (or something else) are kept for all sessions of a user."""
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "hago" / "latency"
+    return (Path(base) if base else Path.home() / ".cache") / "hago" / what

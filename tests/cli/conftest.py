@@ -10,6 +10,12 @@ from hago.pipeline import Options, compile_model
 from tests.cli.program import MACHINE, Program, save_data, save_network
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the user's cache knows would change what is built."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def hago_program(capsys: pytest.CaptureFixture[str]) -> Program:
     return Program(capsys)

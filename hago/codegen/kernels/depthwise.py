@@ -42,7 +42,7 @@ class RowTile:
     channels_first: bool
 
     def __str__(self) -> str:
-        return f"{self.pixels} pixels, {'channels' if self.channels_first else 'row'} first"
+        return f"1x{self.pixels}, {'channels' if self.channels_first else 'row'} first"
 
 
 def row_tiles(workload: Conv2d, machine: Machine) -> tuple[RowTile, ...]:

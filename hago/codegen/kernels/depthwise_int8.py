@@ -55,7 +55,7 @@ class BandTile:
     block: int
 
     def __str__(self) -> str:
-        return f"{self.outputs}x{self.pixels} pixels, {self.block} channels a band"
+        return f"{self.outputs}x{self.pixels}, blocks of {self.block}"
 
 
 def band_tiles(workload: Conv2d, machine: Machine) -> tuple[BandTile, ...]:

@@ -1,0 +1,1 @@
+"""The schedules of kernels, by measurement: raced on this computer, kept for later compilations."""

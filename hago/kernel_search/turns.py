@@ -1,0 +1,65 @@
+"""Which of several calls is faster on a busy machine: ratios of neighbours in time.
+
+A disturbance strikes what runs at that time. So calls take turns that last less than a millisecond,
+and what counts is each turn's fastest call over that of the first contestant in the same round.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+_TURN = 5e-4  # seconds
+_LEAST_CALLS = 3
+Clock = Callable[[], float]  # seconds since whenever
+Call = Callable[[], object]
+
+
+@dataclass(frozen=True, eq=False)
+class Rounds:
+    """``seconds[round, contestant]``: the fastest call of each turn."""
+
+    seconds: npt.NDArray[np.float64]
+
+    def ratios(self, contestant: int) -> npt.NDArray[np.float64]:
+        """Of its time to the first one's, by round."""
+        return np.asarray(self.seconds[:, contestant] / self.seconds[:, 0])
+
+    def ratio(self, contestant: int) -> float:
+        return float(np.median(self.ratios(contestant)))
+
+    def is_faster(self, contestant: int) -> bool:
+        """Whether it is so in three rounds out of four: by more than they spread."""
+        return float(np.percentile(self.ratios(contestant), 75)) < 1.0
+
+    def is_slower(self, contestant: int) -> bool:
+        return float(np.percentile(self.ratios(contestant), 25)) > 1.0
+
+    def microseconds(self, contestant: int) -> float:
+        return float(np.median(self.seconds[:, contestant])) * 1e6
+
+
+def clock_for(threads: int) -> Clock:
+    """Of one thread the time that the CPU gave to it: other work is not mistaken for its own."""
+    return time.thread_time if threads == 1 else time.perf_counter
+
+
+def take_turns(calls: Sequence[Call], rounds: int, clock: Clock) -> Rounds:
+    """``rounds`` turns of each of ``calls``."""
+    return Rounds(np.array([[_fastest(call, clock) for call in calls] for _ in range(rounds)]))
+
+
+def _fastest(call: Call, clock: Clock) -> float:
+    call()  # the others' data have left the caches by then
+    times: list[float] = []
+    start = now = clock()
+    while len(times) < _LEAST_CALLS or now - start < _TURN:
+        before = clock()
+        call()
+        now = clock()
+        times.append(now - before)
+    return min(times)
