@@ -14,7 +14,7 @@ from hago.annotate.operators import is_anchor
 from hago.dataflow import Dataflow, Node, read_dataflow
 from hago.errors import StrategyError
 from hago.graph import Edge, QuantGraph, Reason, Strategy
-from hago.scheme import DType, PerGroup, QuantScheme
+from hago.scheme import DType, PerAxis, PerGroup, QuantScheme
 
 
 @dataclass(frozen=True)
@@ -123,10 +123,22 @@ def _codes(
 
 
 def _narrowed(scheme: QuantScheme, node: Node, form: WeightFormat) -> QuantScheme:
-    scheme = replace(scheme, dtype=DType(scheme.dtype.kind, min(form.bits, scheme.dtype.bits)))
+    dtype = DType(scheme.dtype.kind, min(form.bits, scheme.dtype.bits))
+    symmetric = scheme.symmetric and not (node.op == "nn.conv2d" and _has_room(dtype, scheme))
+    scheme = replace(scheme, dtype=dtype, symmetric=symmetric)
     if form.groups is None or node.op != "matmul" or column_length(node) % form.groups.size:
         return scheme
     return replace(scheme, granularity=form.groups)
+
+
+def _has_room(dtype: DType, scheme: QuantScheme) -> bool:
+    """Whether codes ``dtype`` less any zero point are codes of the signed type that the machine
+    multiplies: then zero points cost nothing, and a channel's range need not be centred.
+
+    Matrices do without: kernels for single rows multiply their 4-bit codes as they lie in memory.
+    """
+    is_signed = dtype.kind == "int" and scheme.computed_in is None
+    return is_signed and isinstance(scheme.granularity, PerAxis) and dtype.bits < scheme.dtype.bits
 
 
 def column_length(node: Node) -> int:

@@ -15,15 +15,17 @@ from tvm import ir, relax, tirx
 from hago.codegen.kernels.expand import build_expand
 from hago.codegen.kernels.spread import STEP, Spread, build_spread, find_spread
 from hago.codegen.kernels.unpack import build_unpack
-from hago.codegen.planes import WIDEST, needed_bits, pack_codes
+from hago.codegen.planes import WIDEST, pack_codes
+from hago.codegen.shifts import Shifted, shift_channels, unshifted
 from hago.codegen.workload import Machine
-from hago.dataflow import constant_value, flat_args, is_constant, op_name
+from hago.dataflow import constant_value, flat_args, is_constant, op_name, tensor_type
 from hago.lower.objects import content_name
 from hago.lower.stored_float8 import PackedCodes, content
 from hago.rebuild import Values, rebuild, substitute
 from hago.scheme import Array
 
 _WEIGHT = "hago.weight"
+_CHANNEL_AXES = 2  # in front, of a packed product: groups, and vectors of channels
 _FEWEST = 2048  # elements; to unpack fewer saves less than the code that does it
 
 
@@ -95,41 +97,59 @@ class _Narrow:
     ) -> relax.Expr | None:
         """``value`` from fewer bytes; None where that is not worth it. Of depthwise convolutions
         it has a copy for each of some output rows, ``step`` rows apart."""
-        if value.size < _FEWEST or (value.dtype.kind == "i" and needed_bits(value) > WIDEST):
+        if value.size < _FEWEST:
             return None
-        if value.dtype.kind == "i":
-            moved = find_spread(value, step) if step is not None else None
-            return self._spread(builder, *moved) if moved else self._unpacked(builder, value)
-        found = self.packed.get(content(value)) if self.packed else None
-        return None if found is None else self._expanded(builder, found)
+        if value.dtype.kind != "i":
+            found = self.packed.get(content(value)) if self.packed else None
+            return None if found is None else self._expanded(builder, found)
+        moved = find_spread(value, step) if step is not None else None
+        form, codes = moved if moved is not None else (None, value)
+        stored = self._shifted(codes, 1 if moved is not None else _CHANNEL_AXES)
+        if stored.bits > WIDEST:
+            return None
+        unpacked = self._unpacked(builder, stored)
+        return unpacked if form is None else self._spread(builder, form, unpacked)
+
+    def _shifted(self, codes: Array, leading: int) -> Shifted:
+        """``codes`` in their fewest bits; the first ``leading`` axes and the last but one count
+        channels, which may have shifts."""
+        found = None
+        if codes.ndim > leading + 2:
+            found = shift_channels(codes, leading, self.machine.vector_bytes)
+        return found or unshifted(codes)
 
     def _expanded(self, builder: relax.BlockBuilder, found: PackedCodes) -> relax.Expr:
         shape, key = found.codes.shape, (found.codes.shape, found.form)
         if key not in self.functions:
             self.functions[key] = _added(builder, build_expand(found.form, shape), "expand")
-        codes = builder.emit(self._unpacked(builder, found.codes))
+        codes = builder.emit(self._unpacked(builder, unshifted(found.codes)))
         arguments = relax.Tuple([codes, relax.const(found.scales)])
         return relax.call_tir(
             self.functions[key], arguments, relax.TensorType(shape, "float32")
         )
 
-    def _spread(self, builder: relax.BlockBuilder, form: Spread, one: Array) -> relax.Expr:
-        key, dtype = (form, str(one.dtype)), str(one.dtype)
+    def _spread(
+        self, builder: relax.BlockBuilder, form: Spread, unpacked: relax.Expr
+    ) -> relax.Expr:
+        codes = builder.emit(unpacked)
+        dtype = tensor_type(codes)[1]
+        key = (form, dtype)
         if key not in self.functions:
             self.functions[key] = _added(builder, build_spread(form, dtype), "spread")
-        codes = builder.emit(self._unpacked(builder, one))
         result = relax.TensorType(form.shape, dtype)
         return relax.call_tir(self.functions[key], relax.Tuple([codes]), result)
 
-    def _unpacked(self, builder: relax.BlockBuilder, codes: Array) -> relax.Expr:
-        bits, dtype = needed_bits(codes), str(codes.dtype)
-        key = (codes.shape, dtype, bits)
+    def _unpacked(self, builder: relax.BlockBuilder, stored: Shifted) -> relax.Expr:
+        shape, dtype = stored.codes.shape, str(stored.codes.dtype)
+        key = (shape, dtype, stored.bits, stored.repeat)
         if key not in self.functions:
-            function = build_unpack(codes.shape, dtype, bits, self.machine)
+            function = build_unpack(shape, dtype, stored.bits, self.machine, stored.repeat)
             self.functions[key] = _added(builder, function, "unpack")
-        packed = relax.const(pack_codes(codes, bits, self.machine.vector_bytes))
-        result = relax.TensorType(codes.shape, dtype)
-        return relax.call_tir(self.functions[key], relax.Tuple([packed]), result)
+        constants = [pack_codes(stored.codes, stored.bits, self.machine.vector_bytes)]
+        if stored.repeat:
+            constants.append(stored.shifts)
+        arguments = relax.Tuple([relax.const(constant) for constant in constants])
+        return relax.call_tir(self.functions[key], arguments, relax.TensorType(shape, dtype))
 
 
 def _added(

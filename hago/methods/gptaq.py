@@ -31,8 +31,8 @@ from hago.methods.layer_rows import LayerRows, quantized_rows
 from hago.methods.method import register
 from hago.methods.obc import round_weights
 from hago.methods.reconstruction import BlockData, reconstruct
-from hago.methods.weight_output import best_scales
-from hago.scheme import PerAxis, TensorQuant
+from hago.methods.weight_output import best_numbers, has_channels
+from hago.scheme import TensorQuant
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,11 +45,11 @@ _JUDGES = 4  # of so many rows one judges
 @register
 @dataclass(frozen=True)
 class Gptaq:
-    """Chooses the codes of weights, and the symmetric scales of channels, layer by layer.
+    """Chooses the codes of weights, and the numbers of channels, layer by layer.
 
     ``samples`` of the data give ``rows`` positions a layer; ``damping`` is a share of the mean of
     the Hessian's diagonal where W* is rounded. ``shares`` scales of each channel are tried, from
-    ``smallest`` to ``largest`` of the one that covers it; 0 keeps the scales that are there.
+    ``smallest`` to ``largest`` of the one that covers it; 0 keeps the numbers that are there.
     """
 
     name: ClassVar[str] = "gptaq"
@@ -84,14 +84,11 @@ class Gptaq:
     def _scaled(
         self, quant: TensorQuant, wanted: Doubles, moments: npt.NDArray[np.float32]
     ) -> TensorQuant:
-        """``quant`` with the best scales for ``wanted`` [G, N, K]."""
-        scheme = quant.scheme
-        if not (self.shares and scheme.symmetric and isinstance(scheme.granularity, PerAxis)):
+        """The best numbers for ``wanted`` [G, N, K], or ``quant`` where those of groups stay."""
+        if not (self.shares and has_channels(quant)):
             return quant
         grid = np.linspace(self.smallest, self.largest, self.shares)
-        best = best_scales(wanted, scheme.dtype.code_range, moments, grid, self.damping)
-        scale = best.reshape(quant.scale.shape).astype(quant.scale.dtype)
-        return TensorQuant(scheme, scale, quant.zero_point)
+        return best_numbers(wanted, quant.scheme, moments, grid, self.damping)
 
 
 def corrected(rows: LayerRows, weight: Tensor, ridges: tuple[float, ...] = RIDGES) -> Doubles:

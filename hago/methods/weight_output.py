@@ -6,12 +6,13 @@ for each output channel: the grid "|| W x - W^ x ||" of Nagel et al., AdaRound, 
 section 5. Where a channel has few weights (depthwise convolutions) q is the rounding of
 :mod:`hago.methods.obc`, in which weights make up for each other: at some of a few dozen scales nine
 weights all fall near codes, which no rounding brings about at a scale chosen without it. Elsewhere
-q rounds to nearest, and H counts by its diagonal.
+q rounds to nearest, and H counts by its diagonal. Where the scheme has zero points, each scale is
+tried with those that put its codes around the middle of the channel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,16 +24,17 @@ from hago.calibrate import Stats
 from hago.graph import QuantModel
 from hago.methods.method import register
 from hago.methods.obc import round_rows
-from hago.scheme import Array, Floats, PerAxis, TensorQuant
+from hago.scheme import Array, Floats, PerAxis, QuantScheme, TensorQuant
 
 Doubles = npt.NDArray[np.float64]
 _FEW = 49  # weights a channel: up to depthwise 7x7
+_LEAST = 1e-12  # the range of a channel without weights
 
 
 @register
 @dataclass(frozen=True)
 class WeightOutput:
-    """Sets the symmetric scales per channel of integer weights whose inputs' moments are known.
+    """Sets the numbers per channel of integer weights whose inputs' moments are known.
 
     The grid has ``shares`` equal steps from ``smallest`` to ``largest`` of the scale that covers
     the channel; ``damping`` is that of ``obc``.
@@ -52,62 +54,88 @@ class WeightOutput:
         found: dict[object, TensorQuant] = {}
         for edge, weight in constant_edges(model.graph).items():
             quant, moments = model.quants.get(edge), stats.moments.get(edge.dst)
-            if quant is not None and moments is not None and _is_supported(quant):
+            if quant is not None and moments is not None and has_channels(quant):
                 found[edge] = self._scaled(weight, quant, moments)
         kept = {edge: codes for edge, codes in model.weights.items() if edge not in found}
         quants = {edge: found.get(edge, quant) for edge, quant in model.quants.items()}
         return QuantModel(model.graph, model.strategy, quants, kept)
 
     def _scaled(self, weight: Array, quant: TensorQuant, moments: Floats) -> TensorQuant:
-        """``quant`` with the best scales for ``weight`` ([K, N] of a matmul or OHWI)."""
+        """The best numbers for ``weight`` ([K, N] of a matmul or OHWI)."""
         groups, length, _ = moments.shape
         rows = (weight.T if weight.ndim == 2 else weight).reshape(groups, -1, length)
         grid = np.linspace(self.smallest, self.largest, self.shares)
-        best = best_scales(
-            rows.astype(np.float64), quant.scheme.dtype.code_range, moments, grid, self.damping
+        return best_numbers(rows.astype(np.float64), quant.scheme, moments, grid, self.damping)
+
+
+def has_channels(quant: TensorQuant) -> bool:
+    """Whether these are the numbers of codes with a scale for each output channel."""
+    return quant.scheme.dtype.is_integer and isinstance(quant.scheme.granularity, PerAxis)
+
+
+def best_numbers(
+    rows: Doubles, scheme: QuantScheme, moments: Floats, grid: Doubles, damping: float
+) -> TensorQuant:
+    """The numbers of ``scheme`` (one for each channel) for ``rows`` [G, N, K] with the least error
+    by ``moments`` [G, K, K], of shares ``grid`` of the scales that cover each row."""
+    numbers = _symmetric if scheme.symmetric else _around_the_middle
+    error = _error_of(rows, scheme.dtype.code_range, moments, damping)
+    scale, zero_point = np.ones(rows.shape[:2]), np.zeros(rows.shape[:2])
+    least = np.full(rows.shape[:2], np.inf)
+    for each in numbers(rows, scheme.dtype.code_range, grid):
+        errors = error(*each)
+        better = errors < least
+        scale, zero_point = (
+            np.where(better, new, old) for new, old in zip(each, (scale, zero_point), strict=True)
         )
-        scale = best.reshape(quant.scale.shape).astype(quant.scale.dtype)
-        return TensorQuant(quant.scheme, scale, quant.zero_point)
-
-
-def best_scales(
-    rows: Doubles, code_range: tuple[int, int], moments: Floats, grid: Doubles, damping: float
-) -> Doubles:
-    """The scales [G, N] of ``rows`` [G, N, K] with the least error by ``moments`` [G, K, K], of
-    shares ``grid`` of those that cover each row."""
-    error = _error_of(rows, code_range, moments, damping)
-    covering = np.maximum(np.abs(rows).max(axis=2), 1e-12) / code_range[1]
-    best, least = covering.copy(), np.full(covering.shape, np.inf)
-    for share in grid:
-        errors = error(covering * share)
-        best = np.where(errors < least, covering * share, best)
         least = np.minimum(errors, least)
-    return best
+    return TensorQuant(
+        scheme, scale.reshape(-1).astype(np.float32), zero_point.reshape(-1).astype(np.int32)
+    )
 
 
-def _is_supported(quant: TensorQuant) -> bool:
-    """Symmetric codes with a scale for each output channel."""
-    scheme = quant.scheme
-    return scheme.dtype.is_integer and scheme.symmetric and isinstance(scheme.granularity, PerAxis)
+def _symmetric(
+    rows: Doubles, code_range: tuple[int, int], grid: Doubles
+) -> Iterator[tuple[Doubles, Doubles]]:
+    """Scales [G, N] to try, with zero points 0."""
+    covering = np.maximum(np.abs(rows).max(axis=2), _LEAST) / code_range[1]
+    for share in grid:
+        yield covering * share, np.zeros_like(covering)
+
+
+def _around_the_middle(
+    rows: Doubles, code_range: tuple[int, int], grid: Doubles
+) -> Iterator[tuple[Doubles, Doubles]]:
+    """Scales [G, N] to try, with zero points that leave as many codes on both sides of the middle
+    of a row (zero included), or one more on one of them."""
+    low, high = np.minimum(rows.min(axis=2), 0.0), np.maximum(rows.max(axis=2), 0.0)
+    first, last = code_range
+    covering = np.maximum(high - low, _LEAST) / (last - first)
+    for share in grid:
+        scale = covering * share
+        middle = np.rint((first + last) / 2 - (low + high) / 2 / scale)
+        for step in (-1, 0, 1):
+            yield scale, np.clip(middle + step, first, last)
 
 
 def _error_of(
     rows: Doubles, code_range: tuple[int, int], moments: Floats, damping: float
-) -> Callable[[Doubles], Doubles]:
-    """The errors [G, N] of ``rows`` [G, N, K] by their scales [G, N]."""
+) -> Callable[[Doubles, Doubles], Doubles]:
+    """The errors [G, N] of ``rows`` [G, N, K] by their scales and zero points [G, N]."""
     low, high = code_range
     damped = _damped(moments, damping)
     power = np.diagonal(damped, axis1=1, axis2=2)[:, None, :]
 
-    def exact(scale: Doubles) -> Doubles:
-        units, bound = rows / scale[:, :, None], np.ones_like(scale)
-        rounded = round_rows(units, moments, damping, low * bound, high * bound)
+    def exact(scale: Doubles, zero_point: Doubles) -> Doubles:
+        units = rows / scale[:, :, None]
+        rounded = round_rows(units, moments, damping, low - zero_point, high - zero_point)
         errors = (units - rounded) * scale[:, :, None]
         return np.asarray(np.einsum("gnk,gkl,gnl->gn", errors, damped, errors, optimize=True))
 
-    def diagonal(scale: Doubles) -> Doubles:
+    def diagonal(scale: Doubles, zero_point: Doubles) -> Doubles:
         units = rows / scale[:, :, None]
-        errors = np.square(units - np.clip(np.rint(units), low, high)) * power
+        bounds = ((bound - zero_point)[:, :, None] for bound in (low, high))
+        errors = np.square(units - np.clip(np.rint(units), *bounds)) * power
         return np.asarray(errors.sum(axis=2) * np.square(scale))
 
     return exact if rows.shape[2] <= _FEW else diagonal

@@ -64,13 +64,14 @@ class _Codes:
         codes, scale, zero_point = value.args
         if not isinstance(scale, relax.Var) and not isinstance(zero_point, relax.Var):
             source = codes if is_constant(codes) else values[str(codes.name)]
-            self.known[name] = Codes(
+            known = Codes(
                 source,
                 constant_value(scale),
                 constant_value(zero_point).astype(np.int32),
                 int(value.attrs.axis),
             )
-            return source
+            self.known[name] = _centred(known) if is_constant(codes) else known
+            return self.known[name].expr
         return substitute(value, values)
 
     def _quantized(
@@ -131,6 +132,20 @@ class _Codes:
             real = _real_value(self.known[name])
             self.real[name] = emit(builder, real, f"{name}_real")
         return self.real[name]
+
+
+def _centred(constant: Codes) -> Codes:
+    """``constant`` less its zero points, where that leaves codes of the same type: those of few
+    bits. Products then need no sums of what they multiply."""
+    if constant.dtype != "int8" or not np.any(constant.zero_point):
+        return constant
+    codes = constant_value(constant.expr)
+    along = [-1 if axis == constant.axis % codes.ndim else 1 for axis in range(codes.ndim)]
+    shifted = codes.astype(np.int32) - constant.zero_point.reshape(along or ())
+    if shifted.min() < -128 or shifted.max() > 127:
+        return constant
+    zeros = np.zeros_like(constant.zero_point)
+    return Codes(relax.const(shifted.astype(np.int8)), constant.scale, zeros, constant.axis)
 
 
 def _real_value(codes: Codes) -> relax.Expr:

@@ -76,12 +76,20 @@ def test_activations_stay_as_they_are():
 def test_narrow_codes_run_in_the_integer_products_of_the_machine(bits):
     module = residual_network()
     realized = realize(narrowed(module, bits))
-    weights = [
-        node.constants[1] for node in read_dataflow(realized).nodes
-        if node.op in ("nn.conv2d", "matmul")
-    ]  # fmt: skip
-    low, high = DType("int", bits).code_range
-    assert all(w.dtype == np.int8 and low <= w.min() and w.max() <= high for w in weights)
+    layers = [
+        node for node in read_dataflow(realized).nodes if node.op in ("nn.conv2d", "matmul")
+    ]
+    assert len(layers) == 4
+    for node in layers:
+        codes = node.constants[1]
+        assert codes.dtype == np.int8
+        if node.op == "matmul":
+            low, high = DType("int", bits).code_range
+            assert low <= codes.min()
+            assert codes.max() <= high
+        else:  # less the zero point of its channel
+            spread = np.ptp(codes.reshape(len(codes), -1).astype(int), axis=1)
+            assert spread.max() <= 2**bits - 1
     assert np.isfinite(interpret(realized, input_for(module))[0]).all()
 
 

@@ -91,3 +91,57 @@ def test_every_machine_builds_them(machine, rows):
     lowered = lower(product(codes, rows, spec.ops[0].inputs[0].dtype.storage), spec)
     assert constant_bytes(lowered) == codes.size // 2
     build(lowered, spec)
+
+
+def shifted_codes(bits, shape, seed=0):
+    """Convolution weights OHWI whose channels have windows of ``bits`` bits around 0 or beside
+    it."""
+    random = np.random.default_rng(seed)
+    low = -random.integers(0, 2**bits, (shape[0], 1, 1, 1))
+    return (low + random.integers(0, 2**bits, shape)).astype(np.int8)
+
+
+def convolution(codes, groups=1, size=7):
+    builder = relax.BlockBuilder()
+    channels = codes.shape[-1] * groups
+    data = relax.Var("x", relax.TensorType((1, size, size, channels), "uint8"))
+    with builder.function("main", [data]):
+        with builder.dataflow():
+            call = relax.op.nn.conv2d(
+                data, relax.const(codes), padding=codes.shape[1] // 2, groups=groups,
+                data_layout="NHWC", kernel_layout="OHWI", out_dtype="int32",
+            )  # fmt: skip
+            result = builder.emit_output(builder.emit(call, name_hint="conv2d_1"))
+        builder.emit_func_output(result)
+    return builder.get()
+
+
+SHAPES = {
+    "1x1": ((48, 1, 1, 64), 1),
+    "3x3, a rest of channels": ((41, 3, 3, 30), 1),
+    "groups": ((64, 3, 3, 32), 2),
+    "depthwise": ((384, 3, 3, 1), 384),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("bits", [3, 4, 6])
+def test_codes_with_zero_points_take_their_bits_too(name, bits):
+    shape, groups = SHAPES[name]
+    codes = shifted_codes(bits, shape)
+    module, spec = convolution(codes, groups), SPEC
+    plain = constant_bytes(lower(convolution(codes_of(bits, shape), groups), spec))
+    # A byte for each channel, in whole vectors of them.
+    assert constant_bytes(lower(module, spec)) <= plain + -(-shape[0] // 16 // groups) * groups * 16
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("bits", [2, 4, 5])
+def test_what_has_zero_points_computes_the_same(name, bits):
+    shape, groups = SHAPES[name]
+    module = convolution(shifted_codes(bits, shape), groups)
+    image = (1, 7, 7, shape[-1] * groups)
+    data = np.random.default_rng(1).integers(0, 256, image).astype(np.uint8)
+    (expected,) = interpret(module, {"x": data})
+    (actual,) = compile_callable(module, host_spec())({"x": data}).values()
+    assert np.array_equal(actual, expected)

@@ -34,10 +34,10 @@ def test_a_code_is_one_of_the_two_neighbours_of_its_weight():
     model = AdaRound(steps=50).apply(narrowed(module, 3), stats_of(module))
     for edge, weight in constant_edges(model.graph).items():
         quant = model.quants[edge]
-        scale, _ = quant.spread(weight.shape)
-        steps = weight / scale - model.weights[edge]
-        outside = np.abs(weight / scale) > quant.scheme.dtype.code_range[1]
-        assert np.all((np.abs(steps) < 1 + 1e-5) | outside)
+        scale, zero_point = quant.spread(weight.shape)
+        steps, (low, high) = weight / scale + zero_point, quant.scheme.dtype.code_range
+        outside = (steps < low) | (steps > high)
+        assert np.all((np.abs(steps - model.weights[edge]) < 1 + 1e-5) | outside)
 
 
 def test_the_same_seed_gives_the_same_codes():

@@ -55,7 +55,7 @@ def errors(model, samples):
 
 @pytest.fixture
 def model():
-    return narrowed(network(), 4)
+    return narrowed(network(), 3)
 
 
 def test_no_channel_is_off_in_the_mean_of_the_samples(model):

@@ -21,7 +21,7 @@ def depthwise():
 
 def dense():
     b = Builder(1, 6, 6, WIDTH)
-    return b.done(b.conv("layer", b.input, 8, kernel=1))
+    return b.done(b.conv("layer", b.input, 64, kernel=1))
 
 
 def moments(groups, length):

@@ -1,4 +1,5 @@
-"""Weights out of the bits that they are stored in: out[i] = code i of hago/codegen/planes.py.
+"""Weights out of the bits that they are stored in: out[i] = code i of hago/codegen/planes.py, plus
+the shift of its channel where there are any (hago/codegen/shifts.py).
 
 It runs in front of each product whose weights are stored so. A vector of codes takes two or three
 instructions a plane, so with more than a few rows of data it is little beside the product itself.
@@ -7,6 +8,7 @@ instructions a plane, so with more than a few rows of data it is little beside t
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from tvm import tirx as tir
@@ -24,15 +26,18 @@ _TASK = 64  # blocks; fewer are not worth a thread
 
 
 def build_unpack(
-    shape: tuple[int, ...], dtype: str, bits: int, machine: Machine
+    shape: tuple[int, ...], dtype: str, bits: int, machine: Machine, repeat: int = 0
 ) -> tir.PrimFunc:
-    """``func(bytes, output)``: the codes of ``bits`` bits as integers ``dtype`` of ``shape``."""
+    """``func(bytes, [shifts,] output)``: the codes of ``bits`` bits as integers ``dtype`` of
+    ``shape``. There are shifts [outer, lanes] for each ``repeat`` vectors, if that is not 0."""
     lanes, count = machine.vector_bytes, math.prod(shape)
     size = packed_bytes(count, bits, lanes)
+    shifts = [((count // lanes // repeat, shape[-2]), "int8")] if repeat else []
     with kernel("unpack") as builder:
-        packed, output = arguments("packed output", [((size,), "uint8"), (shape, dtype)])
+        packed, *more, output = arguments("packed", [((size,), "uint8"), *shifts, (shape, dtype)])
         whole, rest = divmod(count, 8 * lanes)
-        emitter = _Emitter(flat(packed), flat(output), dtype, bits, lanes)
+        shift = _Shift(flat(more[0]), repeat, shape[-2], shape[-1]) if more else None
+        emitter = _Emitter(flat(packed), flat(output), dtype, bits, lanes, shift)
         if whole:
             tasks = -(-whole // _TASK)
             with T.parallel(0, tasks) as task:
@@ -44,12 +49,37 @@ def build_unpack(
     return builder.get()
 
 
+@dataclass(frozen=True, eq=False)
+class _Shift:
+    """``shifts`` of ``lanes`` channels for each ``repeat`` vectors of ``lanes * depth`` codes."""
+
+    shifts: Buffer
+    repeat: int
+    lanes: int
+    depth: int
+
+    def of(self, number: Expr) -> Expr:
+        """What is added to vector ``number``."""
+        start = T.Bind(tir.floordiv(number, self.repeat) * self.lanes)
+        each = T.Bind(vector(self.shifts, start, self.lanes))
+        order = [place // self.depth for place in range(self.lanes * self.depth)]
+        return tir.Shuffle([each] * self.depth, order)  # TVM wants no fewer lanes than come out
+
+
 class _Emitter:
     """Unpacks block by block (inside an open PrimFunc)."""
 
-    def __init__(self, packed: Buffer, output: Buffer, dtype: str, bits: int, lanes: int) -> None:
+    def __init__(
+        self,
+        packed: Buffer,
+        output: Buffer,
+        dtype: str,
+        bits: int,
+        lanes: int,
+        shift: _Shift | None,
+    ) -> None:
         self.packed, self.output, self.dtype = packed, output, dtype
-        self.bits, self.lanes = bits, lanes
+        self.bits, self.lanes, self.shift = bits, lanes, shift
 
     def block(self, number: Expr, count: int) -> None:
         """The first ``count`` codes of block ``number``."""
@@ -61,7 +91,8 @@ class _Emitter:
         ]
         for place in range(-(-count // self.lanes)):
             width = min(self.lanes, count - place * self.lanes)
-            self._store(self._codes(loaded, place), start + place * self.lanes, width)
+            codes = self._signed(self._codes(loaded, place), number * 8 + place)
+            self._store(codes, start + place * self.lanes, width)
 
     def _codes(self, loaded: list[Expr], place: int) -> Expr:
         """Vector ``place`` of a block, still with its offset."""
@@ -77,9 +108,13 @@ class _Emitter:
         assert total is not None, self.bits
         return total
 
-    def _store(self, codes: Expr, index: Expr, width: int) -> None:
+    def _signed(self, codes: Expr, number: Expr) -> Expr:
+        """Vector ``number`` without its offset, with its shifts."""
         offset = v.splat(2 ** (self.bits - 1), codes, "int8")
         signed = T.Bind(tir.reinterpret(f"int8x{self.lanes}", codes) - offset)
+        return signed if self.shift is None else T.Bind(signed + self.shift.of(number))
+
+    def _store(self, signed: Expr, index: Expr, width: int) -> None:
         if width == self.lanes:
             store(self.output, v.cast(signed, self.dtype), index, width)
             return
