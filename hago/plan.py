@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from tvm import ir
 
@@ -19,8 +20,8 @@ from hago.annotate.narrow_activations import (
     narrow_activations,
 )
 from hago.calibrate import Dataset, Stats, calibrate
-from hago.calibrate.channels import ChannelStats, observe_channels
-from hago.calibrate.moments import windows_of
+from hago.calibrate.channels import PILOT, ChannelStats, observe_channels
+from hago.calibrate.moments import Moments, windows_of
 from hago.calibrate.padding import Look
 from hago.calibrate.run import Reader
 from hago.clock import Clock
@@ -32,7 +33,7 @@ from hago.graph import QuantGraph, QuantModel, Strategy
 from hago.hardware.host import runnable
 from hago.hardware.spec import HardwareSpec
 from hago.methods.assign import assign_numbers
-from hago.methods.method import Method, Reshaping, needs_of
+from hago.methods.method import Method, Reshaping, Widening, needs_of
 from hago.model import came_quantized, run_on
 from hago.progress import SILENT, Progress
 from hago.realize import insert_qdq, realize, realize_imported
@@ -135,7 +136,8 @@ class Quantizer:
                 way_out="Give it with --data, or use --precision float32.",
             )
         with self.clock.stage("look at channels"):
-            watched = reshape(watch(graph, self.spec), self.spec, self.samples, self.methods)
+            watched = watch(graph, self.spec)
+            watched = reshape(watched, self.spec, self.samples, self.methods, self.weights)
         with self.clock.stage("calibrate"):
             needs = needs_of(self.methods)
             stats = watched.statistics(self.samples, self.clock.progress, needs)
@@ -169,6 +171,11 @@ class Watched:
         """What one pass over ``samples`` shows; ``needs`` are those of ``needs_of``."""
         readers = _readers(self.graph, self.names) if "moments" in needs else {}
         return calibrate(self.look, samples, self.names, progress, readers)
+
+    def moments(self, samples: Dataset) -> Moments:
+        """What a few of ``samples`` show of what each product reads."""
+        few = tuple(islice(samples, PILOT))
+        return calibrate(self.look, few, (), readers=_readers(self.graph, self.names)).moments
 
     def channels(self, samples: Dataset) -> Mapping[str, ChannelStats]:
         """What a few of ``samples`` show of the channels of each tensor."""
@@ -213,18 +220,27 @@ def _float_results(graph: QuantGraph) -> tuple[str, ...]:
 
 
 def reshape(
-    watched: Watched, spec: HardwareSpec, samples: Dataset, methods: Sequence[Method]
+    watched: Watched,
+    spec: HardwareSpec,
+    samples: Dataset,
+    methods: Sequence[Method],
+    weights: WeightFormat = MACHINE_FORMAT,
 ) -> Watched:
-    """``watched`` after the reshaping ones of ``methods``, which see a few samples each."""
-    reshaping = [method for method in methods if isinstance(method, Reshaping)]
+    """``watched`` after those of ``methods`` that change its module, which see a few samples;
+    ``weights`` is the format to come."""
+    changing = [method for method in methods if isinstance(method, Reshaping | Widening)]
     channels: Mapping[str, ChannelStats] = {}
-    for number, method in enumerate(reshaping):
+    for number, method in enumerate(changing):
         graph = watched.graph
-        names = method.tensors(graph)
-        if not channels.keys() >= set(names):
-            wanted = (name for each in reshaping[number:] for name in each.tensors(graph))
-            channels = observe_channels(watched.look, samples, tuple(dict.fromkeys(wanted)))
-        module = method.reshape(graph, channels) if names else graph.module
+        if isinstance(method, Widening):
+            module = method.widen(graph, watched.moments(samples), weights)
+        else:
+            names = method.tensors(graph)
+            if not channels.keys() >= set(names):
+                wanted = (name for each in changing[number:] if isinstance(each, Reshaping)
+                          for name in each.tensors(graph))  # fmt: skip
+                channels = observe_channels(watched.look, samples, tuple(dict.fromkeys(wanted)))
+            module = method.reshape(graph, channels) if names else graph.module
         if module is not graph.module:
             watched, channels = watch(annotate(module, spec), spec), {}
     return watched

@@ -52,7 +52,8 @@ class WeightFormat:
 
 
 MACHINE_FORMAT = WeightFormat()  # what the machine multiplies
-END_RULE = "rule: end layers"  # the source of the reason for weights that are not narrowed
+END_RULE = "rule: end layers"  # the source of the reason for what is not narrowed
+KEPT = Reason("the first and the last layers keep the machine's own bits", END_RULE)
 
 
 def narrow_weights(graph: QuantGraph, strategy: Strategy, form: WeightFormat) -> Strategy:
@@ -79,9 +80,8 @@ def narrow_reasons(graph: QuantGraph, strategy: Strategy, form: WeightFormat) ->
         return {}
     dataflow = read_dataflow(graph.module)
     nodes, ends = dataflow.by_name(), frozenset() if form.ends else end_layers(dataflow)
-    kept = Reason("the first and the last layers keep the machine's own weights", END_RULE)
     return {
-        edge: kept if edge.dst in ends else _reason(scheme, nodes[edge.dst], form)
+        edge: KEPT if edge.dst in ends else _reason(scheme, nodes[edge.dst], form)
         for edge, scheme in strategy.items()
         if _codes(graph, edge, scheme, form) is not None
     }

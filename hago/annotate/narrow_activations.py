@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hago.annotate.impossible import no_activations
-from hago.annotate.narrow import END_RULE, end_layers
+from hago.annotate.narrow import KEPT, end_layers
 from hago.dataflow import read_dataflow
 from hago.errors import StrategyError
 from hago.graph import Edge, QuantGraph, Reason, Strategy
@@ -70,9 +70,8 @@ def activation_reasons(
     if not form.narrows:
         return {}
     narrowed = Reason(f"codes of {form.bits} bits in the machine's own type", "activation format")
-    kept = Reason("the first and the last layers read the machine's own codes", END_RULE)
     ends = _read_by_ends(graph, form)
-    return {edge: kept if edge in ends else narrowed for edge in _codes(strategy)}
+    return {edge: KEPT if edge in ends else narrowed for edge in _codes(strategy)}
 
 
 def _codes(strategy: Strategy) -> list[Edge]:

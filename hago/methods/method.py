@@ -11,8 +11,10 @@ from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
 from tvm.ir import IRModule
 
+from hago.annotate.narrow import WeightFormat
 from hago.calibrate import Stats
 from hago.calibrate.channels import ChannelStats
+from hago.calibrate.moments import Moments
 from hago.errors import StrategyError
 from hago.graph import QuantGraph, QuantModel
 from hago.methods.options import with_options
@@ -39,6 +41,15 @@ class Reshaping(Protocol):
 
     def reshape(self, graph: QuantGraph, channels: Mapping[str, ChannelStats]) -> IRModule:
         """A prepared module that computes the same over the real numbers."""
+
+
+@runtime_checkable
+class Widening(Protocol):
+    """A method that changes the float module first, by what each product reads."""
+
+    def widen(self, graph: QuantGraph, moments: Moments, weights: WeightFormat) -> IRModule:
+        """A prepared module that computes the same over the real numbers. ``moments`` are E[x x^T]
+        of what products read, float32 [groups, K, K] by name; ``weights`` is what they will be."""
 
 
 def needs_of(methods: Iterable[Method]) -> frozenset[str]:

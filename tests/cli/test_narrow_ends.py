@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.cli.program import MACHINE, Program
 
-KEPT = "the first and the last layers keep the machine's own weights"
+KEPT = "the first and the last layers keep the machine's own bits"
 FOUR_BITS = ("--hw", MACHINE, "--precision", "int8", "--recipe", "fast", "--weight-bits", 4)
 
 

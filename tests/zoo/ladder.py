@@ -51,6 +51,7 @@ from tests.zoo.photos import load_photos
 RUNGS: Mapping[str, str] = {
     "nearest": "min_max",
     "clipped": "mse,weight_mse",
+    "multipoint": "multipoint,mse,weight_mse",
     "light": "mse,weight_mse,batch_norm_tuning",
     "obc": "mse,weight_output,obc",
     "ada_quant": "mse,weight_output,ada_quant",
