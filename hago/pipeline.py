@@ -65,7 +65,7 @@ class Options:
     dynamic dimensions by input name. ``export_qdq`` is an ONNX file to write the result to as well,
     in QDQ form; ``export_object`` a static object NAME.o, with a C header NAME.h, that needs no
     runtime. ``weights`` and ``activations`` narrow the machine's integers. The library of the
-    artifact is stored ``compressed``, which loads a few milliseconds later. Kernels are built as
+    artifact is stored ``compressed``, which takes 10 ms a MB longer to load. Kernels are built as
     ``kernel_cache`` knows them to be fastest on this computer; without one each template chooses,
     the same everywhere. For ``tune_kernels_s`` seconds kernels are raced for it (where there is
     none, for this compilation alone). Raises StrategyError for a precision that does not exist or

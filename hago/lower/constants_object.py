@@ -7,6 +7,7 @@ the bytes from a file.
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ _ALIGNMENT = 64  # bytes: TVM's kernels assume it of every buffer (tvm::runtime:
 # strides; offset.
 _TENSOR = "{ ptr, i32, i32, i32, i8, i8, i16, ptr, ptr, i64 }"
 _CPU = 1  # kDLCPU
+# Where code reaches 2 GiB around itself, linkers put sections for large data behind all others.
+_READ_ONLY, _LARGE_READ_ONLY = ".rodata", {"x86_64": '.lrodata,"al"'}
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,15 @@ class ConstantsObject:
         content, text, path = (folder / f"constants.{end}" for end in ("bin", "ll", "o"))
         offsets = _write_bytes(self.constants, content)
         lines = [f'target triple = "{self.triple}"'] if self.triple else []
-        lines += [*_included(content), *_headers(self.constants, offsets)]
+        lines += [*_included(content, self._section), *_headers(self.constants, offsets)]
         text.write_text("\n".join(lines), encoding="utf-8")
         runtime.load_module(str(text)).write_to_file(str(path), "o")
         return path
+
+    @property
+    def _section(self) -> str:
+        architecture = self.triple.partition("-")[0] or platform.machine()
+        return _LARGE_READ_ONLY.get(architecture, _READ_ONLY)
 
 
 def _write_bytes(constants: Constants, path: Path) -> list[int]:
@@ -53,10 +61,10 @@ def _write_bytes(constants: Constants, path: Path) -> list[int]:
     return offsets
 
 
-def _included(content: Path) -> Iterator[str]:
-    """The symbol ``bytes``, with those of the file ``content``."""
+def _included(content: Path, section: str) -> Iterator[str]:
+    """The symbol ``hago_bytes``, with those of the file ``content``."""
     for line in (
-        ".section .rodata", f".balign {_ALIGNMENT}", "hago_bytes:",
+        f".section {section}", f".balign {_ALIGNMENT}", "hago_bytes:",
         f".incbin {_assembler_string(content)}", ".text",
     ):  # fmt: skip
         escaped = line.replace("\\", "\\5C").replace('"', "\\22")
