@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from hago.codegen.epilogue import Epilogue
-from hago.codegen.workload import Elementwise, Workload
+from hago.codegen.workload import Elementwise, Pool2d, Product, Workload
 from hago.dataflow import Node
 from hago.lower.anchor import CODES, Anchor, find_anchor, inner_of_exp
 from hago.lower.elementwise import is_elementwise, translate
@@ -49,11 +49,13 @@ Supports = Callable[[Workload], bool]
 def find_groups(view: View, supports: Supports = lambda workload: True) -> tuple[Group, ...]:
     """The groups of a module, no operation in two of them, in program order of their outputs.
 
-    ``supports`` says which workloads have a kernel; the rest stays outside of groups.
+    ``supports`` says which workloads have a kernel; the rest stays outside of groups. Of two sums
+    that meet in an addition the later takes it, as hago.annotate.chains has decided: what the other
+    one gives is in memory by then, as codes if they were to be added as codes.
     """
     groups: list[Group] = []
     taken = {*grouped_members(view), *_shifted_members(view)}
-    for node in view.dataflow.nodes:
+    for node in _in_turn(view):
         if node.name in taken or is_inlined(view, node):
             continue
         group = _grow(view, node, frozenset(taken), supports)
@@ -62,6 +64,22 @@ def find_groups(view: View, supports: Supports = lambda workload: True) -> tuple
             taken |= group.members
     groups.extend(_materialised(view, groups, frozenset(taken), supports))
     return tuple(sorted(groups, key=lambda group: view.order[group.output]))
+
+
+def _in_turn(view: View) -> list[Node]:
+    """Sums from the last to the first, then the other operations in program order."""
+    sums = [node for node in view.dataflow.nodes if _is_sum(view, node)]
+    names = {node.name for node in sums}
+    return [*reversed(sums), *(n for n in view.dataflow.nodes if n.name not in names)]
+
+
+def _is_sum(view: View, node: Node) -> bool:
+    """Whether products are summed, or a window: what hago.annotate calls an anchor."""
+    anchor = find_anchor(view, node)
+    if anchor is None:
+        return False
+    work = anchor.workload
+    return isinstance(work, Product) or (isinstance(work, Pool2d) and work.kind == "avg")
 
 
 def _shifted_members(view: View) -> Iterator[str]:

@@ -8,7 +8,7 @@ from hago.codegen.workload import BatchMatmul, Conv2d, Elementwise, Matmul, Pool
 from hago.lower.fold import fold_dequantized_weights
 from hago.lower.group import find_groups
 from hago.lower.view import view_of
-from hago.realize import insert_qdq, integerize
+from hago.realize import insert_qdq, integerize, realize
 from hago.simulate import simulate
 from tests.graphs import (
     Builder,
@@ -52,6 +52,17 @@ def test_a_diamond_of_elementwise_operations_is_one_group():
     gate = b.emit("clip", relax.op.clip(b.emit("add", relax.op.add(x, relax.const(3.0))), 0, 6))
     (group,) = groups_of(b.done(b.emit("multiply", relax.op.multiply(x, gate))))
     assert steps(group) == ["add_const", "clip", "multiply", "multiply_const"]
+
+
+def test_where_two_convolutions_meet_the_later_one_adds_what_the_other_left_as_codes():
+    b = Builder(1, 8, 8, 4)
+    pair = [b.conv(name, b.input, 8, padding=1) for name in ("conv2d", "conv2d_1")]
+    total = b.emit("add", relax.op.add(*pair))
+    module = b.done(b.conv("conv2d_2", total, 4))
+    groups = groups_of(realize(quantized(module, machine(), input_for(module))))
+    first, second, _ = (group for group in groups if isinstance(group.workload, Conv2d))
+    assert first.epilogue.dtype == "uint8"
+    assert first.output in [each for each in second.operands if isinstance(each, str)]
 
 
 def test_a_residual_is_an_operand_of_the_last_convolution():
