@@ -74,7 +74,8 @@ def band_of(workload: Conv2d, dot: Dot, outputs: int, block: int = BLOCK) -> Ban
 
 
 def _instructions(workload: Conv2d, band: Band, dot: Dot, lanes: int) -> float:
-    """Per output vector: an interleaved word costs 4 (in blocks) or 2 a row, and each dot one."""
+    """Per output vector: an interleaved word costs 4 (in blocks) or 2 a row, and each dot one. The
+    last band of an image may have fewer rows, and costs as much."""
     blocks = block_size(dot.depth, lanes, dot.depth) > lanes and workload.ci >= BLOCK
     word = 4 if blocks else 2 * dot.depth + 1
     words = band.groups * workload.strides[1] * word
@@ -83,7 +84,8 @@ def _instructions(workload: Conv2d, band: Band, dot: Dot, lanes: int) -> float:
         for output in range(band.outputs)
         for group in range(band.groups)
     )
-    return (words + dots) / band.outputs
+    height = workload.output_shape[1]
+    return (words + dots) * -(-height // band.outputs) / height
 
 
 def word_scratch(band: Band, lanes: int, count: int) -> Buffer:

@@ -43,6 +43,7 @@ Buffer: TypeAlias = Any  # tirx.Buffer: has no stubs
 # words and temporaries.
 _ACCUMULATORS = (0.5, 0.25, 0.75)
 _BLOCKS = (BLOCK, 2 * BLOCK)
+_WORDS = 8 << 10  # bytes of a band that stay in the first-level cache beside weights and results
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,12 @@ class BandTile:
 def band_tiles(workload: Conv2d, machine: Machine) -> tuple[BandTile, ...]:
     """What :func:`build_depthwise_int8` may be asked for, its own choice first."""
     width = workload.output_shape[2]
-    usual = choose_band(workload, choose_dot(workload, machine), machine.lanes).outputs
+    band = choose_band(workload, choose_dot(workload, machine), machine.lanes)
+    usual = band.outputs
     others = [count for count in range(1, most_outputs(workload) + 1) if count != usual]
     blocks = _BLOCKS if workload.ci > BLOCK else _BLOCKS[:1]
+    if band.groups * band.width * 4 * _BLOCKS[-1] <= _WORDS:  # short rows: larger tasks
+        blocks = blocks[::-1]
     found = [
         BandTile(outputs, tile_pixels(width, int(machine.registers * part) // outputs), block)
         for outputs in (usual, *others)
