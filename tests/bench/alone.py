@@ -53,8 +53,14 @@ def watch(command: Sequence[str]) -> tuple[dict[str, Any], int]:
         told = child.stdout.read().splitlines()
         if child.wait():
             errors.seek(0)
-            raise RuntimeError((errors.read().strip().splitlines() or ["it was ended"])[-1])
-    return json.loads(told[-1]), most - first
+            raise RuntimeError(_error_of(errors.read()))
+    return json.loads(told[-1]), max(most, int(told[0])) - first
+
+
+def _error_of(text: str) -> str:
+    """The error at the end of a traceback; its own further lines are indented."""
+    lines = (line for line in reversed(text.splitlines()) if line and not line[0].isspace())
+    return next(lines, "it was ended")
 
 
 def begin() -> None:
@@ -65,7 +71,7 @@ def begin() -> None:
 
 def end() -> None:
     """Of a process that is watched: nothing after this counts."""
-    print("end", flush=True)
+    print(private_bytes(), flush=True)
 
 
 def private_bytes(process: int | str = "self") -> int:

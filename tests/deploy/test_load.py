@@ -137,6 +137,14 @@ def test_a_truncated_library_is_refused(copy):
         hago.load(copy)
 
 
+def test_a_library_with_another_bit_is_refused(copy):
+    data = bytearray((copy / "model.so").read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / "model.so").write_bytes(data)
+    with pytest.raises(BuildError, match=r"model\.so: damaged"):
+        hago.load(copy)
+
+
 def test_a_missing_library_is_refused(copy):
     (copy / "model.so").unlink()
     with pytest.raises(BuildError, match=r"model\.so: damaged"):

@@ -94,8 +94,11 @@ def network(*weights):
     return builder.get()
 
 
-def run(module, mode):
-    machine = relax.VirtualMachine(build(lower(module, SPEC), SPEC, mode), tvm.cpu())
+def loaded(module, mode):
+    return relax.VirtualMachine(build(lower(module, SPEC), SPEC, mode), tvm.cpu())
+
+
+def run(machine):
     data = np.random.default_rng(1).standard_normal((4, 32)).astype(np.float32)
     return machine["main"](runtime.tensor(data)).numpy()
 
@@ -105,7 +108,14 @@ WEIGHT = RANDOM.standard_normal((32, 32)).astype(np.float32)
 
 def test_machine_code_and_interpreted_main_read_the_same_constants():
     module = network(WEIGHT, 2 * WEIGHT)
-    np.testing.assert_array_equal(run(module, "compiled"), run(module, "bytecode"))
+    machines = [loaded(module, mode) for mode in ("compiled", "bytecode")]
+    np.testing.assert_array_equal(*map(run, machines))
+
+
+def test_programs_of_one_process_read_their_own_constants():
+    machines = [loaded(network(scale * WEIGHT), "compiled") for scale in (1, 2)]
+    once, twice = map(run, machines)
+    np.testing.assert_array_equal(2 * once, twice)
 
 
 def lowered_calls(module):
