@@ -4,7 +4,9 @@
 
 TVM writes constants into the bytes of its executable, of which a virtual machine makes tensors when
 it is loaded: three copies, private to the process. What an object file has, loading maps: pages are
-read when a kernel reads them, are the system's to take back, and processes share them.
+read when a kernel reads them, are the system's to take back, and processes share them. A number
+becomes an address inside the library, at no cost in a call, so that whatever loads libraries of TVM
+(its own loader, RPC, C++) need not know.
 """
 
 from __future__ import annotations
