@@ -29,7 +29,7 @@ from hago.frontend.model import import_model
 from hago.hardware.host import kernels_of, missing_features
 from hago.hardware.load import load_spec
 from hago.hardware.spec import HardwareSpec
-from hago.kernel_search.network import Tuning, check_tunable, compare, forget, tune_network
+from hago.kernel_search.network import check_tunable, compare, forget, tune_network
 from hago.kernel_search.winners import Winners, open_winners
 from hago.lift import lifted_plan
 from hago.lower.fold import fold_dequantized_weights
@@ -46,7 +46,7 @@ from hago.model import came_quantized, input_specs, output_specs
 from hago.plan import PRECISIONS, Plan, Quantizer, float_plan, realized_plan
 from hago.prepare import prepare
 from hago.progress import SILENT, Progress
-from hago.report import CompileReport, EdgeReport, InspectReport
+from hago.report import CompileReport, EdgeReport, InspectReport, TuningReport
 from hago.sample import Sample, did_you_mean
 from hago.search.cache import Cache
 
@@ -283,25 +283,25 @@ def _mixed(built: Sequence[Built], job: _Job) -> Plan | None:
     return replace(plan, edges=explained(plan.edges, raises, precision))
 
 
-def _tuned(built: Built, job: _Job) -> tuple[Built, Tuning]:
+def _tuned(built: Built, job: _Job) -> tuple[Built, TuningReport | None]:
     """``built`` with the fastest kernels that are found within the budget; as it is where the whole
     is slower with them by more than the spread."""
     budget, winners, threads = job.options.tune_kernels_s, job.winners, job.options.threads
     if budget is None or winners is None:
-        return built, Tuning()
+        return built, None
     with job.clock.stage("race kernels"):
         reports = tune_network(
             built.folder, built.calls, job.spec, winners, threads, budget, job.clock.progress
         )
     tuned = _build(built.plan, job, ", tuned")
     if [call.schedule for call in tuned.calls] == [call.schedule for call in built.calls]:
-        return built, Tuning(reports)
+        return built, TuningReport(reports)
     with job.clock.stage("measure"):
         rounds = compare(built.folder, tuned.folder, threads)
     if rounds.is_slower(1):
         forget(winners, built.calls)
-        return built, Tuning(reports, rounds.ratio(1))
-    return tuned, Tuning(reports, rounds.ratio(1))
+        return built, TuningReport(reports, rounds.ratio(1), is_taken=False)
+    return tuned, TuningReport(reports, rounds.ratio(1))
 
 
 def _choose(
@@ -360,7 +360,6 @@ def _choose(
         recipe=winner.plan.recipe,
         constants=manifest.constants,
         model_on=manifest.machine.model_on,
-        tuned=tuning.kernels,
-        tuned_ratio=tuning.ratio,
+        tuning=tuning,
         cached_kernels=len({call.function for call in winner.calls if call.schedule is not None}),
     )

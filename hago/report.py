@@ -109,18 +109,28 @@ class RecipeReport:
 @dataclass(frozen=True)
 class KernelReport:
     """A kernel that was raced: in microseconds what it takes as its template builds it and by the
-    best ``schedule``. It is called ``calls`` times, ``share`` of all kernels' time."""
+    best ``schedule``. It is called ``calls`` times, ``share`` of all kernels' time. ``error`` says
+    why a race failed; there are no times then."""
 
     kernel: str
     calls: int
     share: float
-    default_us: float
-    best_us: float
-    schedule: str
+    default_us: float | None = None
+    best_us: float | None = None
+    schedule: str = ""
     is_from_cache: bool = False
+    error: str = ""
 
-    def to_json(self) -> dict[str, Json]:
-        return plain_dataclass(self)
+
+@dataclass(frozen=True)
+class TuningReport:
+    """The races of ``--tune-kernels``. ``ratio`` is the network's time with the winners to that
+    without, None where they are the templates' own choices; they are built in where
+    ``is_taken``."""
+
+    kernels: tuple[KernelReport, ...]
+    ratio: float | None = None
+    is_taken: bool = True
 
 
 @dataclass(frozen=True)
@@ -134,8 +144,8 @@ class CompileReport:
     numbers; None where there were none to choose. ``constants`` are bytes of weights, scales,
     biases and tables: "stored" in the artifact, and in the "float32" model. ``model_on`` is the
     machine whose kernels run the artifact, where that is an executable model of ``hardware``.
-    ``tuned`` are the kernels that ``--tune-kernels`` knows about, ``tuned_ratio`` is the time of
-    the network with them to that without; ``cached_kernels`` are built as the kernel cache says.
+    ``tuning`` is None without ``--tune-kernels``; ``cached_kernels`` are built as the kernel cache
+    says.
     """
 
     output: Path
@@ -151,8 +161,7 @@ class CompileReport:
     recipe: RecipeReport | None = None
     constants: Mapping[str, int] = field(default_factory=dict)
     model_on: str = ""
-    tuned: tuple[KernelReport, ...] = ()
-    tuned_ratio: float | None = None
+    tuning: TuningReport | None = None
     cached_kernels: int = 0
 
     @property

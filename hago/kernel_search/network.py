@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -25,14 +24,6 @@ from hago.search.runner import LocalRunner
 
 _RACE_S = 120.0  # after which a race hangs
 _ROUNDS = 15  # of the whole network
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """The kernels that were raced, and the network's time with the winners to that without."""
-
-    kernels: tuple[KernelReport, ...] = ()
-    ratio: float | None = None
 
 
 def check_tunable(spec: HardwareSpec) -> None:

@@ -56,27 +56,28 @@ def tune_kernels(
 ) -> tuple[KernelReport, ...]:
     """What was found for ``contests`` within the budget, or before somebody interrupted.
 
-    What the cache knows already is not measured again. A race that fails is left out: its kernel
-    stays as it is.
+    What the cache knows already is not measured again. A kernel whose race fails stays as it is.
     """
     found: list[KernelReport] = []
     end = clock() + budget_s
     try:
         for contest in progress.track(contests, "race kernels", len(contests)):
-            call = contest.call
-            winner = races.winners.find(call.workload, call.epilogue)
-            is_known = winner is not None
-            if winner is None:
-                if clock() >= end:
-                    continue
-                try:
-                    winner = races.run(call)
-                except TrialError:
-                    continue
-            found.append(_report(contest, winner, is_known))
+            known = races.winners.find(contest.call.workload, contest.call.epilogue)
+            if known is not None:
+                found.append(_report(contest, known, is_from_cache=True))
+            elif clock() < end:
+                found.append(_raced(contest, races))
     except KeyboardInterrupt:
         pass  # what was learned is kept, and built
     return tuple(found)
+
+
+def _raced(contest: Contest, races: Races) -> KernelReport:
+    try:
+        return _report(contest, races.run(contest.call), is_from_cache=False)
+    except TrialError as error:
+        kernel = describe(contest.call.workload)
+        return KernelReport(kernel, contest.calls, contest.share, error=str(error))
 
 
 def contests_of(
@@ -99,7 +100,7 @@ def contests_of(
     return tuple(Contest(first[key], numbers[key], shares[key]) for key in ranked)
 
 
-def _report(contest: Contest, winner: Winner, is_known: bool) -> KernelReport:
+def _report(contest: Contest, winner: Winner, is_from_cache: bool) -> KernelReport:
     return KernelReport(
         kernel=describe(contest.call.workload),
         calls=contest.calls,
@@ -107,5 +108,5 @@ def _report(contest: Contest, winner: Winner, is_known: bool) -> KernelReport:
         default_us=winner.default_us,
         best_us=winner.best_us,
         schedule=winner.schedule,
-        is_from_cache=is_known,
+        is_from_cache=is_from_cache,
     )

@@ -43,7 +43,7 @@ def others_win(monkeypatch):
 
 def test_kernels_are_raced_and_what_was_learned_is_kept(compiled):
     _, out = compiled("first", "--tune-kernels", "1m", "--json")
-    tuned = json.loads(out)["tuned"]
+    tuned = json.loads(out)["tuning"]["kernels"]
     (kernel,) = tuned  # the last product has one row, and one tile
     assert not kernel["is_from_cache"]
     assert 0 < kernel["best_us"] <= kernel["default_us"]
@@ -75,7 +75,7 @@ def test_without_the_cache_a_race_is_for_this_compilation_alone(compiled, monkey
 
     monkeypatch.setattr("hago.kernel_search.network.LocalRunner", Here)
     _, out = compiled("raced", "--tune-kernels", "1m", "--no-kernel-cache", "--json")
-    assert len(json.loads(out)["tuned"]) == 1
+    assert len(json.loads(out)["tuning"]["kernels"]) == 1
     assert not default_cache("kernels").exists()
 
 
