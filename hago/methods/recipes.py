@@ -46,11 +46,6 @@ SITUATIONS: Mapping[str, Situation] = {
         f"weights have more than {_FEW} bits and some convolutions are depthwise",
         _BITS + ", {depthwise} depthwise convolutions",
     ),
-    "low bits, convolutions": Situation(
-        _is_narrow_convolutional,
-        f"weights have at most {_FEW} bits and most layers are convolutions",
-        _BITS + ", {convolutions} convolutions",
-    ),
     "high bits or products": Situation(
         lambda f: not _is_narrow_convolutional(f),
         f"weights have more than {_FEW} bits or most layers are products",
@@ -81,10 +76,7 @@ class Recipe:
 
 
 _SCALED = Pick("os_plus", "scales down channels that stand out, where a prediction says it pays")
-_SCALED_FAR = replace(_SCALED, when="high bits or products")
-# EfficientNet-Lite0, W4A8: 10.6 dB with it, 10.1 with the prediction for weights of 8 bits.
-_SCALED_NEAR = Pick("os_plus(weight_bits=4,gain=1.05)",
-                    "weighs what narrow weights lose, too", "low bits, convolutions")  # fmt: skip
+_SCALED_WIDE = replace(_SCALED, when="high bits or products")
 _SPLIT = Pick("channel_splitting", "splits wide layers' channels that stand out: no weight grows")
 _RANGES = Pick("mse", "ranges with the least squared error")
 _NARROW = Pick("weight_mse", "narrow weights are better clipped than rounded coarsely", "low bits")
@@ -98,23 +90,22 @@ RECIPES: Mapping[str, Recipe] = {
     for recipe in (
         Recipe("fast", "ranges only: one pass over the data", (_RANGES, _NARROW)),
         Recipe("balanced", "the default: no gradients, seconds to a minute more than 'fast'",
-               (_SPLIT, _SCALED_FAR, _SCALED_NEAR, _RANGES, _NARROW, _SCALES, _ROUNDED)),
+               (_SPLIT, _SCALED_WIDE, _RANGES, _NARROW, _SCALES, _ROUNDED)),
         Recipe(
             "best",
-            "the most accurate; learns how narrow weights are rounded, in minutes, with PyTorch",
+            "the most accurate; rounds narrow weights layer by layer, in minutes, with PyTorch",
             (
                 _SPLIT,
-                _SCALED_FAR,
-                _SCALED_NEAR,
+                _SCALED_WIDE,
                 _RANGES,
                 _NARROW,
                 Pick("weight_output", "finds a scale that suits the few weights of a channel",
                      "high bits, depthwise"),
                 # EfficientNet-Lite0, W8A8: 25.0 dB with obc, 25.4 with the scales, 23.2 with gptaq.
                 Pick("obc", "at 8 bits learned rounding wins nothing over it", "high bits"),
+                # EfficientNet-Lite0, W4A8: 11.2 dB; 11.1 with brecq behind it.
                 Pick("gptaq", "rounds each layer so that it mends what those before it did",
                      "low bits"),
-                Pick("brecq", "learns on, block by block", "low bits, convolutions"),
             ),
         ),
         Recipe("ada_round_paper", "Nagel et al., arXiv 2004.10568: learned rounding, by layers",

@@ -45,19 +45,23 @@ def test_every_recipe_chooses_ranges_for_every_model(recipe, facts, bits):
     assert all(method.reason for method in found.methods)
 
 
-def test_the_best_recipe_learns_roundings_of_narrow_convolutions_only():
-    assert "brecq" in names("best", narrow(CONVOLUTIONS))
-    assert "brecq" not in names("best", CONVOLUTIONS)
-    assert "brecq" not in names("best", narrow(TRANSFORMER))
-    assert "gptaq" in names("best", narrow(TRANSFORMER))
+def test_the_best_recipe_mends_earlier_layers_where_weights_are_narrow_only():
+    for facts in (CONVOLUTIONS, TRANSFORMER):
+        assert "gptaq" in names("best", narrow(facts))
+        assert "gptaq" not in names("best", facts)
+
+
+def test_narrow_convolutions_are_not_scaled_for_weights_of_8_bits():
+    assert "os_plus" not in names("best", narrow(CONVOLUTIONS))
+    assert "os_plus" in names("best", narrow(TRANSFORMER))
 
 
 def test_a_reason_has_the_numbers_of_the_model():
-    report = pick_methods("best", narrow(CONVOLUTIONS)).report
-    (learned,) = (method for method in report.methods if method.name == "brecq")
-    assert "weights of 4 bits, 49 convolutions" in learned.reason
-    (left,) = (each for each in report.left_out if each.name == "obc")
-    assert "more than 6 bits" in left.reason
+    report = pick_methods("best", CONVOLUTIONS).report
+    (scaled,) = (method for method in report.methods if method.name == "weight_output")
+    assert "weights of 8 bits, 16 depthwise convolutions" in scaled.reason
+    (left,) = (each for each in report.left_out if each.name == "gptaq")
+    assert "at most 6 bits" in left.reason
 
 
 def test_recipes_and_methods_stand_in_one_list():
@@ -102,7 +106,7 @@ def test_without_pytorch_one_error_says_what_else_works(monkeypatch):
     monkeypatch.setattr(hago.methods.pick, "find_spec", lambda name: None)
     with pytest.raises(StrategyError) as caught:
         pick_methods("best", narrow(CONVOLUTIONS))
-    assert "gptaq, brecq: PyTorch is not installed" in str(caught.value)
+    assert "gptaq: PyTorch is not installed" in str(caught.value)
     assert "--recipe balanced" in caught.value.way_out
     assert pick_methods("balanced", narrow(CONVOLUTIONS)).methods
 
