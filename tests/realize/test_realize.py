@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from tvm import relax
 
 from hago.dataflow import read_dataflow
+from hago.hardware.host import host_spec
+from hago.lower.callable import compile_callable
 from hago.realize import insert_qdq, integerize, interpret
 from hago.realize.fixed_point import fixed_point_multiplier, use_fixed_point
 from hago.realize.tables import tabulate
@@ -33,6 +35,12 @@ def run_by_tvm(module, inputs):
         *(tvm.runtime.tensor(value) for value in inputs.values())
     )
     return [result.numpy()] if hasattr(result, "numpy") else [part.numpy() for part in result]
+
+
+def run_by_kernels(module, inputs):
+    """``module`` by the kernels for this computer."""
+    (result,) = compile_callable(module, host_spec())(inputs).values()
+    return result
 
 
 def operations(module):
@@ -179,3 +187,24 @@ def test_any_convolution_realizes_exactly(kernel, stride, padding, groups, seed)
     assert np.abs(expected - actual).max() <= step
     close = np.isclose(expected, actual, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
     assert close.mean() > 0.99
+
+
+@pytest.mark.parametrize("axes", [[-1], [1, 2], [0], [2, 3], None])
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize("zero_point", [0, 37])
+def test_sums_of_codes_are_integers_over_any_axes(axes, keepdims, zero_point):
+    builder = Builder(2, 4, 6, 5)
+    scale, zero = relax.const(np.float32(0.1)), relax.const(np.uint8(zero_point), "uint8")
+    codes = builder.emit("codes", relax.op.quantize(builder.input, scale, zero, out_dtype="uint8"))
+    real = builder.emit("real", relax.op.dequantize(codes, scale, zero, out_dtype="float32"))
+    qdq = builder.done(builder.emit("total", relax.op.sum(real, axis=axes, keepdims=keepdims)))
+    realized, inputs = integerize(qdq), input_for(qdq)
+    (total,) = (node for node in read_dataflow(realized).nodes if node.op == "sum")
+    assert total.dtype == "int32"
+    (expected,), (actual,) = interpret(qdq, inputs), interpret(realized, inputs)
+    count = 240 // expected.size
+    # count additions of floats, or a zero point that is taken off behind the scale: each rounds
+    # by eps of the largest sum of codes.
+    bound = count * np.finfo(np.float32).eps * (count * 255 * 0.1)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=bound)
+    np.testing.assert_allclose(run_by_kernels(realized, inputs), actual, rtol=0, atol=bound)
