@@ -47,7 +47,7 @@ def is_sum_of_powers(nodes: Mapping[str, Node], node: Node) -> bool:
 
 def is_last_axis(node: Node) -> bool:
     """Whether the reduction ``node`` keeps its last axis, with one element."""
-    attrs = node.call.attrs
-    rank = len(node.shape)
-    axes = [int(axis) % rank for axis in attrs.axis or ()]
-    return bool(attrs.keepdims) and axes == [rank - 1]
+    attrs, rank = node.call.attrs, len(node.shape)
+    if not attrs.keepdims or not attrs.axis:
+        return False
+    return [int(axis) % rank for axis in attrs.axis] == [rank - 1]
