@@ -135,12 +135,13 @@ def test_matrices_in_groups_have_scales_enough():
         assert (module is not graph.module) == is_wider
 
 
-def test_the_first_and_the_last_layers_keep_their_channels():
+def test_layers_that_keep_8_bits_keep_their_channels():
+    """The first and the last, which read six channels; the two between them get more."""
     graph = annotate(bottleneck(), machine())
-    module = Multipoint(bound=0.0).widen(graph, moments_of(graph), WeightFormat(4))
+    # Codes of 8 bits leave 1/256 of the noise that those of 4 bits leave, which is above 1e-3.
+    module = Multipoint(bound=1e-3).widen(graph, moments_of(graph), WeightFormat(4))
     shapes = [n.constants[1].shape for n in read_dataflow(module).nodes if n.op == "nn.conv2d"]
-    for kept in ((12, 1, 1, 6), (8, 1, 1, 6)):
-        assert shapes.count(kept) == 1
+    assert [shape[1:] for shape in shapes].count((1, 1, 6)) == 2
     assert len(shapes) > 4
 
 

@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from tvm import ir
 
 from hago.accuracy import sqnr_db
 from hago.annotate.narrow import WeightFormat, end_layers
@@ -35,13 +36,14 @@ from hago.clock import Clock
 from hago.dataflow import read_dataflow
 from hago.hardware.host import host_spec
 from hago.hardware.load import load_spec
+from hago.methods.blocks import is_layer
 from hago.methods.facts import facts_of
 from hago.methods.method import Method
 from hago.methods.options import options_of
 from hago.methods.pick import pick_methods
 from hago.model import RunModel, input_specs, run_on
 from hago.pipeline import prepared_module
-from hago.plan import Quantizer
+from hago.plan import Plan, Quantizer
 from hago.scheme import Array
 from tests.zoo.crops import with_crops
 from tests.zoo.metrics import top1_agreement
@@ -91,6 +93,7 @@ class Figures:
     view_sqnr: float
     seconds: float
     peak_gb: float
+    weight_bits: float  # stored, for each weight of the float model
 
 
 def climb(job: Job) -> Figures:
@@ -120,7 +123,25 @@ def climb(job: Job) -> Figures:
     return Figures(
         job.rung, job.seed, names,
         *_judged(exact[photographs], actual[photographs]), *_judged(exact, actual), seconds, peak,
+        bits_of(plan) / layer_weights(module),
     )  # fmt: skip
+
+
+def bits_of(plan: Plan) -> int:
+    """Bits of the codes of all quantized weights."""
+    assert plan.model is not None
+    nodes = read_dataflow(plan.model.graph.module).by_name()
+    return sum(
+        scheme.dtype.bits * nodes[edge.dst].constants[edge.arg].size
+        for edge, scheme in plan.model.strategy.items()
+        if edge.is_constant
+    )
+
+
+def layer_weights(module: ir.IRModule) -> int:
+    """How many weights the layers of a prepared ``module`` have."""
+    layers = filter(is_layer, read_dataflow(module).nodes)
+    return sum(layer.constants[1].size for layer in layers)
 
 
 def _with(method: Method, options: Mapping[str, object]) -> Method:
@@ -152,12 +173,14 @@ def show(figures: Sequence[Figures], title: str) -> None:
     """One row a rung and seed."""
     table = Table(title=title)
     table.add_column("recipe")
-    for heading in ("seed", "top-1 photos", "dB", "top-1 views", "dB", "seconds", "peak GB"):
+    numbers = ("seed", "top-1 photos", "dB", "top-1 views", "dB", "seconds", "peak GB", "bits")
+    for heading in numbers:
         table.add_column(heading, justify="right")
     for f in figures:
         table.add_row(
             f.rung, str(f.seed), f"{f.agreement:.1%}", f"{f.sqnr:.2f}", f"{f.view_agreement:.1%}",
             f"{f.view_sqnr:.2f}", f"{f.seconds:.0f}", f"{f.peak_gb:.2f}",
+            f"{f.weight_bits:.2f}",
         )  # fmt: skip
     console = Console()
     console.print(table)
