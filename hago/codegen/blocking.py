@@ -13,6 +13,7 @@ _MOST_ROWS, _MOST_COLUMNS = 14, 4
 _L2 = 1 << 20  # bytes; both operands larger than this are streamed, the smaller is kept
 _IN_L2 = _L2 // 2  # bytes of A that are read again from the cache at no cost
 _IN_L1 = 16 << 10  # bytes of B that stay in the first-level cache beside A and the results
+_LOOP = 0.5  # cycles of an iteration that are not its arithmetic
 _NEAR = 1.2  # times the cycles of the best tile: what the model cannot tell from it
 _ALIKE = 2  # tiles of as many columns that are worth a measurement
 
@@ -118,8 +119,8 @@ def _even(rows: int) -> int:
 
 
 def _cycles(size: Tile, extents: Extents, dot: Dot) -> float:
-    """Two products and two loads a cycle; ten cycles a tile and four a vector to leave. Three
-    columns leave as codes in 48 bytes a row, which are packed apart.
+    """Two products and two loads a cycle, half of a cycle for the loop; ten cycles a tile and four
+    a vector to leave. Three columns leave as codes in 48 bytes a row, which are packed apart.
 
     Where rows are multiplied in pairs, the last of an odd number costs as much as two, and making
     a pair as much as a load.
@@ -130,7 +131,7 @@ def _cycles(size: Tile, extents: Extents, dot: Dot) -> float:
         loads = multiplied / (dot.words if dot.rows == 1 else 1) + dot.rows * dot.sums * c
         step = max(multiplied * c * dot.sums / 2, loads / 2, 4.0 if r * c < 8 else 0.0)
         leaving = 6 if c == 3 and dot.accum == "int32" else 4
-        return extents.steps * step + 10 + leaving * r * c
+        return extents.steps * (step + _LOOP / dot.words) + 10 + leaving * r * c
 
     def along(total: int, part: int) -> list[tuple[int, int]]:
         return [(part, total // part)] + ([(total % part, 1)] if total % part else [])

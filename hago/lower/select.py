@@ -8,15 +8,19 @@ from hago.codegen.cuda.device import Device, device_of
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.fold import fold
 from hago.codegen.kernels.batch_matmul import batch_matmul_blockings, build_batch_matmul
-from hago.codegen.kernels.batch_matmul_amx import batch_matmul_fills_tiles, build_batch_matmul_amx
+from hago.codegen.kernels.batch_matmul_amx import (
+    batch_matmul_cuts,
+    batch_matmul_fills_tiles,
+    build_batch_matmul_amx,
+)
 from hago.codegen.kernels.conv import build_conv, conv_blockings
-from hago.codegen.kernels.conv_amx import build_conv_amx, conv_fills_tiles
+from hago.codegen.kernels.conv_amx import build_conv_amx, conv_cuts, conv_fills_tiles
 from hago.codegen.kernels.depthwise import build_depthwise, row_tiles
 from hago.codegen.kernels.depthwise_int8 import band_tiles, build_depthwise_int8
 from hago.codegen.kernels.elementwise import build_elementwise
 from hago.codegen.kernels.grouped_matmul import build_grouped_matmul, multiplies_groups
 from hago.codegen.kernels.matmul import build_matmul, matmul_blockings
-from hago.codegen.kernels.matmul_amx import build_matmul_amx, matmul_fills_tiles
+from hago.codegen.kernels.matmul_amx import build_matmul_amx, matmul_cuts, matmul_fills_tiles
 from hago.codegen.kernels.matmul_nibbles import build_matmul_nibbles, reads_nibbles
 from hago.codegen.kernels.pool import build_pool
 from hago.codegen.kernels.reduce import build_row_reduce
@@ -129,9 +133,9 @@ TEMPLATES: tuple[Template, ...] = (
     # A few rows of 4-bit weights are bound by reading these, whatever multiplies them.
     Template(Matmul, reads_nibbles, build_matmul_nibbles),
     Template(GroupedMatmul, multiplies_groups, build_grouped_matmul),
-    Template(Conv2d, conv_fills_tiles, build_conv_amx),
-    Template(Matmul, matmul_fills_tiles, build_matmul_amx),
-    Template(BatchMatmul, batch_matmul_fills_tiles, build_batch_matmul_amx),
+    Template(Conv2d, conv_fills_tiles, build_conv_amx, conv_cuts),
+    Template(Matmul, matmul_fills_tiles, build_matmul_amx, matmul_cuts),
+    Template(BatchMatmul, batch_matmul_fills_tiles, build_batch_matmul_amx, batch_matmul_cuts),
     Template(Conv2d, has_dot, build_conv, conv_blockings),
     Template(Matmul, has_dot, build_matmul, matmul_blockings),
     Template(BatchMatmul, has_dot, build_batch_matmul, batch_matmul_blockings),

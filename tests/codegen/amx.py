@@ -14,6 +14,7 @@ import tvm
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.kernels.batch_matmul_amx import build_batch_matmul_amx
 from hago.codegen.kernels.conv_amx import build_conv_amx
+from hago.codegen.kernels.cut_amx import Cut
 from hago.codegen.kernels.matmul_amx import build_matmul_amx
 from hago.codegen.workload import BatchMatmul, Conv2d, Kernel, Machine, Matmul
 from hago.scheme import BFLOAT16_ARRAY
@@ -21,7 +22,7 @@ from hago.scheme import BFLOAT16_ARRAY
 Array = np.ndarray[Any, Any]
 Work = Conv2d | Matmul | BatchMatmul
 AMX = Machine(64, frozenset({"tdpbusd", "tdpbssd", "tdpbf16ps", "vpdpbusd", "vdpbf16ps"}))
-_BUILDERS: dict[type, Callable[[Any, Epilogue, Machine], Kernel]] = {
+_BUILDERS: dict[type, Callable[[Any, Epilogue, Machine, Cut | None], Kernel]] = {
     Conv2d: build_conv_amx,
     Matmul: build_matmul_amx,
     BatchMatmul: build_batch_matmul_amx,
@@ -31,8 +32,8 @@ _POOL_OF_EQUAL_CORES = 1  # tvm::runtime::threading::ThreadGroup::AffinityMode::
 _NO_ACCESS = 0  # PROT_NONE
 
 
-def build(workload: Work, epilogue: Epilogue) -> Kernel:
-    return _BUILDERS[type(workload)](workload, epilogue, AMX)
+def build(workload: Work, epilogue: Epilogue, cut: Cut | None = None) -> Kernel:
+    return _BUILDERS[type(workload)](workload, epilogue, AMX, cut)
 
 
 def compiled(kernel: Kernel) -> tvm.runtime.Module:
@@ -42,13 +43,14 @@ def compiled(kernel: Kernel) -> tvm.runtime.Module:
 
 
 def run(
-    workload: Work, epilogue: Epilogue, data: Array, other: Array, operands: Sequence[Array] = ()
+    workload: Work, epilogue: Epilogue, data: Array, other: Array, operands: Sequence[Array] = (),
+    cut: Cut | None = None,
 ) -> Array:
     """The output for ``data`` and weights (or the second activation) ``other``.
 
     Every argument ends at a page that nobody may touch, except for up to 63 bytes of alignment.
     """
-    kernel = build(workload, epilogue)
+    kernel = build(workload, epilogue, cut)
     packed = kernel.pack(other) if kernel.pack else other
     dtype = BFLOAT16_ARRAY if epilogue.dtype == "bfloat16" else epilogue.dtype
     output = np.full(workload.output_shape, 77, dtype)

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 
 from hago.codegen.epilogue import Epilogue, Operand, Step
+from hago.codegen.kernels.batch_matmul_amx import batch_matmul_cuts
+from hago.codegen.kernels.conv_amx import conv_cuts
+from hago.codegen.kernels.matmul_amx import matmul_cuts
 from hago.codegen.workload import BatchMatmul, Conv2d, Matmul, convolve
 from tests.codegen import amx
 from tests.codegen.isa import random_tensor
@@ -94,6 +97,33 @@ def test_product_of_two_activations(process, shape, types):
     right = tensor(random, (workload.batch, workload.k, workload.n), workload.weight)
     actual = process.submit(amx.run, workload, plain(workload), left, right).result()
     check(actual, workload, left, right, np.matmul)
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_every_cut_of_a_convolution_gives_the_same_sums(process, number):
+    work = Conv2d(1, 9, 19, 48, 80, 3, 3, padding=(1, 1, 1, 1), data="uint8", weight="int8")
+    random = np.random.default_rng(4)
+    data = random_tensor(random, (1, 9, 19, 48), "uint8")
+    weight = random_tensor(random, (80, 3, 3, 48), "int8")
+    cut = conv_cuts(work, amx.AMX)[number]
+    actual = process.submit(amx.run, work, plain(work), data, weight, (), cut).result()
+    check(actual, work, data, weight, lambda a, b: convolve(work, a, b))
+
+
+@pytest.mark.parametrize(("work", "cuts"), [
+    (Matmul(75, 70, 100, "uint8", "int8"), matmul_cuts),
+    (BatchMatmul(2, 37, 50, 70, "uint8", "int8"), batch_matmul_cuts),
+], ids=["matmul", "batch_matmul"])  # fmt: skip
+def test_another_cut_of_a_product_gives_the_same_sums(process, work, cuts):
+    random, batch = np.random.default_rng(4), getattr(work, "batch", None)
+    shapes = [(work.m, work.k), (work.k, work.n)]
+    left, right = (
+        random_tensor(random, shape if batch is None else (batch, *shape), dtype)
+        for shape, dtype in zip(shapes, ("uint8", "int8"), strict=True)
+    )
+    cut = cuts(work, amx.AMX)[-1]
+    actual = process.submit(amx.run, work, plain(work), left, right, (), cut).result()
+    check(actual, work, left, right, np.matmul)
 
 
 @pytest.mark.parametrize("channels", [16, 24, 35, 64])

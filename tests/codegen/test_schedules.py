@@ -8,6 +8,7 @@ from hago.codegen.epilogue import Epilogue
 from hago.codegen.select import choose_dot
 from hago.codegen.workload import BatchMatmul, Conv2d, Matmul, Permute
 from hago.lower.select import build_kernel, schedules
+from tests.codegen.amx import AMX
 from tests.codegen.isa import MACHINES
 
 CODES = {"data": "uint8", "weight": "int8"}
@@ -54,3 +55,15 @@ def test_the_accumulators_of_a_tile_leave_registers_for_its_operands(isa):
 
 def test_what_has_no_parameters_has_no_schedules():
     assert schedules(Permute((4, 5), (1, 0)), MACHINES["avx2"]) == ()
+
+
+@pytest.mark.parametrize("workload", [
+    Conv2d(1, 14, 14, 256, 256, 3, 3, **PADDED, **CODES), Matmul(128, 384, 384, **CODES),
+    BatchMatmul(12, 128, 128, 64, **CODES),
+], ids=lambda workload: type(workload).__name__)  # fmt: skip
+def test_amx_has_six_cuts_the_one_of_fewest_cycles_first(workload):
+    found = schedules(workload, AMX)
+    assert len(set(map(str, found))) == len(found) == 6
+    plain = Epilogue("int32", "int32")
+    kernels = [build_kernel(workload, plain, AMX, each).func for each in (None, found[0])]
+    assert tvm_ffi.structural_equal(*kernels)

@@ -17,7 +17,7 @@ from hago.codegen.intrin.amx import LANES, ROWS, TileProduct, find_tile
 from hago.codegen.intrin.dot import DOTS
 from hago.codegen.kernels.batch_matmul import pack_step
 from hago.codegen.kernels.convert import fill
-from hago.codegen.kernels.cut_amx import choose_cut, fills_tiles
+from hago.codegen.kernels.cut_amx import Cut, choose_cut, every_cut, fills_tiles
 from hago.codegen.kernels.leave_amx import Output, Positions
 from hago.codegen.kernels.product import Product, arguments, kernel
 from hago.codegen.kernels.product_amx import TiledProduct, padded_rows
@@ -35,8 +35,15 @@ def batch_matmul_fills_tiles(workload: BatchMatmul, machine: Machine) -> bool:
     return tile is not None and fills_tiles(_product(workload, tile), tile)
 
 
+def batch_matmul_cuts(workload: BatchMatmul, machine: Machine) -> tuple[Cut, ...]:
+    """What :func:`build_batch_matmul_amx` may be asked for, its own choice first."""
+    tile = find_tile(workload, machine)
+    assert tile is not None, workload
+    return every_cut(_product(workload, tile), tile)
+
+
 def build_batch_matmul_amx(
-    workload: BatchMatmul, epilogue: Epilogue, machine: Machine
+    workload: BatchMatmul, epilogue: Epilogue, machine: Machine, cut: Cut | None = None
 ) -> Kernel:
     """``func(left [b, m, k], right [b, k, n], *operands, output [b, m, n])``."""
     tile = find_tile(workload, machine)
@@ -57,7 +64,8 @@ def build_batch_matmul_amx(
             epilogue, [flat(operand) for operand in operands], flat(output),
             workload.output_shape, Positions(workload.m, workload.m), groups_are_rows=True,
         )  # fmt: skip
-        TiledProduct(product, tile, choose_cut(product, tile), data, packed, target).emit()
+        cut = cut or choose_cut(product, tile)
+        TiledProduct(product, tile, cut, data, packed, target).emit()
     return Kernel(builder.get(), None, "batch_matmul")
 
 

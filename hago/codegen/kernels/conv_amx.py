@@ -18,7 +18,7 @@ from hago.codegen.access import flat
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.intrin.amx import ROWS, TileProduct, find_tile
 from hago.codegen.kernels.conv import Image, convolution_product, copy_image, has_row_taps, runs
-from hago.codegen.kernels.cut_amx import choose_cut, cycles, fills_tiles
+from hago.codegen.kernels.cut_amx import Cut, choose_cut, cycles, every_cut, fills_tiles
 from hago.codegen.kernels.leave_amx import Output, Positions
 from hago.codegen.kernels.product import Product, arguments, kernel
 from hago.codegen.kernels.product_amx import (
@@ -40,13 +40,23 @@ def conv_fills_tiles(workload: Conv2d, machine: Machine) -> bool:
     )
 
 
-def build_conv_amx(workload: Conv2d, epilogue: Epilogue, machine: Machine) -> Kernel:
+def conv_cuts(workload: Conv2d, machine: Machine) -> tuple[Cut, ...]:
+    """What :func:`build_conv_amx` may be asked for, its own choice first."""
+    tile = find_tile(workload, machine)
+    assert tile is not None, workload
+    product, _ = _product(workload, _image(workload, tile), tile)
+    return every_cut(product, tile)
+
+
+def build_conv_amx(
+    workload: Conv2d, epilogue: Epilogue, machine: Machine, cut: Cut | None = None
+) -> Kernel:
     """``func(data [n,h,w,ci], packed weights, *operands, output [n,oh,ow,co])``."""
     tile = find_tile(workload, machine)
     assert tile is not None, workload
     image = _image(workload, tile)
     product, positions = _product(workload, image, tile)
-    cut = choose_cut(product, tile)
+    cut = cut or choose_cut(product, tile)
     types = [
         ((workload.n, workload.h, workload.w, workload.ci), workload.data),
         (packed_shape(product, tile, cut), storage(tile.weight)),

@@ -55,10 +55,23 @@ class Cut:
         if (self.block_rows, self.block_columns) not in _SHAPES:
             raise ValueError("there are 4 tiles of C, 2 of A and 2 of B")
 
+    def __str__(self) -> str:
+        order = "columns" if self.columns_outer else "rows"
+        return f"{self.block_rows}x{self.block_columns} tiles, {order} outside"
+
 
 def choose_cut(product: Product, tile: TileProduct) -> Cut:
     """The cut of ``product`` with the fewest estimated cycles."""
-    cut = min(_cuts(product, tile), key=partial(cycles, product, tile))
+    return every_cut(product, tile)[0]
+
+
+def every_cut(product: Product, tile: TileProduct) -> tuple[Cut, ...]:
+    """All cuts of ``product``, that of the fewest estimated cycles first."""
+    cuts = sorted(_cuts(product, tile), key=partial(cycles, product, tile))
+    return tuple(_with_tasks(product, tile, cut) for cut in cuts)
+
+
+def _with_tasks(product: Product, tile: TileProduct, cut: Cut) -> Cut:
     blocks = block_count(product, cut)
     tasks = min(max(round(cycles(product, tile, cut) / _TASK), 1), _MOST_TASKS, blocks)
     return replace(cut, task_blocks=-(-blocks // tasks))

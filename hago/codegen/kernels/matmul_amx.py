@@ -7,7 +7,7 @@ from tvm import tirx as tir
 from hago.codegen.access import flat
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.intrin.amx import ROWS, TileProduct, find_tile
-from hago.codegen.kernels.cut_amx import choose_cut, fills_tiles
+from hago.codegen.kernels.cut_amx import Cut, choose_cut, every_cut, fills_tiles
 from hago.codegen.kernels.leave_amx import Output, Positions
 from hago.codegen.kernels.product import Product, arguments, kernel
 from hago.codegen.kernels.product_amx import (
@@ -26,12 +26,21 @@ def matmul_fills_tiles(workload: Matmul, machine: Machine) -> bool:
     return tile is not None and fills_tiles(_product(workload, tile), tile)
 
 
-def build_matmul_amx(workload: Matmul, epilogue: Epilogue, machine: Machine) -> Kernel:
+def matmul_cuts(workload: Matmul, machine: Machine) -> tuple[Cut, ...]:
+    """What :func:`build_matmul_amx` may be asked for, its own choice first."""
+    tile = find_tile(workload, machine)
+    assert tile is not None, workload
+    return every_cut(_product(workload, tile), tile)
+
+
+def build_matmul_amx(
+    workload: Matmul, epilogue: Epilogue, machine: Machine, cut: Cut | None = None
+) -> Kernel:
     """``func(data [m, k], packed weights, *operands, output [m, n])``."""
     tile = find_tile(workload, machine)
     assert tile is not None, workload
     product = _product(workload, tile)
-    cut = choose_cut(product, tile)
+    cut = cut or choose_cut(product, tile)
     types = [
         ((workload.m, workload.k), workload.data),
         (packed_shape(product, tile, cut), storage(tile.weight)),
