@@ -4,8 +4,8 @@
     (a_i, q_i) = argmin || r_i - a q ||,    r_1 = w,  r_(i+1) = r_i - a_i q_i
 
 X. Liu, M. Ye, D. Zhou and Q. Liu, Post-training Quantization with Multiple Points: Mixed Precision
-without Mixed Precision, arXiv 2002.09049, section 3: greedily, ``a`` from a grid and the nearest
-``q`` for each. A channel gets another vector while the error of its output over the data,
+without Mixed Precision, arXiv 2002.09049: greedily, ``a`` from a grid and the nearest ``q`` for
+each. A channel gets another vector while the error of its output over the data,
 
     e = E[((w - sum_i a_i q_i) . x)^2]
 
@@ -15,8 +15,7 @@ own, and additions (:mod:`hago.prepare.add_points`).
 
 The last vector of a channel is left unrounded in the float module, which computes what it did; the
 methods that follow choose its scale and codes. Those of the others are found again by any of them,
-as their codes go from end to end. The bound of a layer is hago's choice, the paper leaves it to the
-user: what its outputs carry, E[(w . x)^2] in the mean over its channels, times the layer's share of
+as their codes go from end to end. The bound of a layer is hago's own choice: what its outputs carry, E[(w . x)^2] in the mean over its channels, times the layer's share of
 all weights, times a number for the network. So vectors go where they take most noise for their
 weights: EfficientNet-Lite0, W4A8, 8.7 % more bits: agreement 0.22 to 0.69; one bound for all
 layers of the same share of power: 0.50 for 11 % (then with symmetric codes, from 0.17).
@@ -55,7 +54,7 @@ class Multipoint:
     """
 
     name: ClassVar[str] = "multipoint"
-    paper: ClassVar[str] = "Liu et al., arXiv 2002.09049, section 3"
+    paper: ClassVar[str] = "Liu et al., arXiv 2002.09049"
 
     bound: float = 1.0
     points: int = 3
