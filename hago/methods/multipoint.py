@@ -15,10 +15,11 @@ own, and additions (:mod:`hago.prepare.add_points`).
 
 The last vector of a channel is left unrounded in the float module, which computes what it did; the
 methods that follow choose its scale and codes. Those of the others are found again by any of them,
-as their codes go from end to end. The bound of a layer is hago's own choice: what its outputs carry, E[(w . x)^2] in the mean over its channels, times the layer's share of
-all weights, times a number for the network. So vectors go where they take most noise for their
-weights: EfficientNet-Lite0, W4A8, 8.7 % more bits: agreement 0.22 to 0.69; one bound for all
-layers of the same share of power: 0.50 for 11 % (then with symmetric codes, from 0.17).
+as their codes go from end to end. The bound of a layer is hago's own choice: what its outputs
+carry, E[(w . x)^2] in the mean over its channels, times the layer's share of all weights, times a
+number for the network. So vectors go where they take most noise for their weights: EfficientNet-
+Lite0, W4A8, 8.7 % more bits: agreement 0.22 to 0.69; one bound for all layers of the same share of
+power: 0.50 for 11 % (then with symmetric codes, from 0.17).
 """
 
 from __future__ import annotations
