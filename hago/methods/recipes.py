@@ -134,7 +134,7 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe("splitting_paper", "Zhao et al., arXiv 1901.09504: outlying channels split",
                (Pick("channel_splitting", "section 3"), _RANGES)),
         Recipe("multipoint_paper", "Liu et al., arXiv 2002.09049: costly channels in several parts",
-               (Pick("multipoint", "section 3"), _RANGES, _NARROW)),
+               (Pick("multipoint", "its greedy sums"), _RANGES, _NARROW)),
         Recipe("hago_paper", "HAGO, arXiv 2103.14949: mean extremes, rounding to nearest",
                (Pick("mean", "the paper's own ranges"),)),
     )
