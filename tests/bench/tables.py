@@ -23,19 +23,17 @@ def show(console: Console, comparisons: Sequence[Comparison]) -> None:
 
 
 def latencies(comparison: Comparison) -> Table:
-    """One model: a row a contestant, the fastest first. Loading and memory are those of a process
-    of its own, see ``tests.bench.alone``."""
-    table = Table(title=comparison.model, box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("contestant")
-    columns = ("median ms", "IQR ms", "min ms", "runs", "load ms", "private MiB", "peak MiB")
-    for column in columns:
+    """One model: a row a contestant, the fastest first; times in ms. Loading and private memory (at
+    most, in MiB) are those of a process of its own, see ``tests.bench.alone``."""
+    table = Table(title=f"{comparison.model}, ms", box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("contestant", no_wrap=True)
+    for column in ("median", "IQR", "min", "runs", "load", "MiB"):
         table.add_column(column, justify="right")
     for row in sorted(comparison.rows, key=lambda row: row.spread.median_ms):
         times, alone = row.spread, row.alone
-        sizes = (f"{size / _MEBI:.0f}" for size in (alone.private, alone.peak_private))
         table.add_row(
             str(row.name), f"{times.median_ms:.2f}", f"{times.iqr_ms:.2f}", f"{times.min_ms:.2f}",
-            str(times.runs), f"{alone.load_ms:.0f}", *sizes,
+            str(times.runs), f"{alone.load_ms:.0f}", f"{alone.peak_private / _MEBI:.0f}",
             style="bold" if row.name.runtime == "hago" else "",
         )  # fmt: skip
     return table

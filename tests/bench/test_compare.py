@@ -100,4 +100,4 @@ def test_the_table_shows_what_loading_takes() -> None:
     text = StringIO()
     show(Console(file=text, width=120), [RESULT])
     row = next(line for line in text.getvalue().splitlines() if "hago int8" in line)
-    assert row.split()[-3:] == ["1", "3", "5"]
+    assert row.split()[-2:] == ["1", "5"]  # loading, private memory at most
