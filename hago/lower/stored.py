@@ -15,7 +15,7 @@ from tvm import ir, relax, tirx
 from hago.codegen.kernels.expand import build_expand
 from hago.codegen.kernels.spread import STEP, Spread, build_spread, find_spread
 from hago.codegen.kernels.unpack import build_unpack
-from hago.codegen.planes import WIDEST, pack_codes
+from hago.codegen.planes import WIDEST, needed_bits, pack_codes
 from hago.codegen.shifts import Shifted, shift_channels, unshifted
 from hago.codegen.workload import Machine
 from hago.dataflow import constant_value, flat_args, is_constant, op_name, tensor_type
@@ -102,6 +102,8 @@ class _Narrow:
         if value.dtype.kind != "i":
             found = self.packed.get(content(value)) if self.packed else None
             return None if found is None else self._expanded(builder, found)
+        if needed_bits(value) > WIDEST + 1:  # zero points are codes: shifts save one bit at most
+            return None
         moved = find_spread(value, step) if step is not None else None
         form, codes = moved if moved is not None else (None, value)
         stored = self._shifted(codes, 1 if moved is not None else _CHANNEL_AXES)
