@@ -148,15 +148,7 @@ def compile_model(
         plans[:0] = [] if lifted is None else [lifted]
     if not came_quantized(module) and options.precision != "float32":
         plans.append(float_plan(annotate(module, spec)))
-    manifest = Manifest(
-        model=model_name(model),
-        precision=options.precision,
-        inputs=input_specs(module),
-        outputs=output_specs(module),
-        machine=machine_for(spec),
-        versions=versions(),
-        constants={} if came_quantized(module) else {"float32": constant_bytes(module)},
-    )
+    manifest = _manifest(model_name(model), options.precision, module, spec)
     with tempfile.TemporaryDirectory(prefix="hago-") as scratch:
         job = _Job(spec, options, manifest, Path(scratch), clock)
         built = [_build(plan, job) for plan in plans]
@@ -165,6 +157,21 @@ def compile_model(
             if mixed is not None:
                 built.insert(0, _build(mixed, job))
         return _choose(built, job, samples, output)
+
+
+def _manifest(
+    name: str, precision: str, module: ir.IRModule, spec: HardwareSpec
+) -> Manifest:
+    """What is known of the artifact before anything is built."""
+    return Manifest(
+        model=name,
+        precision=precision,
+        inputs=input_specs(module),
+        outputs=output_specs(module),
+        machine=machine_for(spec),
+        versions=versions(),
+        constants={} if came_quantized(module) else {"float32": constant_bytes(module)},
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,7 +32,7 @@ from hago.lower.build import target_of
 from hago.lower.calls import kernel_arguments
 from hago.lower.cost import operations
 from hago.lower.linker import link_shared
-from hago.lower.objects import compile_objects
+from hago.lower.objects import compile_objects, write_objects
 from hago.lower.select import build_kernel, machine_of, schedules
 from hago.scheme import Array
 
@@ -122,12 +122,9 @@ def _linked(kernels: Sequence[Kernel], spec: HardwareSpec) -> list[Callable[...,
         for number, kernel in enumerate(kernels)
     }
     with tempfile.TemporaryDirectory(prefix="hago-") as scratch:
-        paths = [Path(scratch) / f"{name}.o" for name in functions]
         objects = compile_objects(functions, target_of(spec), CPU_PIPELINE)
-        for path, content in zip(paths, objects, strict=True):
-            path.write_bytes(content)
         library = str(Path(scratch) / "kernels.so")
-        link_shared(library, list(map(str, paths)))
+        link_shared(library, write_objects(Path(scratch), objects))
         module = tvm.runtime.load_module(library)
     return [module.get_function(name) for name in functions]
 

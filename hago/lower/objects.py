@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -41,6 +41,16 @@ def compile_objects(
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         return tuple(pool.map(compile_one, functions))
+
+
+def write_objects(folder: Path, objects: Iterable[bytes]) -> list[str]:
+    """The paths of ``objects``, files in ``folder`` now."""
+    paths = []
+    for number, content in enumerate(objects):
+        path = folder / f"kernel{number}.o"
+        path.write_bytes(content)
+        paths.append(str(path))
+    return paths
 
 
 @lru_cache(_KEPT)

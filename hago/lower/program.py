@@ -11,6 +11,7 @@ from tvm import runtime
 
 from hago.lower.constants_object import ConstantsObject
 from hago.lower.linker import link_shared
+from hago.lower.objects import write_objects
 
 
 class Program(runtime.Executable):  # type: ignore[misc]  # TVM has no types
@@ -59,9 +60,5 @@ class Program(runtime.Executable):  # type: ignore[misc]  # TVM has no types
 
     def _written(self, folder: Path) -> list[str]:
         """The paths of the object files in ``folder``."""
-        paths = [folder / f"kernel{number}.o" for number in range(len(self._objects))]
-        for path, content in zip(paths, self._objects, strict=True):
-            path.write_bytes(content)
-        if self._constants:
-            paths.append(self._constants.written(folder))
-        return [str(path) for path in paths]
+        constants = [str(self._constants.written(folder))] if self._constants else []
+        return write_objects(folder, self._objects) + constants

@@ -29,10 +29,6 @@ class Situation:
 _BITS, _FEW = "weights of {weight_bits} bits", 6
 
 
-def _is_narrow_convolutional(facts: Facts) -> bool:
-    return facts.weight_bits <= _FEW and facts.convolutions > facts.products
-
-
 SITUATIONS: Mapping[str, Situation] = {
     "always": Situation(lambda f: True, "any model", ""),
     "low bits": Situation(
@@ -47,7 +43,7 @@ SITUATIONS: Mapping[str, Situation] = {
         _BITS + ", {depthwise} depthwise convolutions",
     ),
     "high bits or products": Situation(
-        lambda f: not _is_narrow_convolutional(f),
+        lambda f: f.weight_bits > _FEW or f.convolutions <= f.products,
         f"weights have more than {_FEW} bits or most layers are products",
         "",
     ),

@@ -9,6 +9,8 @@ is needed only for weights with a zero point (files that others quantized have s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from tvm import relax
 
@@ -69,17 +71,20 @@ def _multiply_activations(
     total = builder.emit(_matmul(data, weight.expr))
     left, right = int(data.zero_point), int(weight.zero_point)
     if left:
-        total = _less(builder, total, _sums(builder, weight.expr, -2), left)
+        total = _less(builder, total, sums_of(builder, weight, [-2]), left)
     if right:
-        total = _less(builder, total, _sums(builder, data.expr, -1), right)
+        total = _less(builder, total, sums_of(builder, data, [-1]), right)
     if left and right:
         total = builder.emit(relax.op.add(total, relax.const(np.int32(length * left * right))))
     return Codes(total, _product(data.scale, weight.scale), np.asarray(0, np.int32))
 
 
-def _sums(builder: relax.BlockBuilder, codes: relax.Expr, axis: int) -> relax.Expr:
-    wide = builder.emit(relax.op.astype(codes, "int32"))
-    return builder.emit(relax.op.sum(wide, axis=[axis], keepdims=True))
+def sums_of(
+    builder: relax.BlockBuilder, data: Codes, axes: Sequence[int], *, keepdims: bool = True
+) -> relax.Expr:
+    """The codes of ``data`` added up, in the dtype that their products are summed in."""
+    wide = builder.emit(relax.op.astype(data.expr, data.sum_dtype))
+    return builder.emit(relax.op.sum(wide, axis=list(axes), keepdims=keepdims))
 
 
 def _less(

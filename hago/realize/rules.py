@@ -19,7 +19,7 @@ from tvm import relax
 from hago.dataflow import tensor_type
 from hago.realize.codes import Codes
 from hago.realize.grouped import join_codes
-from hago.realize.products import INT32_MAX, convolve, multiply_matrix
+from hago.realize.products import INT32_MAX, convolve, multiply_matrix, sums_of
 from hago.rebuild import with_args
 
 Rule = Callable[[relax.BlockBuilder, Any, list[Codes]], Codes | None]
@@ -41,9 +41,7 @@ def add_up(builder: relax.BlockBuilder, call: relax.Call, inputs: list[Codes]) -
     count = _count(call)
     if not data.is_per_tensor or (data.is_integer and count * 255 > INT32_MAX):
         return None
-    wide = builder.emit(relax.op.astype(data.expr, data.sum_dtype))
-    axes, keep = _axes(call), bool(call.attrs.keepdims)
-    total = builder.emit(relax.op.sum(wide, axis=axes, keepdims=keep))
+    total = sums_of(builder, data, _axes(call), keepdims=bool(call.attrs.keepdims))
     return Codes(total, data.scale, np.asarray(int(data.zero_point) * count, np.int32))
 
 
