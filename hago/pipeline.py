@@ -30,7 +30,6 @@ from hago.hardware.host import kernels_of, missing_features
 from hago.hardware.load import load_spec
 from hago.hardware.spec import HardwareSpec
 from hago.kernel_search.network import check_tunable, compare, forget, tune_network
-from hago.kernel_search.winners import Winners, open_winners
 from hago.lift import lifted_plan
 from hago.lower.fold import fold_dequantized_weights
 from hago.lower.lower import Choose, by_template, lower_with_weights
@@ -49,6 +48,7 @@ from hago.progress import SILENT, Progress
 from hago.report import CompileReport, EdgeReport, InspectReport, TuningReport
 from hago.sample import Sample, did_you_mean
 from hago.search.cache import Cache
+from hago.search.winners import Winners, open_winners
 
 DEFAULT_RECIPE = (DEFAULT,)
 

@@ -13,6 +13,7 @@ from hago.cli.options import (
     Compress,
     Hardware,
     Model,
+    NoKernelCache,
     Recipe,
     Shapes,
     Threads,
@@ -63,6 +64,7 @@ def tune(
     cluster: options.Cluster = None,
     anew: options.Anew = False,
     compress: Compress = False,
+    no_kernel_cache: NoKernelCache = False,
     as_json: AsJson = False,
 ) -> None:
     """Search the precision of every edge of MODEL for a machine, by measuring."""
@@ -72,13 +74,14 @@ def tune(
     goal = _goal(objective, max_drop, max_latency, max_size)
     tracker = parse_tracker(rpc, key)
     from hago.pipeline import DEFAULT_RECIPE
+    from hago.search.cache import default_cache
     from hago.search.request import Effort, Request
 
     effort = Effort(budget_s, trials, limit_s, seed, _proposers(proposers), anew)
     methods = DEFAULT_RECIPE if recipe is None else (recipe,)
     request = Request(
         model, hw, data, goal, methods, shapes, threads, metric, eval_data, labels, samples, cache,
-        tracker, cluster, compress,
+        tracker, cluster, compress, None if no_kernel_cache else default_cache("kernels"),
     )  # fmt: skip
     _search(request, session, effort, as_json=as_json)
 

@@ -15,12 +15,12 @@ from hago.hardware.host import kernels_of, missing_features
 from hago.hardware.spec import HardwareSpec
 from hago.kernel_search.search import Races, contests_of, tune_kernels
 from hago.kernel_search.turns import Rounds, clock_for, take_turns
-from hago.kernel_search.winners import Winner, Winners
 from hago.lower.calls import KernelCall
 from hago.lower.select import schedules
 from hago.progress import Progress
 from hago.report import KernelReport
 from hago.search.runner import LocalRunner
+from hago.search.winners import Winner, Winners
 
 _RACE_S = 120.0  # after which a race hangs
 _ROUNDS = 15  # of the whole network

@@ -27,7 +27,6 @@ from hago.deploy.bench import random_array
 from hago.hardware.permission import request_permissions
 from hago.hardware.spec import HardwareSpec
 from hago.kernel_search.turns import clock_for, take_turns
-from hago.kernel_search.winners import Winner
 from hago.lower.build import target_of
 from hago.lower.calls import kernel_arguments
 from hago.lower.cost import operations
@@ -35,6 +34,7 @@ from hago.lower.linker import link_shared
 from hago.lower.objects import compile_objects, write_objects
 from hago.lower.select import build_kernel, machine_of, schedules
 from hago.scheme import Array
+from hago.search.winners import Winner
 
 _HEATS = ((6, 5), (12, 2))  # rounds, and how many go on, the template's choice aside
 _FINAL = 30  # rounds

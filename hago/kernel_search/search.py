@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from hago.hardware.spec import HardwareSpec
 from hago.kernel_search.race import race_schedules
-from hago.kernel_search.winners import Winner, Winners, kernel_key
 from hago.lower.calls import KernelCall
 from hago.lower.cost import describe
 from hago.lower.select import schedules
 from hago.progress import Progress
 from hago.report import KernelReport
 from hago.search.runner import Runner, TrialError
+from hago.search.winners import Winner, Winners, kernel_key
 
 
 @dataclass(frozen=True, eq=False)

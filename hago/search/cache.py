@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -37,12 +37,15 @@ class Cache:
 
     def find(self, key: Key) -> Json:
         """What is kept under ``key``; None where there is nothing, or its file is damaged."""
-        try:
-            found = json.loads(self._path(key).read_text(encoding="utf-8"))
-            value: Json = found["value"] if found["key"] == self._whole(key) else None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return None
-        return value
+        found = _read(self._path(key))
+        return found[1] if found is not None and found[0] == self._whole(key) else None
+
+    def items(self) -> Iterator[tuple[Key, Json]]:
+        """What is kept within the scope, by whole keys, always in the same order."""
+        for path in sorted(self.folder.glob("*/*.json")):
+            found = _read(path)
+            if found is not None and found[0].items() >= self.scope.items():
+                yield found
 
     def put(self, key: Key, value: Json) -> None:
         """Keeps ``value``. Raises DataError where the folder cannot be written."""
@@ -67,6 +70,16 @@ class Cache:
         text = json.dumps(self._whole(key), sort_keys=True)
         name = hashlib.sha256(text.encode()).hexdigest()
         return self.folder / name[:2] / f"{name[2:]}.json"
+
+
+def _read(path: Path) -> tuple[dict[str, str], Json] | None:
+    """A file's whole key and value; None where there is none, or it is damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        key, value = found["key"], found["value"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return (key, value) if isinstance(key, dict) else None
 
 
 def default_cache(what: str = "latency") -> Path:

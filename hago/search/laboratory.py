@@ -19,7 +19,7 @@ from hago.search.records import Record
 from hago.search.runner import Runner, TrialError
 from hago.search.space import Assignment
 from hago.search.subject import Subject
-from hago.search.work import Verified, verify
+from hago.search.work import Setting, Verified, verify
 
 FIRST = "float32"  # who proposes the first trial
 LEVEL = "level"  # and those in which all groups go down together
@@ -35,6 +35,7 @@ class Laboratory:
 
     subject: Subject
     runner: Runner
+    setting: Setting
     noise: tuple[tuple[float, ...], ...]
     latencies: Latencies | None
 
@@ -113,11 +114,10 @@ class Laboratory:
         future = self.runner.submit(
             verify,
             module,
-            subject.spec,
+            self.setting,
             subject.manifest,
             folder,
             subject.samples,
-            subject.request.threads,
             subject.request.compressed,
         )
         return future.result()

@@ -27,7 +27,7 @@ from hago.search.problem import IMPOSSIBLE_MS, Table
 from hago.search.runner import Runner, TrialError
 from hago.search.segments import Segment
 from hago.search.space import Assignment, Option
-from hago.search.work import time_segment
+from hago.search.work import Setting, time_segment
 
 Place = tuple[str, Assignment]  # a class of equal segments, and a configuration of it
 
@@ -40,9 +40,9 @@ class Bench:
     """
 
     runner: Runner
+    setting: Setting
     cache: Cache
     failed: Cache
-    threads: int = 1
 
 
 @dataclass(eq=False)
@@ -105,11 +105,9 @@ class Latencies:
             why = "it failed in an earlier run of the session"
             return lambda: self._failed(segment, assignment, why)
         if name not in self._running:
-            spec = model.graph.spec
-            assert spec is not None, "annotate gives every graph its machine"
             module = extract(model, segment.operations)
             self._running[name] = self.bench.runner.submit(
-                time_segment, module, spec, self.bench.threads
+                time_segment, module, self.bench.setting
             )
         return lambda: self._measured(name, segment, assignment)
 
@@ -177,8 +175,7 @@ class Latencies:
         return np.asarray(rows), latencies
 
     def _rows(self, segment: Segment, configurations: Sequence[Assignment]) -> Matrix:
-        spec = self.numbers.graph.spec
-        assert spec is not None, "annotate gives every graph its machine"
+        spec = self.bench.setting.spec
         works = works_of(self.numbers.graph, segment)
         space = self.numbers.space
         return np.asarray(

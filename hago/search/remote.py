@@ -18,14 +18,13 @@ from hago.deploy.artifact import LIBRARY, library_bytes
 from hago.deploy.bench import Timing, random_sample, timing_of
 from hago.deploy.build import build_artifact, build_library
 from hago.deploy.manifest import Manifest
-from hago.hardware.spec import HardwareSpec
-from hago.lower.lower import lower
 from hago.sample import Sample
 from hago.scheme import Array
 from hago.search.tracker import Tracker
 from hago.search.work import (
     ARTIFACT_S,
     SEGMENT_S,
+    Setting,
     Verified,
     quietest,
     random_inputs,
@@ -57,12 +56,13 @@ class Done:
     outputs: tuple[tuple[Array, ...], ...]
 
 
-def segment_job(module: ir.IRModule, spec: HardwareSpec, threads: int) -> Job:
+def segment_job(module: ir.IRModule, setting: Setting) -> Job:
     """:func:`hago.search.work.time_segment` up to where a device is needed."""
     with tempfile.TemporaryDirectory(prefix="hago-") as scratch:
         path = Path(scratch) / LIBRARY
-        build_library(lower(module, spec), spec, path)
-        return Job(path.read_bytes(), (), tuple(random_inputs(module)), SEGMENT_S, threads)
+        build_library(setting.lower(module), setting.spec, path)
+        inputs = tuple(random_inputs(module))
+        return Job(path.read_bytes(), (), inputs, SEGMENT_S, setting.threads)
 
 
 def segment_result(done: Done, *_: object) -> float:
@@ -72,24 +72,24 @@ def segment_result(done: Done, *_: object) -> float:
 
 def artifact_job(
     module: ir.IRModule,
-    spec: HardwareSpec,
+    setting: Setting,
     manifest: Manifest,
     folder: Path,
     samples: Sequence[Sample],
-    threads: int,
     compressed: bool,
 ) -> Job:
     """:func:`hago.search.work.verify` up to where a device is needed: ``folder`` is built."""
-    build_artifact(lower(module, spec), spec, manifest, folder, compressed=compressed)
+    lowered = setting.lower(module)
+    build_artifact(lowered, setting.spec, manifest, folder, compressed=compressed)
     runs = tuple(_ordered(sample, manifest) for sample in samples)
     timed = _ordered(random_sample(manifest.inputs), manifest)
-    return Job(library_bytes(folder), runs, timed, ARTIFACT_S, threads)
+    return Job(library_bytes(folder), runs, timed, ARTIFACT_S, setting.threads)
 
 
 def artifact_result(
     done: Done,
     module: ir.IRModule,
-    spec: HardwareSpec,
+    setting: Setting,
     manifest: Manifest,
     *_: object,
 ) -> Verified:

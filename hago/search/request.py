@@ -46,7 +46,9 @@ class Request:
     ``samples`` samples, with ``labels`` (an .npy) where the ``metric`` needs them. ``cache`` keeps
     latencies across sessions. Latencies are measured on devices of ``tracker``, or here;
     accuracy is evaluated on the workers of the dask scheduler ``cluster``, or here. Libraries are
-    stored ``compressed``: their size counts as it is then.
+    stored ``compressed``: their size counts as it is then. Kernels are built as ``kernel_cache``
+    knew them to be fastest on this computer when the session began; without one, and on devices
+    of a tracker, each template chooses.
     """
 
     model: Path
@@ -64,3 +66,4 @@ class Request:
     tracker: Tracker | None = None
     cluster: str | None = None
     compressed: bool = False
+    kernel_cache: Path | None = None

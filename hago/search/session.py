@@ -3,6 +3,7 @@
     session.json    what the records are about; checked before they are believed
     records.jsonl   the trials, appended; records-1.jsonl .. those of earlier conditions
     problem.json    groups, sensitivities, sub-graphs: for reports
+    kernels         the schedules that kernels had won with when the session began
     best            a link to the artifact of the best strategy, exchanged in one step
     lock            held while a process works on the session
 """
@@ -27,9 +28,11 @@ from hago.search.records import (
     drop_cut_off_line,
     read_records,
 )
+from hago.search.winners import Winners
 
 FORMAT = 1
 _ABOUT, _RECORDS, _PROBLEM = "session.json", "records.jsonl", "problem.json"
+_KERNELS = "kernels"
 _LARGEST = 1 << 20  # bytes of a session.json: hago's own have a few hundred
 Identity = Mapping[str, str]
 # What figures depend on and a search does not: hago and TVM, and where they were measured.
@@ -67,6 +70,20 @@ class Session:
             kept = self.folder / f"artifact-before-{number}"
             shutil.copytree(self.best, kept, dirs_exist_ok=True)
             self._link(kept)
+        shutil.rmtree(self.folder / _KERNELS, ignore_errors=True)
+
+    def kernels(self, known: Winners) -> Winners:
+        """``known`` as it was when the session began: what is raced since changes no trial.
+
+        Raises DataError where it cannot be written down.
+        """
+        kept, scratch = self.folder / _KERNELS, self.folder / f".{_KERNELS}"
+        if not kept.exists():
+            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.mkdir()
+            known.copy_to(scratch)
+            scratch.rename(kept)
+        return known.kept_in(kept)
 
     def records(self) -> Log:
         """The trials so far; what a kill cut off is removed."""

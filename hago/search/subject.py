@@ -187,6 +187,7 @@ def _identity(
         "recipe": ",".join(request.recipe),
         "weights": ",".join(map(str, _narrow_bits(request))) or "the machine's",
         "library": "compressed" if request.compressed else "plain",
+        "kernels": "the templates' choice" if request.kernel_cache is None else "as raced",
         "samples": f"{len(samples)} {samples_digest(samples)}",
         "metric": request.metric,
         "labels": "" if request.labels is None else file_digest(request.labels),

@@ -14,6 +14,7 @@ from hago.clock import Clock
 from hago.deploy.artifact import library_of
 from hago.deploy.manifest import read_manifest
 from hago.errors import BuildError
+from hago.lower.lower import by_template
 from hago.progress import SILENT, Progress
 from hago.report import Json
 from hago.search.cache import Cache, default_cache
@@ -31,6 +32,8 @@ from hago.search.sensitivity import Sensitivity, find_sensitivity
 from hago.search.session import Session, open_session
 from hago.search.space import Assignment
 from hago.search.subject import BuildSimulation, Subject, build_subject
+from hago.search.winners import Winners, open_winners
+from hago.search.work import Setting
 
 _ALONE = 8  # samples on which groups are lowered one by one: their order needs no more
 
@@ -59,7 +62,8 @@ def tune(
         _simulating(request, effort) as simulation,
     ):
         subject = build_subject(request, clock, partial(opened.check, anew=effort.anew), simulation)
-        return _Search(subject, effort, opened, worker, clock, watch, start).run()
+        winners = _winners(subject, opened)
+        return _Search(subject, effort, opened, worker, winners, clock, watch, start).run()
 
 
 @contextmanager
@@ -86,6 +90,16 @@ def _runner(request: Request, effort: Effort) -> Runner:
     return LocalRunner(effort.trial_limit_s, request.threads)
 
 
+def _winners(subject: Subject, session: Session) -> Winners | None:
+    """The schedules that the session's kernels take; None where their templates choose."""
+    request = subject.request
+    # What was raced here says nothing of the devices of a tracker.
+    if request.kernel_cache is None or request.tracker is not None or not subject.is_timed:
+        return None
+    known = open_winners(Cache(request.kernel_cache), subject.spec, request.threads)
+    return None if known is None else session.kernels(known)
+
+
 @dataclass(eq=False)
 class _Search:
     """One run of a session: the records so far, and when it has to end.
@@ -98,6 +112,7 @@ class _Search:
     effort: Effort
     session: Session
     runner: Runner
+    winners: Winners | None
     clock: Clock
     watch: Watch
     last: float
@@ -110,7 +125,7 @@ class _Search:
         log = self.session.records()
         self.records, self.damaged = list(log.records), log.damaged
         zeros = tuple((0.0,) * len(group.options) for group in self.subject.space.groups)
-        self.laboratory = Laboratory(self.subject, self.runner, zeros, None)
+        self.laboratory = Laboratory(self.subject, self.runner, self._setting, zeros, None)
         try:
             stopped = self._search()
         except KeyboardInterrupt:
@@ -147,16 +162,27 @@ class _Search:
         noise = self.sensitivity.noise
         latencies = None
         if subject.is_timed and request.goal.needs_latency:
-            cache = Cache(request.cache or default_cache()).scoped(subject.latency_key)
-            failed = own.scoped({**subject.latency_key, "what": "failed"})
-            bench = Bench(self.runner, cache, failed, request.threads)
+            cache = Cache(request.cache or default_cache()).scoped(self._latency_key)
+            failed = own.scoped({**self._latency_key, "what": "failed"})
+            bench = Bench(self.runner, self._setting, cache, failed)
             latencies = Latencies(subject.numbers, subject.segments, bench)
-        self.laboratory = Laboratory(subject, self.runner, noise, latencies)
+        self.laboratory = Laboratory(subject, self.runner, self._setting, noise, latencies)
         if latencies is not None:
             timed = [subject.space.parse(r.precisions) for r in self.records if r.is_timed]
             asked = [*subject.space.levels(), *timed]
             latencies.measure(asked, self.clock.progress, self._is_over)
         self._write_problem()
+
+    @property
+    def _setting(self) -> Setting:
+        choose = by_template if self.winners is None else self.winners.choose
+        return Setting(self.subject.spec, self.subject.request.threads, choose)
+
+    @property
+    def _latency_key(self) -> dict[str, str]:
+        """What latencies depend on, beside the sub-graph: with it, how kernels are cut."""
+        known = "" if self.winners is None else self.winners.digest
+        return {**self.subject.latency_key, **({"kernels": known} if known else {})}
 
     def _next(self) -> tuple[str, Assignment] | None:
         problem = self.laboratory.problem(self.records)

@@ -19,13 +19,26 @@ from hago.deploy.manifest import Manifest
 from hago.hardware.host import host_spec, missing_features
 from hago.hardware.spec import HardwareSpec
 from hago.lower.build import build
-from hago.lower.lower import lower
+from hago.lower.lower import Choose, by_template, lower_with_weights
 from hago.model import run_on
 from hago.sample import Sample
 from hago.scheme import Array
 
 _TURNS, _QUIET = 3, 0.05  # at most so many measurements, until one spreads no wider than this
 SEGMENT_S, ARTIFACT_S = 0.1, 0.5  # of measuring, a turn
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all trials are built for: a machine, CPU threads, and how kernels cut their work."""
+
+    spec: HardwareSpec
+    threads: int = 1
+    choose: Choose = by_template
+
+    def lower(self, module: ir.IRModule) -> ir.IRModule:
+        """A realized ``module`` as calls of kernels."""
+        return lower_with_weights(module, self.spec, (), self.choose).module
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,35 +49,36 @@ class Verified:
     outputs: tuple[dict[str, Array], ...]
 
 
-def time_segment(module: ir.IRModule, spec: HardwareSpec, threads: int) -> float:
+def time_segment(module: ir.IRModule, setting: Setting) -> float:
     """The latency in ms of a realized ``module`` on random inputs."""
-    machine = relax.VirtualMachine(build(lower(module, spec), spec), tvm.cpu())
+    library = build(setting.lower(module), setting.spec)
+    machine = relax.VirtualMachine(library, tvm.cpu())
     main = machine["main"]
     inputs = [tvm.runtime.tensor(value) for value in random_inputs(module)]
     run = partial(main, *inputs)
-    return quietest(timed_until_quiet(lambda: measure_cost(run, threads, SEGMENT_S)))
+    return quietest(timed_until_quiet(lambda: measure_cost(run, setting.threads, SEGMENT_S)))
 
 
 def verify(
     module: ir.IRModule,
-    spec: HardwareSpec,
+    setting: Setting,
     manifest: Manifest,
     folder: Path,
     samples: Sequence[Sample],
-    threads: int,
     compressed: bool,
 ) -> Verified:
     """Builds the artifact of a realized ``module`` in ``folder``, runs ``samples``, times it.
 
     For a machine that this one is not, its module runs instead: its integers are the same.
     """
-    build_artifact(lower(module, spec), spec, manifest, folder, compressed=compressed)
-    if missing_features(spec):
+    lowered = setting.lower(module)
+    build_artifact(lowered, setting.spec, manifest, folder, compressed=compressed)
+    if missing_features(setting.spec):
         run = run_on(module, host_spec())
         return Verified(None, tuple(run(sample) for sample in samples))
-    model = load(folder, threads)
+    model = load(folder, setting.threads)
     outputs = tuple(_copied(model.run(sample)) for sample in samples)
-    timings = timed_until_quiet(lambda: bench(model, threads, ARTIFACT_S))
+    timings = timed_until_quiet(lambda: bench(model, setting.threads, ARTIFACT_S))
     return Verified(quietest(timings), outputs)
 
 

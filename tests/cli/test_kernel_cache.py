@@ -8,9 +8,9 @@ import pytest
 from hago.deploy.load import load
 from hago.deploy.manifest import read_manifest
 from hago.hardware.load import load_spec
-from hago.kernel_search.winners import Winner, kernel_key, open_winners
 from hago.lower.select import schedules
 from hago.search.cache import Cache, default_cache
+from hago.search.winners import Winner, kernel_key, open_winners
 from tests.cli.program import MACHINE, parts_of
 from tests.onnx_models import normal
 
@@ -38,7 +38,7 @@ def others_win(monkeypatch):
             winners.cache.put(found, vars(Winner(str(offered[-1]), 2.0, 1.0)))
         return found
 
-    monkeypatch.setattr("hago.kernel_search.winners.kernel_key", key)
+    monkeypatch.setattr("hago.search.winners.kernel_key", key)
 
 
 def test_kernels_are_raced_and_what_was_learned_is_kept(compiled):

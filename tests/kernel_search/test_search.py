@@ -5,12 +5,12 @@ from concurrent.futures import Future
 import pytest
 
 from hago.kernel_search.search import Races, contests_of, tune_kernels
-from hago.kernel_search.winners import Winner, open_winners
 from hago.lower.calls import KernelCall
 from hago.lower.select import schedules
 from hago.progress import SILENT
 from hago.search.cache import Cache
 from hago.search.runner import TrialError
+from hago.search.winners import Winner, open_winners
 from tests.kernel_search.works import SPEC, product
 
 SIZES = (4, 5, 6)

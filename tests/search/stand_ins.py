@@ -15,7 +15,6 @@ from hago.dataflow import read_dataflow
 from hago.deploy.artifact import write_artifact
 from hago.deploy.manifest import Manifest
 from hago.graph import QuantGraph
-from hago.hardware.spec import HardwareSpec
 from hago.methods.assign import assign_numbers
 from hago.realize import interpret
 from hago.scheme import QuantScheme
@@ -24,7 +23,7 @@ from hago.search.grouping import build_space
 from hago.search.numbers import Numbers
 from hago.search.request import Request
 from hago.search.runner import TrialError
-from hago.search.work import Verified, time_segment
+from hago.search.work import Setting, Verified, time_segment
 from tests.graphs import all_values, input_for
 from tests.onnx_models import node, normal, save
 
@@ -91,7 +90,7 @@ class ComputedRunner:
         """Nothing was started."""
 
 
-def computed_latency(module: ir.IRModule, spec: HardwareSpec, threads: int) -> float:
+def computed_latency(module: ir.IRModule, setting: Setting) -> float:
     """In ms: products on codes are four times as fast, everything else takes little."""
     total = 0.0
     for each in read_dataflow(module).nodes:
@@ -105,11 +104,10 @@ def computed_latency(module: ir.IRModule, spec: HardwareSpec, threads: int) -> f
 
 def computed_artifact(
     module: ir.IRModule,
-    spec: HardwareSpec,
+    setting: Setting,
     manifest: Manifest,
     folder: Path,
     samples: list[dict[str, np.ndarray]],
-    threads: int,
     compressed: bool,
 ) -> Verified:
     constants = sum(
@@ -121,7 +119,7 @@ def computed_artifact(
     )
     (param,) = (str(p.name) for p in module["main"].params)
     outputs = tuple({"y": interpret(module, {param: s["x"]})[0]} for s in samples)
-    return Verified(computed_latency(module, spec, threads), outputs)
+    return Verified(computed_latency(module, setting), outputs)
 
 
 def numbers_of(graph: QuantGraph) -> Numbers:

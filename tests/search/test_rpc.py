@@ -24,7 +24,7 @@ from hago.search.runner import TrialError
 from hago.search.session import read_session
 from hago.search.tracker import DeviceError, Tracker, describe
 from hago.search.tune import tune
-from hago.search.work import random_inputs, time_segment
+from hago.search.work import Setting, random_inputs, time_segment
 from tests.graphs import Builder
 from tests.search.laboratory import kill, start_device, started_tracker, wait_for
 from tests.search.stand_ins import request_of
@@ -51,7 +51,7 @@ def devices(tracker):
 def runner(tracker, devices):
     """Its processes have started, so that a limit of seconds can be set on what follows."""
     made = RpcRunner(tracker, limit_s=120)
-    warm = [made.submit(time_segment, product(), host_spec(), 1) for _ in range(made.slots)]
+    warm = [made.submit(time_segment, product(), Setting(host_spec())) for _ in range(made.slots)]
     assert all(future.result() > 0 for future in warm)
     yield made
     made.close()
@@ -109,7 +109,7 @@ def test_what_fails_on_two_devices_is_the_trials_fault(runner, monkeypatch):
     broken = Job(b"no library", (), (), 0.05, 1)
     with pytest.raises(TrialError, match="given_job: failed on 2 devices"):
         runner.submit(given_job, broken).result()
-    assert runner.submit(time_segment, product(), host_spec(), 1).result() > 0
+    assert runner.submit(time_segment, product(), Setting(host_spec())).result() > 0
 
 
 def test_a_machine_that_the_devices_are_not_is_refused(tracker, devices, tmp_path):

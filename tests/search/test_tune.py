@@ -17,19 +17,23 @@ from hago.dataflow import read_dataflow
 from hago.deploy.manifest import read_manifest
 from hago.edges import find_edge
 from hago.errors import BuildError, DataError, SpecError
-from hago.hardware.load import spec_folder
+from hago.hardware.load import load_spec, spec_folder
+from hago.lower.select import schedules
 from hago.realize import interpret
 from hago.search import subject
 from hago.search import tune as search
+from hago.search.cache import Cache
 from hago.search.findings import read_findings
 from hago.search.goal import Goal
 from hago.search.metrics import noise_share
 from hago.search.request import Effort
 from hago.search.tune import tune
-from hago.search.work import time_segment
+from hago.search.winners import Winner, open_winners
+from hago.search.work import Setting, time_segment
 from hago.simulate import simulate
+from tests.kernel_search.works import product
 from tests.search import stand_ins
-from tests.search.stand_ins import ComputedRunner, request_of
+from tests.search.stand_ins import MACHINE, ComputedRunner, request_of
 
 TRIALS = Effort(budget_s=1e6, trials=10, seed=3)
 
@@ -333,6 +337,47 @@ def test_what_was_measured_once_is_not_measured_again(tmp_path):
     outcome = tune(request, tmp_path / "b", replace(TRIALS, trials=3), runner=second)
     assert second.calls == sum(record.measured is not None for record in outcome.records)
     assert second.calls < first.calls
+
+
+class Watched(ComputedRunner):
+    """Notes the schedule that each trial's setting chooses for ``work``."""
+
+    def __init__(self, *work):
+        super().__init__()
+        self.work, self.chosen = work, []
+
+    def submit(self, call, *args):
+        (setting,) = (each for each in args if isinstance(each, Setting))
+        self.chosen.append(setting.choose(*self.work))
+        return super().submit(call, *args)
+
+
+def test_kernels_are_cut_as_was_known_to_be_fastest_when_the_session_began(tmp_path):
+    winners = open_winners(Cache(tmp_path / "kernels"), load_spec(MACHINE), 1)
+    known, raced = product(m=8), product(m=16)
+    last = schedules(known[0], winners.machine)[-1]
+    winners.keep(*known, Winner(str(last), 2.0, 1.0))
+    request = request_of(tmp_path, kernel_cache=tmp_path / "kernels")
+    short = replace(TRIALS, trials=2)
+    first = Watched(*known)
+    tune(request, tmp_path / "s", short, runner=first)
+    assert set(first.chosen) == {last}
+    winners.keep(*raced, Winner(str(last), 2.0, 1.0))
+    resumed, later = Watched(*raced), Watched(*raced)
+    tune(request, tmp_path / "s", TRIALS, runner=resumed)
+    tune(request, tmp_path / "later", short, runner=later)
+    assert set(resumed.chosen) == {None}
+    assert set(later.chosen) == {last}
+    # Latencies are those of other kernels: they are measured again.
+    assert later.calls == first.calls
+    # Where templates choose, latencies have nothing to do with the cache.
+    plain = replace(request, kernel_cache=None)
+    tune(plain, tmp_path / "plain", short, runner=Watched(*known))
+    shutil.rmtree(tmp_path / "kernels")
+    again = Watched(*known)
+    tune(request, tmp_path / "again", short, runner=again)
+    assert again.calls < first.calls
+    assert set(again.chosen) == {None}
 
 
 def test_the_outcome_and_the_records_are_json(tmp_path):

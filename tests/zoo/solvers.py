@@ -38,6 +38,7 @@ from hago.search.request import Request
 from hago.search.runner import LocalRunner, Runner
 from hago.search.space import Assignment
 from hago.search.subject import Subject, build_subject
+from hago.search.work import Setting
 from tests.zoo.models import model_file
 from tests.zoo.tasks import TASKS
 
@@ -79,7 +80,8 @@ class Contest:
     def run(self, solver: str, seed: int, trials: int) -> Run:
         """One solver with one seed; it knows the latencies that its own trials asked for."""
         subject = self.subject
-        bench = Bench(self.runner, self.cache, self.cache.scoped({"what": "failed"}))
+        failed = self.cache.scoped({"what": "failed"})
+        bench = Bench(self.runner, Setting(subject.spec), self.cache, failed)
         latencies = Latencies(subject.numbers, subject.segments, bench)
         latencies.measure(subject.space.levels())
         records: list[Record] = []

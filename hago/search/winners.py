@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.fold import fold
@@ -55,6 +58,22 @@ class Winners:
             return None
         _, *others = schedules(workload, self.machine)
         return next((each for each in others if str(each) == winner.schedule), None)
+
+    def kept_in(self, folder: Path) -> Winners:
+        """What ``folder`` knows of the same kernels."""
+        return replace(self, cache=replace(self.cache, folder=folder))
+
+    def copy_to(self, folder: Path) -> None:
+        """Keeps what is known now in ``folder``, too. Raises DataError where that cannot be."""
+        copy = Cache(folder)
+        for key, value in self.cache.items():
+            copy.put(key, value)
+
+    @property
+    def digest(self) -> str:
+        """Of all that is known; nothing where that is nothing."""
+        known = list(self.cache.items())
+        return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16] if known else ""
 
 
 def open_winners(cache: Cache, spec: HardwareSpec, threads: int) -> Winners | None:

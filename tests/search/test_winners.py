@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from hago.codegen.workload import Conv2d
-from hago.kernel_search.winners import Winner, kernel_key, open_winners
 from hago.lower.select import schedules
 from hago.search.cache import Cache
+from hago.search.winners import Winner, kernel_key, open_winners
 from tests.kernel_search.works import SPEC, depthwise, product
 
 
@@ -70,6 +70,21 @@ def test_what_is_no_winner_is_ignored(winners, value):
     work = product()
     winners.cache.put(kernel_key(*work, winners.machine), value)
     assert winners.choose(*work) is None
+
+
+def test_a_copy_knows_what_was_known_and_learns_nothing_more(winners, tmp_path):
+    known, later, other = product(), product(m=9), open_winners(Cache(tmp_path), SPEC, 2)
+    assert winners.digest == ""
+    winners.keep(*known, Winner(str(last(winners, known)), 2.0, 1.0))
+    other.keep(*later, Winner(str(last(winners, later)), 2.0, 1.0))
+    copy = winners.kept_in(tmp_path / "copy")
+    winners.copy_to(tmp_path / "copy")
+    assert copy.choose(*known) == last(winners, known)
+    assert copy.digest == winners.digest != ""
+    winners.keep(*later, Winner(str(last(winners, later)), 2.0, 1.0))
+    assert copy.choose(*later) is None
+    assert copy.digest != winners.digest
+    assert other.kept_in(tmp_path / "copy").find(*later) is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "\0\0\0", "[" * 100_000, '{"value": 1}'])
