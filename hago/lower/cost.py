@@ -11,6 +11,7 @@ from tvm import tirx as tir
 
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.workload import (
+    PROVEN,
     BatchMatmul,
     Conv2d,
     Elementwise,
@@ -31,8 +32,9 @@ _EPILOGUE = "hago.epilogue"
 @dataclass(frozen=True)
 class Cost:
     """``workload`` in words, ``operations`` (a multiply-add is two), ``bytes`` of all arguments,
-    each counted once, and the ``dtype`` of the data. ``epilogue`` counts its vector instructions
-    (and those of a reduction's passes) in elements: instructions times the output's elements.
+    each counted once, and the ``dtype`` of what is multiplied: of the data, and what is proven of
+    weights. ``epilogue`` counts its vector instructions (and those of a reduction's passes) in
+    elements: instructions times the output's elements.
     Functions of TVM's own have neither.
     """
 
@@ -52,9 +54,14 @@ def with_cost(
         _WORKLOAD: describe(workload),
         _OPERATIONS: str(operations(workload)),  # an integer attribute has 32 bits
         _EPILOGUE: str(instructions_of(epilogue) * elements + _between(workload)),
-        _DTYPE: workload.data,
+        _DTYPE: multiplied(workload.data, getattr(workload, "weight", "")),
     }
     return function.with_attrs(attributes)
+
+
+def multiplied(data: str, weight: str) -> str:
+    """``data``, with weights where their range is proven: some machines multiply them faster."""
+    return f"{data} x {weight}" if weight in PROVEN else data
 
 
 def _between(workload: Workload) -> int:

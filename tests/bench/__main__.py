@@ -22,7 +22,7 @@ def main() -> None:
     """Pin, restrict, measure, show."""
     arguments = _parse()
     os.sched_setaffinity(0, arguments.cores)
-    _restrict(arguments.hw)
+    arguments.restricted = () if arguments.layers else _restrict(arguments.hw, arguments.cache)
     from tests.bench.layers import bench_layers
     from tests.bench.run import bench_models
 
@@ -68,16 +68,20 @@ def _cores(text: str) -> list[int]:
     return [int(core) for core in text.split(",")]
 
 
-def _restrict(machine: str | None) -> None:
-    """Makes OpenVINO and the thread pools what ``--hw`` and the pinning say, before they load."""
+def _restrict(machine: str | None, folder: Path) -> tuple[str, ...]:
+    """The peers that are restricted to the instructions of ``machine``, before they load."""
+    from tests.bench.instructions import hide
     from tests.bench.openvino_entries import ISA
 
-    if machine in ISA:
-        os.environ["ONEDNN_MAX_CPU_ISA"] = ISA[machine]
-        print(f"OpenVINO is restricted to {ISA[machine]}; onnxruntime cannot be", file=sys.stderr)
     # Quantizers of peers give advice through the root logger; failures are shown as ABSENT.
     logging.getLogger().setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="nncf|openvino|onnxruntime")
+    if machine not in ISA:
+        return ()
+    os.environ["ONEDNN_MAX_CPU_ISA"] = ISA[machine]
+    restricted = ("openvino", "onnxruntime") if hide(machine, folder) else ("openvino",)
+    print(f"restricted to {ISA[machine]}: {', '.join(restricted)}", file=sys.stderr)
+    return restricted
 
 
 def _write(document: object, path: Path) -> None:

@@ -18,13 +18,15 @@ _PACKAGES = ("apache-tvm", "numpy", "onnxruntime", "openvino", "nncf")
 @dataclass(frozen=True)
 class Setting:
     """Under what conditions a run was made; ``machine`` is the hardware specification's name,
-    ``clock`` "wall" or "cpu" (the process's CPU time)."""
+    ``clock`` "wall" or "cpu" (the process's CPU time); ``restricted`` are the peers that have no
+    other instructions than the machine."""
 
     machine: str
     threads: int
     cores: tuple[int, ...]
     cpu: str
     clock: str = "wall"
+    restricted: tuple[str, ...] = ()
 
 
 def cpu_name() -> str:
@@ -64,6 +66,7 @@ def to_document(setting: Setting, comparisons: Sequence[Comparison]) -> dict[str
         "cores": list(setting.cores),
         "threads": setting.threads,
         "clock": setting.clock,
+        "restricted": list(setting.restricted),
         "load_average": os.getloadavg()[0],
         "versions": versions(),
         "models": [_model(comparison) for comparison in comparisons],

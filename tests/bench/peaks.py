@@ -12,16 +12,19 @@ from tvm import tirx as tir
 from tvm.script.ir_builder import tirx as T
 
 from hago.codegen.access import flat, store, vector
-from hago.codegen.intrin.dot import DOTS, Dot
+from hago.codegen.intrin.dot import Dot
 from hago.codegen.kernels.product import arguments, defined, kernel
+from hago.codegen.select import DOTS
+from hago.codegen.tile import cleared
 from hago.codegen.workload import Machine
 from hago.hardware.spec import HardwareSpec
-from hago.lower.cost import Cost
+from hago.lower.cost import Cost, multiplied
 from hago.lower.select import machine_of
 
-# Accumulators in flight: two units of four cycles need eight; more hides nothing.
-_IN_FLIGHT = 12
-_STEPS = 100_000
+# Accumulators in flight: two units of four cycles need eight, and sixteen registers hold ten.
+_ROWS, _COLUMNS = 5, 2
+_RING = 64  # steps of both operands
+_STEPS = 1_600 * _RING
 _STORED = {"uint16": "bfloat16"}  # what those bits stand for
 # Working sets: inside the first and second level, around the third, far beyond.
 _SETS = (16 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20, 128 << 20)
@@ -37,8 +40,8 @@ class Bound:
 
 @dataclass(frozen=True)
 class Peaks:
-    """``gops`` by dtype of the data (a multiply-add is two operations); ``bandwidth`` is
-    (working set in bytes, GB/s) in rising order."""
+    """``gops`` by what is multiplied (as ``Cost`` has it; a multiply-add is two operations);
+    ``bandwidth`` is (working set in bytes, GB/s) in rising order."""
 
     gops: dict[str, float]
     bandwidth: tuple[tuple[int, float], ...]
@@ -53,7 +56,8 @@ class Peaks:
 
         Products and the epilogue share the ports, so their times add up; memory works beside.
         """
-        products = cost.operations / (self.gops.get(cost.dtype, max(self.gops.values())) * 1e9)
+        gops = self.gops.get(cost.dtype) or self.gops.get(cost.dtype.partition(" ")[0])
+        products = cost.operations / ((gops or max(self.gops.values())) * 1e9)
         # The peak of float32 counts two operations for an instruction.
         epilogue = cost.epilogue / (self.gops["float32"] / 2 * 1e9)
         memory = cost.bytes / (self.bandwidth_for(cost.bytes) * 1e9)
@@ -67,7 +71,7 @@ def measure_peaks(spec: HardwareSpec) -> Peaks:
     machine = machine_of(spec)
     gops = {}
     for dot in DOTS:
-        dtype = _STORED.get(dot.data, dot.data)
+        dtype = multiplied(_STORED.get(dot.data, dot.data), dot.proof)
         if dot.name in machine.instructions and dtype not in gops:
             gops[dtype] = _arithmetic(dot, machine, spec)
     gops.setdefault("uint8", gops.get("int16", gops["float32"]))
@@ -75,32 +79,31 @@ def measure_peaks(spec: HardwareSpec) -> Peaks:
 
 
 def _arithmetic(dot: Dot, machine: Machine, spec: HardwareSpec) -> float:
-    """Gop/s of independent dot instructions on registers."""
+    """Gop/s of dot instructions on a tile of registers, both operands in the first-level cache: no
+    two of them multiply the same, or one product would be computed for both."""
     lanes = machine.lanes
-    width = lanes * dot.depth
-    shape = (_IN_FLIGHT * lanes,)
+    width, count = lanes * dot.depth, _ROWS * _COLUMNS
+    sizes = (_RING * _ROWS * dot.depth, _RING * _COLUMNS * width, count * lanes)
+    dtypes = (dot.data, dot.weight, dot.accum)
     with kernel("peak") as builder:
-        a, b, out = (
-            flat(buffer)
-            for buffer in arguments(
-                "a b out", [((dot.depth,), dot.data), ((width,), dot.weight), (shape, dot.accum)]
-            )
-        )
-        registers = [T.alloc_buffer((lanes,), dot.accum) for _ in range(_IN_FLIGHT)]
-        for register in registers:
-            store(register, tir.Broadcast(tir.const(0, dot.accum), lanes), 0, lanes)
-        left, right = T.Bind(vector(a, 0, dot.depth)), T.Bind(vector(b, 0, width))
-        with defined(dot), T.serial(0, _STEPS):
-            for register in registers:
-                total = dot.emit(vector(register, 0, lanes), left, right, lanes)
-                store(register, total, 0, lanes)
+        types = [((size,), dtype) for size, dtype in zip(sizes, dtypes, strict=True)]
+        a, b, out = (flat(buffer) for buffer in arguments("a b out", types))
+        registers = cleared(count, dot.accum, lanes)
+        with defined(dot), T.serial(0, _STEPS // _RING), T.serial(0, _RING) as step:
+            columns = [
+                T.Bind(vector(b, (step * _COLUMNS + column) * width, width))
+                for column in range(_COLUMNS)
+            ]
+            for row in range(_ROWS):
+                left = T.Bind(vector(a, (step * _ROWS + row) * dot.depth, dot.depth))
+                for register, right in zip(registers[row::_ROWS], columns, strict=True):
+                    total = dot.emit(vector(register, 0, lanes), left, right, lanes)
+                    store(register, total, 0, lanes)
         for number, register in enumerate(registers):
             store(out, vector(register, 0, lanes), number * lanes, lanes)
-    arrays = (
-        np.ones(dot.depth, dot.data), np.ones(width, dot.weight), np.zeros(shape, dot.accum),
-    )  # fmt: skip
+    arrays = [np.ones(size, dtype) for size, dtype in zip(sizes, dtypes, strict=True)]
     seconds = _fastest(_compiled(builder.get(), spec), arrays)
-    return 2 * _STEPS * _IN_FLIGHT * width / seconds / 1e9
+    return 2 * _STEPS * count * width / seconds / 1e9
 
 
 def _reading(size: int, machine: Machine, spec: HardwareSpec) -> float:

@@ -38,7 +38,9 @@ def bench_models(arguments: Namespace, console: Console) -> dict[str, Json]:
         plot(comparisons, arguments.plot)
     machine = arguments.hw or host_spec().name
     cores = tuple(arguments.cores)
-    setting = Setting(machine, arguments.threads, cores, cpu_name(), arguments.clock)
+    setting = Setting(
+        machine, arguments.threads, cores, cpu_name(), arguments.clock, arguments.restricted
+    )
     return to_document(setting, comparisons)
 
 
