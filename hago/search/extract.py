@@ -27,10 +27,15 @@ def extract(model: QuantModel, operations: Iterable[str]) -> ir.IRModule:
     """The realized module of ``operations`` (prepared bindings) as ``model`` computes them."""
     inside = frozenset(operations)
     dataflow = read_dataflow(model.graph.module)
-    module = _submodule(model.graph.module, dataflow, inside)
-    part = insert_qdq(_restricted(model, module, inside))
-    part = _codes_in(_codes_out(part, model, dataflow, inside))
+    part = _codes_in(_codes_out(qdq_part(model, inside), model, dataflow, inside))
     return realize_qdq(part, model.graph.requantize)
+
+
+def qdq_part(model: QuantModel, operations: Iterable[str]) -> ir.IRModule:
+    """``operations`` alone, in QDQ form: floats come in and go out."""
+    inside = frozenset(operations)
+    module = _submodule(model.graph.module, read_dataflow(model.graph.module), inside)
+    return insert_qdq(_restricted(model, module, inside))
 
 
 def digest(model: QuantModel, operations: Iterable[str]) -> str:

@@ -39,18 +39,6 @@ def cut(graph: QuantGraph, space: Space) -> tuple[Segment, ...]:
     """The segments of the module, in program order; together they have every operation."""
     dataflow = read_dataflow(graph.module)
     parts = _between_articulations(dataflow, _units(dataflow, graph))
-    return _segments(parts, space)
-
-
-def cut_everywhere(graph: QuantGraph, space: Space) -> tuple[Segment, ...]:
-    """Each kernel's operations as a segment of their own: what is measured layer by layer."""
-    units = _units(read_dataflow(graph.module), graph)
-    return _segments([[unit] for unit in units], space)
-
-
-def _segments(
-    parts: Sequence[Sequence[tuple[str, ...]]], space: Space
-) -> tuple[Segment, ...]:
     readers = _index(space, lambda edge: edge.dst)
     writers = _index(space, lambda edge: edge.src)
     found: list[Segment] = []

@@ -9,7 +9,6 @@ import pytest
 from tvm import relax
 
 from hago.annotate import annotate
-from hago.annotate.operators import is_anchor
 from hago.dataflow import read_dataflow
 from hago.errors import DataError, StrategyError
 from hago.graph import QuantGraph
@@ -18,7 +17,7 @@ from hago.realize import interpret, realize
 from hago.search.extract import digest, extract
 from hago.search.features import chosen_options, features, works_of
 from hago.search.grouping import build_space
-from hago.search.segments import MOST_CONFIGURATIONS, cut, cut_everywhere
+from hago.search.segments import MOST_CONFIGURATIONS, cut
 from hago.search.space import Assignment, Space
 from tests.graphs import Builder, attention, input_for, residual_network
 from tests.search.stand_ins import numbers_of
@@ -133,15 +132,6 @@ def test_what_a_residual_spans_is_one_segment():
     (segment,) = (s for s in cut(graph, build_space(graph)) if "add_3" in s.operations)
     assert {"conv2d_1", "multiply", "add_3"} <= set(segment.operations)
     assert "conv2d" not in segment.operations
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_layer_by_layer_there_is_one_kernel_a_segment(name):
-    graph = graph_of(name)
-    nodes = read_dataflow(graph.module).by_name()
-    segments = cut_everywhere(graph, build_space(graph))
-    assert sorted(o for s in segments for o in s.operations) == sorted(nodes)
-    assert all(sum(is_anchor(nodes[o]) for o in s.operations) <= 1 for s in segments)
 
 
 def test_a_chain_is_cut_after_every_product():

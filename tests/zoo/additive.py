@@ -1,9 +1,14 @@
 """Whether latencies add up: over sub-graphs between articulation points, and layer by layer.
 
-    python -m tests.zoo.additive [minilm deit_tiny ..] [--hw x86-vnni] [--strategies 6] [--json]
+    python -m tests.zoo.additive [minilm deit_tiny ..] [--hw x86-vnni] [--rounds 40]
+                                 [--mixes 0] [--seed 0] [--json]
 
-Each strategy (all float32, all low, and mixes drawn at random) is measured whole, and as the sum
-of its parts, cut both ways; the error is the part of the whole by which the sum is off.
+A layer is one operation (a product with its bias, a whole softmax): compiled and measured alone, as
+tables of latencies by layer are made. It reads and writes floats, and rounds what it reads. The
+sub-graphs are those of ``hago tune``: what crosses a cut does so in codes, and within one kernels
+fuse what follows a product. Strategies (all float32, all low, and mixes drawn at random) are
+measured whole and in parts: in each round the whole and each part have a turn, by the CPU's time.
+What counts is the median over rounds of sum over whole.
 """
 
 from __future__ import annotations
@@ -11,78 +16,151 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from functools import partial
 
 import numpy as np
+import tvm
 from rich.console import Console
 from rich.table import Table
+from tvm import ir, relax
 
+from hago.annotate.operators import is_anchor
 from hago.clock import Clock
+from hago.dataflow import Dataflow, Node, read_dataflow
+from hago.graph import QuantModel
+from hago.hardware.spec import HardwareSpec
+from hago.kernel_search.turns import Rounds, clock_for, take_turns
+from hago.lower.build import build
+from hago.lower.lower import lower
 from hago.model import input_specs
 from hago.pipeline import prepared_module
 from hago.progress import SILENT
-from hago.realize import realize
-from hago.search.cache import Cache
+from hago.realize import realize, realize_qdq
+from hago.search.extract import digest, extract, qdq_part
 from hago.search.goal import Goal
-from hago.search.latency import Bench, Latencies
 from hago.search.request import Request
-from hago.search.runner import LocalRunner, Runner
-from hago.search.segments import Segment, cut, cut_everywhere
 from hago.search.space import Assignment
 from hago.search.subject import Subject, build_subject
-from hago.search.work import time_segment
+from hago.search.work import random_inputs
 from tests.bench.inputs import draw_sample
 from tests.zoo.models import MODELS, model_file
+
+_VIEWS = frozenset({"reshape", "squeeze", "expand_dims", "flatten"})  # no table has them
+Operations = tuple[str, ...]
+Time = Callable[[Sequence[ir.IRModule], HardwareSpec], Rounds]
+
+
+def layers(dataflow: Dataflow) -> list[Operations]:
+    """Each operation alone, but for biases and the pieces of a softmax."""
+    owners, found = _owners(dataflow), dict[str, list[str]]()
+    for node in dataflow.nodes:
+        if node.op not in _VIEWS:
+            found.setdefault(owners.get(node.name, node.name), []).append(node.name)
+    return list(map(tuple, found.values()))
+
+
+def _owners(dataflow: Dataflow) -> dict[str, str]:
+    """By what belongs to another operation's layer that operation's name.
+
+    A bias belongs to its product, what hago.prepare.postpone_division makes of a softmax to its
+    powers, but for the division, which it leaves to the product.
+    """
+    nodes, owners = dataflow.by_name(), dict[str, str]()
+    for node in dataflow.nodes:
+        first, second = map(nodes.get, (*node.inputs, "", "")[:2])
+        match node.op, first, second:
+            case "exp", Node(op="subtract", inputs=(_, largest)), None:
+                owners |= {node.inputs[0]: node.name, largest: node.name}
+            case "sum", Node(op="exp", name=powers), None:
+                owners[node.name] = powers
+            case "divide", None, Node(op="sum", name=total) if total in owners:
+                owners[node.name] = owners[total]
+            case "multiply", Node(name=product), Node(name=factor) if factor in owners:
+                owners[node.name] = product
+            case "add", Node(name=product), None if is_anchor(nodes[product]):
+                owners[node.name] = product
+    return owners
+
+
+def alone(model: QuantModel, operations: Operations) -> ir.IRModule:
+    """The realized module of a layer."""
+    return realize_qdq(qdq_part(model, operations), model.graph.requantize)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A way to cut a model, and what becomes of a part."""
+
+    parts: Callable[[Subject], Sequence[Operations]]
+    module: Callable[[QuantModel, Operations], ir.IRModule]
+
+
+CUTS: Mapping[str, Cut] = {
+    "sub-graphs": Cut(lambda subject: [each.operations for each in subject.segments], extract),
+    "layers": Cut(lambda subject: layers(read_dataflow(subject.numbers.graph.module)), alone),
+}
 
 
 @dataclass(frozen=True)
 class Sums:
-    """Latencies of one strategy in ms: ``whole``, and the sums over its parts."""
+    """The latency of one strategy in ms, and by the name of a cut the sum of the parts over it."""
 
-    whole: float
-    subgraphs: float
-    layers: float
+    strategy: str
+    whole_ms: float
+    shares: Mapping[str, float]
 
-    @property
-    def errors(self) -> tuple[float, float]:
-        """How far both sums are off, as shares of the whole."""
-        return abs(self.subgraphs / self.whole - 1), abs(self.layers / self.whole - 1)
+    def error(self, cut: str) -> float:
+        """How far the sum is off, as a share of the whole."""
+        return abs(self.shares[cut] - 1)
 
 
-def strategies(subject: Subject, count: int, seed: int = 0) -> list[Assignment]:
-    """The levels of the space, and mixes drawn at random, ``count`` in all."""
+def gain_error(floats: Sums, low: Sums, cut: str) -> float:
+    """How far what a search expects to gain is off, as a share of what is gained."""
+    expected = floats.whole_ms * floats.shares[cut] - low.whole_ms * low.shares[cut]
+    return abs(expected / (floats.whole_ms - low.whole_ms) - 1)
+
+
+def measure(subject: Subject, strategy: str, assignment: Assignment, time: Time) -> Sums:
+    """The whole and the parts of ``assignment``; parts that are equally fast are timed once."""
+    model = subject.numbers.model(assignment)
+    modules, counts = [realize(model)], {name: Counter[int]() for name in CUTS}
+    for name, cut in CUTS.items():
+        known: dict[str, int] = {}
+        for operations in cut.parts(subject):
+            key = digest(model, operations)
+            if key not in known:
+                known[key] = len(modules)
+                modules.append(cut.module(model, operations))
+            counts[name][known[key]] += 1
+    seconds = time(modules, subject.spec).seconds
+    whole = seconds[:, 0]
+    shares = {
+        name: float(np.median(sum(n * seconds[:, place] for place, n in each.items()) / whole))
+        for name, each in counts.items()
+    }
+    return Sums(strategy, float(np.median(whole)) * 1e3, shares)
+
+
+def timed(modules: Sequence[ir.IRModule], spec: HardwareSpec, rounds: int) -> Rounds:
+    """The seconds of realized ``modules`` on one thread of this computer."""
+    calls = []
+    for module in modules:
+        machine = relax.VirtualMachine(build(lower(module, spec), spec), tvm.cpu())
+        inputs = [tvm.runtime.tensor(value) for value in random_inputs(module)]
+        calls.append(partial(machine["main"], *inputs))
+    return take_turns(calls, rounds, clock_for(1))
+
+
+def strategies(subject: Subject, mixes: int, seed: int) -> dict[str, Assignment]:
+    """The levels of the space, and ``mixes`` drawn at random, by name."""
     random, space = np.random.default_rng(seed), subject.space
     counts = [len(group.options) for group in space.groups]
-    mixes = [tuple(map(int, random.integers(counts))) for _ in range(count)]
-    return [*space.levels(), *mixes][:count]
-
-
-def compare(subject: Subject, runner: Runner, wanted: Sequence[Assignment]) -> list[Sums]:
-    """The latencies of ``wanted``, measured one after the other on the same machine."""
-    graph, space = subject.numbers.graph, subject.space
-    cuts = cut(graph, space), cut_everywhere(graph, space)
-    found = []
-    for assignment in wanted:
-        module = realize(subject.numbers.model(assignment))
-        whole = runner.submit(time_segment, module, subject.spec, 1).result()
-        sums = (_sum(subject, runner, segments, assignment) for segments in cuts)
-        found.append(Sums(whole, *sums))
-    return found
-
-
-def _sum(
-    subject: Subject, runner: Runner, segments: tuple[Segment, ...], assignment: Assignment
-) -> float:
-    with tempfile.TemporaryDirectory(prefix="hago-zoo-") as scratch:
-        cache = Cache(Path(scratch))
-        bench = Bench(runner, cache, cache.scoped({"what": "failed"}))
-        latencies = Latencies(subject.numbers, segments, bench)
-        latencies.measure([assignment])
-        assert not latencies.failures, latencies.failures
-        return sum(table.of(assignment) for table in latencies.tables)
+    levels = {f"level {number}": level for number, level in enumerate(space.levels())}
+    drawn = {f"mix {i}": tuple(map(int, random.integers(counts))) for i in range(mixes)}
+    return {"float32": levels.pop("level 0"), **levels, **drawn}
 
 
 def subject_of(name: str, hardware: str) -> Subject:
@@ -101,35 +179,43 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.zoo.additive", description=__doc__)
     parser.add_argument("models", nargs="*", default=["minilm", "deit_tiny"])
     parser.add_argument("--hw", default="x86-vnni")
-    parser.add_argument("--strategies", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--mixes", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    runner, found = LocalRunner(), {}
-    try:
-        for name in given.models:
-            subject = subject_of(name, given.hw)
-            found[name] = compare(subject, runner, strategies(subject, given.strategies))
-    finally:
-        runner.close()
+    found: dict[str, list[Sums]] = {}
+    for name in given.models:
+        subject = subject_of(name, given.hw)
+        wanted = strategies(subject, given.mixes, given.seed)
+        time = partial(timed, rounds=given.rounds)
+        found[name] = [measure(subject, *each, time) for each in wanted.items()]
+        if not given.json:
+            Console().print(table_of(name, found[name]))
     if given.json:
         print(json.dumps({name: [asdict(each) for each in sums] for name, sums in found.items()}))
-    else:
-        for name, sums in found.items():
-            _print(name, sums)
     return 0
 
 
-def _print(name: str, sums: Sequence[Sums]) -> None:
-    table = Table("whole, ms", "sub-graphs", "off by", "layers", "off by", title=name)
+def table_of(name: str, sums: Sequence[Sums]) -> Table:
+    """The sums and their errors, those of what is gained against float32, and the means."""
+    table = Table("strategy", "whole, ms", title=name)
+    for cut in CUTS:
+        for heading in (f"sum over {cut}", "off by", "gain off by"):
+            table.add_column(heading, justify="right")
+    floats, *others = sums
     for each in sums:
-        near, far = each.errors
-        table.add_row(
-            f"{each.whole:.3f}",
-            *(f"{each.subgraphs:.3f}", f"{near:.1%}", f"{each.layers:.3f}", f"{far:.1%}"),
-        )
-    means = np.mean([each.errors for each in sums], axis=0)
-    table.add_row("mean", "", f"{means[0]:.1%}", "", f"{means[1]:.1%}")
-    Console().print(table)
+        cells = [each.strategy, f"{each.whole_ms:.3f}"]
+        for cut in CUTS:
+            gain = "-" if each is floats else f"{gain_error(floats, each, cut):.1%}"
+            cells += [f"{each.shares[cut]:.3f}", f"{each.error(cut):.1%}", gain]
+        table.add_row(*cells)
+    means = ["mean", ""]
+    for cut in CUTS:
+        gains = [gain_error(floats, each, cut) for each in others]
+        means += ["", f"{np.mean([s.error(cut) for s in sums]):.1%}", f"{np.mean(gains):.1%}"]
+    table.add_row(*means)
+    return table
 
 
 if __name__ == "__main__":
