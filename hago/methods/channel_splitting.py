@@ -19,11 +19,10 @@ import numpy as np
 import numpy.typing as npt
 from tvm.ir import IRModule
 
-from hago.calibrate import Stats
 from hago.calibrate.channels import ChannelStats
 from hago.dataflow import Node, read_dataflow
-from hago.graph import Edge, QuantGraph, QuantModel
-from hago.methods.method import register
+from hago.graph import Edge, QuantGraph
+from hago.methods.method import BeforeNumbers, register
 from hago.prepare import prepare
 from hago.prepare.split_channels import Split, region_of, split_channels
 
@@ -33,7 +32,7 @@ _INPUTS = {"matmul": 0, "nn.conv2d": 3}  # the axis of a weight that runs over i
 
 @register
 @dataclass(frozen=True)
-class ChannelSplitting:
+class ChannelSplitting(BeforeNumbers):
     """Splits channels of tensors that only products read, computed by products.
 
     ``share`` of the channels may be added, in whole vectors. A tensor is changed if its range
@@ -45,10 +44,6 @@ class ChannelSplitting:
 
     share: float = 0.025
     gain: float = 1.5
-
-    def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
-        """``model``: all was done before there were numbers."""
-        return model
 
     def tensors(self, graph: QuantGraph) -> tuple[str, ...]:
         """The tensors whose channels may be split."""

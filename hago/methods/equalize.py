@@ -18,11 +18,10 @@ import numpy as np
 import numpy.typing as npt
 from tvm.ir import IRModule
 
-from hago.calibrate import Stats
 from hago.calibrate.channels import ChannelStats
 from hago.dataflow import Dataflow, Node, read_dataflow
-from hago.graph import Edge, QuantGraph, QuantModel
-from hago.methods.method import register
+from hago.graph import Edge, QuantGraph
+from hago.methods.method import BeforeNumbers, register
 from hago.prepare import prepare
 from hago.prepare.equalize_layers import equalize_layers, passage
 from hago.prepare.scale_channels import by_input_channel
@@ -41,17 +40,13 @@ class Pair:
 
 @register
 @dataclass(frozen=True)
-class Equalize:
+class Equalize(BeforeNumbers):
     """Cross-layer equalization, at most ``turns`` times over all pairs of layers."""
 
     name: ClassVar[str] = "equalize"
     paper: ClassVar[str] = "Nagel et al., arXiv 1906.04721, equation 11"
 
     turns: int = 40
-
-    def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
-        """``model``: all was done before there were numbers."""
-        return model
 
     def tensors(self, graph: QuantGraph) -> tuple[str, ...]:
         """The tensors between two layers. Their data is not looked at: the method needs none."""

@@ -32,6 +32,14 @@ class Method(Protocol):
         """``model`` with better numbers."""
 
 
+class BeforeNumbers:
+    """A method that changes the float module alone: when there are numbers, all is done."""
+
+    def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
+        """``model`` as it is."""
+        return model
+
+
 @runtime_checkable
 class Reshaping(Protocol):
     """A method that changes the float module first, by what it sees of the channels."""

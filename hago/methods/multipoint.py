@@ -33,11 +33,10 @@ from tvm.ir import IRModule
 
 from hago.annotate import choose_strategy
 from hago.annotate.narrow import WeightFormat, narrow_weights
-from hago.calibrate import Stats
 from hago.calibrate.moments import Moments
 from hago.dataflow import read_dataflow
-from hago.graph import QuantGraph, QuantModel
-from hago.methods.method import register
+from hago.graph import QuantGraph
+from hago.methods.method import BeforeNumbers, register
 from hago.prepare import prepare
 from hago.prepare.add_points import Points, add_points, rows_of
 from hago.scheme import Array, Floats, PerAxis, QuantScheme, TensorQuant, fill_scheme
@@ -47,7 +46,7 @@ Doubles = npt.NDArray[np.float64]
 
 @register
 @dataclass(frozen=True)
-class Multipoint:
+class Multipoint(BeforeNumbers):
     """Adds vectors to channels of layers whose weights will have few bits, and a scale a channel.
 
     A channel has ``points`` vectors at most. ``bound`` is the noise to signal that is to go for all
@@ -61,10 +60,6 @@ class Multipoint:
     points: int = 3
     smallest: float = 0.3
     shares: int = 36
-
-    def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
-        """``model``: all was done before there were numbers."""
-        return model
 
     def widen(self, graph: QuantGraph, moments: Moments, weights: WeightFormat) -> IRModule:
         """The prepared module with more output channels; the same where no error is too large."""

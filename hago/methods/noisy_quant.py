@@ -17,10 +17,9 @@ from typing import ClassVar
 import numpy as np
 from tvm.ir import IRModule
 
-from hago.calibrate import Stats
 from hago.calibrate.channels import ChannelStats
-from hago.graph import QuantGraph, QuantModel
-from hago.methods.method import register
+from hago.graph import QuantGraph
+from hago.methods.method import BeforeNumbers, register
 from hago.methods.os_plus import candidates
 from hago.prepare import prepare
 from hago.prepare.scale_channels import ChannelScale, scale_channels
@@ -28,7 +27,7 @@ from hago.prepare.scale_channels import ChannelScale, scale_channels
 
 @register
 @dataclass(frozen=True)
-class NoisyQuant:
+class NoisyQuant(BeforeNumbers):
     """Shifts channels of what matrix products with constant weights alone read as codes.
 
     ``width`` is n in steps of codes of ``bits`` bits over the range that was seen; ``seed`` draws.
@@ -40,10 +39,6 @@ class NoisyQuant:
     bits: int = 8
     width: float = 0.5
     seed: int = 0
-
-    def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
-        """``model``: all was done before there were numbers."""
-        return model
 
     def tensors(self, graph: QuantGraph) -> tuple[str, ...]:
         """The tensors that get noise: a convolution would read none in its padding."""

@@ -21,11 +21,10 @@ import numpy as np
 import numpy.typing as npt
 from tvm.ir import IRModule
 
-from hago.calibrate import Stats
 from hago.calibrate.channels import ChannelStats
 from hago.dataflow import Dataflow, Node, read_dataflow
-from hago.graph import Edge, QuantGraph, QuantModel
-from hago.methods.method import register
+from hago.graph import Edge, QuantGraph
+from hago.methods.method import BeforeNumbers, register
 from hago.prepare import prepare
 from hago.prepare.scale_channels import ChannelScale, is_weighted, scale_channels
 
@@ -38,7 +37,7 @@ _GRID = 0.8 ** np.arange(24)  # thresholds as parts of the largest reach, down t
 
 @register
 @dataclass(frozen=True)
-class OsPlus:
+class OsPlus(BeforeNumbers):
     """Reshapes tensors that only products with constant weights read as codes.
 
     ``gain`` is the factor by which the predicted error must fall for a tensor to be changed. The
@@ -51,10 +50,6 @@ class OsPlus:
     gain: float = 2.0
     weight_bits: int = 8
     weight_group: int = 0
-
-    def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
-        """``model``: all was done before there were numbers."""
-        return model
 
     def tensors(self, graph: QuantGraph) -> tuple[str, ...]:
         """The tensors whose channels may be scaled."""
@@ -122,7 +117,7 @@ def best_scale(
     error, scale, shift = min(trials, key=lambda trial: trial[0])
     if trials[0][0] < gain * error:
         return None
-    return ChannelScale(scale.astype(np.float32), shift.astype(np.float32))
+    return ChannelScale.of(scale, shift)
 
 
 def _scales(stats: ChannelStats, shift: Doubles) -> list[Doubles]:

@@ -23,12 +23,11 @@ import numpy as np
 import numpy.typing as npt
 from tvm.ir import IRModule
 
-from hago.calibrate import Stats
 from hago.calibrate.channels import ChannelStats
 from hago.dataflow import read_dataflow
-from hago.graph import QuantGraph, QuantModel
+from hago.graph import QuantGraph
 from hago.methods.attention import Attention, find_attention
-from hago.methods.method import register
+from hago.methods.method import BeforeNumbers, register
 from hago.methods.os_plus import WeightNoise, best_scale
 from hago.prepare import prepare
 from hago.prepare.scale_channels import ChannelScale, scale_inside
@@ -38,7 +37,7 @@ Doubles = npt.NDArray[np.float64]
 
 @register
 @dataclass(frozen=True)
-class SmoothAttention:
+class SmoothAttention(BeforeNumbers):
     """Reshapes every attention whose queries, keys and values come from layers of their own.
 
     ``weight_bits`` and ``weight_group`` are those of the weights behind the values, as in OS+.
@@ -49,10 +48,6 @@ class SmoothAttention:
 
     weight_bits: int = 8
     weight_group: int = 0
-
-    def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
-        """``model``: all was done before there were numbers."""
-        return model
 
     def tensors(self, graph: QuantGraph) -> tuple[str, ...]:
         """The queries, keys and values."""
@@ -80,7 +75,7 @@ class SmoothAttention:
         weights = WeightNoise.of(attention.reader, self.weight_bits, self.weight_group)
         best = best_scale(centred, [weights], gain=1.0)
         scale = np.ones_like(shift) if best is None else best.scale
-        return _narrow(np.asarray(scale, np.float64), shift)
+        return ChannelScale.of(scale, shift)
 
 
 def _scores(
@@ -95,10 +90,6 @@ def _scores(
     inverse = np.ones_like(scale)
     inverse[attention.meets] = 1 / scale
     return {
-        attention.query: _narrow(inverse, np.zeros_like(inverse)),
-        attention.key: _narrow(scale, shift),
+        attention.query: ChannelScale.of(inverse),
+        attention.key: ChannelScale.of(scale, shift),
     }
-
-
-def _narrow(scale: Doubles, shift: Doubles) -> ChannelScale:
-    return ChannelScale(scale.astype(np.float32), shift.astype(np.float32))

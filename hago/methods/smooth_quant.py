@@ -17,11 +17,10 @@ import numpy as np
 import numpy.typing as npt
 from tvm.ir import IRModule
 
-from hago.calibrate import Stats
 from hago.calibrate.channels import ChannelStats
 from hago.dataflow import Node
-from hago.graph import QuantGraph, QuantModel
-from hago.methods.method import register
+from hago.graph import QuantGraph
+from hago.methods.method import BeforeNumbers, register
 from hago.methods.os_plus import candidates
 from hago.prepare import prepare
 from hago.prepare.scale_channels import ChannelScale, scale_channels
@@ -31,17 +30,13 @@ Doubles = npt.NDArray[np.float64]
 
 @register
 @dataclass(frozen=True)
-class SmoothQuant:
+class SmoothQuant(BeforeNumbers):
     """Scales what matrix products with constant weights alone read as codes."""
 
     name: ClassVar[str] = "smooth_quant"
     paper: ClassVar[str] = "Xiao et al., arXiv 2211.10438, equation 4"
 
     alpha: float = 0.5
-
-    def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
-        """``model``: all was done before there were numbers."""
-        return model
 
     def tensors(self, graph: QuantGraph) -> tuple[str, ...]:
         """The tensors whose channels are scaled."""
@@ -50,10 +45,7 @@ class SmoothQuant:
     def reshape(self, graph: QuantGraph, channels: Mapping[str, ChannelStats]) -> IRModule:
         """The prepared module with scaled channels."""
         scales = {
-            source: ChannelScale(
-                self.scale(channels[source].reach, _weight_reach(readers)).astype(np.float32),
-                np.zeros(len(channels[source].mean), np.float32),
-            )
+            source: ChannelScale.of(self.scale(channels[source].reach, _weight_reach(readers)))
             for source, readers in _read_by_products(graph).items()
         }
         return prepare(scale_channels(graph.module, scales)) if scales else graph.module

@@ -32,6 +32,14 @@ class ChannelScale:
     scale: Floats
     shift: Floats
 
+    @staticmethod
+    def of(scale: Array, shift: Array | None = None) -> ChannelScale:
+        """``scale`` and ``shift`` (nothing, where it is not given) in float32."""
+        narrow = scale.astype(np.float32)
+        return ChannelScale(
+            narrow, np.zeros_like(narrow) if shift is None else shift.astype(np.float32)
+        )
+
     def __post_init__(self) -> None:
         if self.scale.shape != self.shift.shape or self.scale.ndim != 1:
             raise ValueError(f"one scale and one shift a channel: {self.scale.shape}")
