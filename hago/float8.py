@@ -32,6 +32,10 @@ FORMATS = {
     "float8_e5m2": Float8(mantissa=2, min_exponent=-14, largest=57344.0, nan=0x7E),
 }
 
+# TVM's and numpy's names of the formats in memory, and back.
+MEMORY = {"float8_e4m3": "float8_e4m3fn", "float8_e5m2": "float8_e5m2"}
+KINDS = {name: kind for kind, name in MEMORY.items()}
+
 
 def decode_float8(codes: Codes, kind: str) -> Floats:
     """The float32 value of each code (uint8, any shape); exact."""

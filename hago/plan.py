@@ -40,7 +40,7 @@ from hago.realize import insert_qdq, realize, realize_imported
 from hago.report import EdgeReport, RecipeReport
 from hago.simulate.observe import observe
 
-PRECISIONS = ("auto", "int8", "bfloat16", "float32")
+PRECISIONS = ("auto", "int8", "float8", "bfloat16", "float32")
 LOW = ("int8", "bfloat16")  # the fewest bits first
 
 

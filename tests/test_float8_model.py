@@ -14,7 +14,7 @@ from hago.codegen.epilogue import Epilogue, Step
 from hago.codegen.kernels.elementwise import build_elementwise
 from hago.codegen.workload import Elementwise
 from hago.demo import digits_calibration, digits_model, digits_test
-from hago.float8 import FORMATS, decode_float8, encode_float8, round_float8
+from hago.float8 import FORMATS, KINDS, decode_float8, encode_float8, round_float8
 from hago.hardware.host import host_spec
 from hago.hardware.load import load_spec
 from hago.lower.callable import compile_callable
@@ -56,6 +56,23 @@ def test_vectors_round_alike(isa, op, kind):
     epilogue = Epilogue("float32", "float32", (), (Step(op, (0,)),))
     kernel = build_elementwise(Elementwise(values.shape), epilogue, machine(isa))
     assert np.array_equal(run(kernel, isa, [values], values), round_float8(values, kind))
+
+
+@pytest.mark.parametrize("isa", MACHINES)
+@pytest.mark.parametrize(("name", "kind"), KINDS.items())
+def test_vectors_encode_and_decode_alike(isa, name, kind):
+    beyond = np.array([1e9, np.inf, np.nan, -1e9, -np.inf, -0.0], np.float32)
+    values = np.concatenate([edge_values(kind), beyond])
+    encode = Epilogue("float32", name, (), (Step(f"encode_{name}", (0,)),))
+    kernel = build_elementwise(Elementwise(values.shape), encode, machine(isa))
+    codes = run(kernel, isa, [values], values.astype(name))
+    assert np.array_equal(codes.view(np.uint8), encode_float8(values, kind))
+    every = np.arange(256, dtype=np.uint8)
+    finite = every[~np.isinf(decode_float8(every, kind))]
+    decode = Epilogue(name, "float32", (), (Step(f"decode_{name}", (0,)),))
+    kernel = build_elementwise(Elementwise(finite.shape, name), decode, machine(isa))
+    found = run(kernel, isa, [finite.view(name)], np.zeros(finite.shape, np.float32))
+    assert np.array_equal(found, decode_float8(finite, kind), equal_nan=True)
 
 
 def test_stored_codes_cannot_overflow_what_they_are_computed_in():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import networkx as nx
 from tvm.ir import IRModule
@@ -11,10 +11,17 @@ from hago.annotate.choices import edge_choices
 from hago.annotate.operators import passes_codes
 from hago.dataflow import Dataflow, read_dataflow
 from hago.errors import StrategyError
+from hago.float8 import FORMATS
 from hago.graph import Edge, QuantGraph
 from hago.hardware.load import list_specs, load_spec
 from hago.hardware.spec import HardwareSpec, multiplies
-from hago.scheme import BFLOAT16, QuantScheme
+from hago.scheme import BFLOAT16, E4M3, QuantScheme
+
+# The schemes that a precision of floats takes.
+_FITTING: Mapping[str, Callable[[QuantScheme], bool]] = {
+    "bfloat16": lambda scheme: scheme.dtype == BFLOAT16,
+    "float8": lambda scheme: scheme.dtype.kind in FORMATS,
+}
 
 
 def annotate(module: IRModule, spec: HardwareSpec) -> QuantGraph:
@@ -61,25 +68,16 @@ def choose_strategy(graph: QuantGraph, precision: str) -> dict[Edge, QuantScheme
     """The strategy that ``precision`` names: every edge as low as it allows.
 
     ``"int8"`` (or ``"auto"``, until costs are measured) takes the first scheme of each edge that
-    has codes, ``"bfloat16"`` takes bfloat16 where it is offered, ``"float32"`` quantizes nothing.
-    Raises StrategyError where a low precision was asked for and no edge can have it.
+    has codes, ``"float8"`` and ``"bfloat16"`` take such floats where they are offered,
+    ``"float32"`` quantizes nothing. Raises StrategyError where a low precision was asked for and no
+    edge can have it.
     """
     if precision == "float32":
         return {}
-    if precision == "bfloat16":
-        chosen = {
-            edge: scheme
-            for edge, schemes in graph.choices.items()
-            for scheme in schemes
-            if scheme.dtype.kind == "bfloat"
-        }
-    else:
-        chosen = {
-            edge: next(scheme for scheme in schemes if scheme.is_quantized)
-            for edge, schemes in graph.choices.items()
-            if any(scheme.is_quantized for scheme in schemes)
-        }
-    chosen = _agreed(graph, chosen)
+    fits = _FITTING.get(precision, lambda scheme: scheme.is_quantized)
+    fitting = {edge: filter(fits, schemes) for edge, schemes in graph.choices.items()}
+    firsts = {edge: next(schemes, None) for edge, schemes in fitting.items()}
+    chosen = _agreed(graph, {edge: first for edge, first in firsts.items() if first is not None})
     if not chosen:
         raise _no_choice(graph, precision)
     return chosen
@@ -98,12 +96,12 @@ def _agreed(graph: QuantGraph, chosen: dict[Edge, QuantScheme]) -> dict[Edge, Qu
 
 def _no_choice(graph: QuantGraph, precision: str) -> StrategyError:
     """Why nothing is left to choose: the machine has no such products, or the model none."""
-    spec = graph.spec
-    if precision == "bfloat16" and spec is not None and not multiplies(spec, BFLOAT16):
-        able = [name for name in list_specs() if multiplies(load_spec(name), BFLOAT16)]
+    spec, dtype = graph.spec, {"bfloat16": BFLOAT16, "float8": E4M3}.get(precision)
+    if dtype is not None and spec is not None and not multiplies(spec, dtype):
+        able = [name for name in list_specs() if multiplies(load_spec(name), dtype)]
         return StrategyError(
-            f"{spec.name} cannot compute in bfloat16",
-            fact="no row of its specification multiplies bfloat16",
+            f"{spec.name} cannot compute in {precision}",
+            fact=f"no row of its specification multiplies {dtype}",
             source=spec.ops[0].origin.file,
             way_out=f"Compile for {', '.join(able)}, or with --precision int8.",
         )

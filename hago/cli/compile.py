@@ -41,7 +41,7 @@ def compile_(
         str,
         typer.Option(
             "--precision",
-            metavar="auto|int8|bf16|float32",
+            metavar="auto|int8|fp8|bf16|float32",
             help="'auto' keeps what was measured to be fastest, mixed if need be.",
         ),
     ] = "auto",

@@ -78,7 +78,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdou
 
 _SHAPE = re.compile(r"(?P<name>.+)=(?P<extents>[0-9]+(x[0-9]+)*)")
 # As users write them; hago says "bfloat16" inside.
-PRECISIONS = {"auto": "auto", "int8": "int8", "bf16": "bfloat16", "float32": "float32"}
+PRECISIONS = {
+    "auto": "auto", "int8": "int8", "fp8": "float8", "bf16": "bfloat16", "float32": "float32",
+}  # fmt: skip
 
 
 class UsageError(HagoError):

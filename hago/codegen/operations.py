@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hago.codegen import vector
-from hago.codegen.float8 import ROUNDINGS
+from hago.codegen.float8 import CODES, ROUNDINGS
 from hago.codegen.integer import INTEGER
 
-OPERATIONS: dict[str, vector.Operation] = {**vector.OPERATIONS, **INTEGER, **ROUNDINGS}
+OPERATIONS: dict[str, vector.Operation] = {**vector.OPERATIONS, **INTEGER, **ROUNDINGS, **CODES}

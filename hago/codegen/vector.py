@@ -19,6 +19,7 @@ from scipy import special
 from tvm import tirx as tir
 from tvm.script.ir_builder import tirx as T
 
+from hago.float8 import KINDS
 from hago.scheme import BFLOAT16_ARRAY
 
 Expr: TypeAlias = tir.Expr
@@ -71,8 +72,9 @@ def cast(value: Expr, dtype: str) -> Expr:
 
 
 def storage(dtype: str) -> str:
-    """The dtype that kernels load and store: LLVM's bfloat16 is read and written as its bits."""
-    return "uint16" if dtype == "bfloat16" else dtype
+    """The dtype that kernels load and store: floats of 8 and 16 bits are read and written as their
+    bits."""
+    return "uint8" if dtype in KINDS else "uint16" if dtype == "bfloat16" else dtype
 
 
 def loaded(value: Expr, dtype: str, wanted: str) -> Expr:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from hago.float8 import FORMATS
+from hago.float8 import FORMATS, MEMORY
 from hago.gradient import torch
 from hago.gradient.program import Hook, Hooks, as_tensor
 from hago.graph import QuantModel
@@ -21,7 +21,6 @@ from hago.scheme import DType, TensorQuant
 if TYPE_CHECKING:
     from torch import Tensor
 
-_FLOAT8 = {"float8_e4m3": "float8_e4m3fn", "float8_e5m2": "float8_e5m2"}
 
 
 def fake_quantize(real: Tensor, quant: TensorQuant) -> Tensor:
@@ -89,7 +88,7 @@ def round_float(real: Tensor, dtype: DType) -> Tensor:
     if dtype.kind in FORMATS:
         largest = FORMATS[dtype.kind].largest
         real = real.clamp(-largest, largest)
-        narrow = real.to(getattr(torch, _FLOAT8[dtype.kind]))
+        narrow = real.to(getattr(torch, MEMORY[dtype.kind]))
     else:
         narrow = real.to(getattr(torch, dtype.storage))
     return real + (narrow.to(torch.float32) - real).detach()

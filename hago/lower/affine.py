@@ -140,6 +140,8 @@ def step_dtype(op: str) -> str:
     """What a step gives."""
     if op in _INSTRUCTIONS:
         return "int32"
+    if op.startswith("encode_"):
+        return op.removeprefix("encode_")
     name = op.rpartition("_")[2]
     return name if name in _DTYPES and op != "from_bfloat16" else "float32"
 

@@ -24,6 +24,7 @@ from hago.codegen.workload import (
     Workload,
 )
 from hago.dataflow import Node
+from hago.float8 import KINDS
 from hago.lower.expression import Expression, Source, Value
 from hago.lower.grouped import GroupedProduct, grouped_product
 from hago.lower.view import View
@@ -31,7 +32,8 @@ from hago.scheme import Array
 from hago.shifted_exp import ShiftedExp, is_last_axis, shifted_exp
 
 CODES = ("uint8", "int8")
-_SUMMED = (*CODES, "bfloat16", "float32")
+NARROW_FLOATS = ("bfloat16", *KINDS)  # in memory
+_SUMMED = (*CODES, *NARROW_FLOATS, "float32")
 # Steps that the anchor itself needs before any epilogue (a mean's divisor).
 Prologue = Callable[[Expression, Value], Value]
 Row = Callable[[View, Node], "Anchor | None"]
@@ -145,11 +147,12 @@ def _batch_matmul(view: View, node: Node) -> Anchor | None:
 
 def _max_pool(view: View, node: Node) -> Anchor | None:
     anchor = _pool(view, node, "max")
-    if anchor is None or node.dtype != "bfloat16":
+    if anchor is None or node.dtype not in NARROW_FLOATS:
         return anchor
-    # The largest is one of the elements: it is a bfloat16 already.
+    # The largest is one of the elements: it is such a float already.
+    op = f"encode_{node.dtype}" if node.dtype in KINDS else node.dtype
     return _finished(
-        anchor, lambda expression, value: expression.step("bfloat16", value, dtype="bfloat16")
+        anchor, lambda expression, value: expression.step(op, value, dtype=node.dtype)
     )
 
 
@@ -203,13 +206,21 @@ def _mean(view: View, node: Node) -> Anchor | None:
 
 
 def _before_widening(view: View, name: str) -> str:
-    """``name``, or the tensor of codes or bfloat16 whose values it is: kernels widen what they
+    """``name``, or the tensor of codes or narrow floats whose values it is: kernels widen what they
     load."""
     cast = view.node(name)
     if cast is None or cast.op != "astype" or 0 in cast.constants:
         return name
-    narrow = {"float32": ("bfloat16",), "int32": CODES}.get(cast.dtype, ())
-    return cast.inputs[0] if view.type_of(cast.inputs[0])[1] in narrow else name
+    narrow = {"float32": NARROW_FLOATS, "int32": CODES}.get(cast.dtype, ())
+    return cast.inputs[0] if narrow_source(view, cast) in narrow else name
+
+
+def narrow_source(view: View, node: Node) -> str:
+    """The dtype that the dequantize or cast ``node`` reads from memory; "" where it is the second
+    of two casts that round to an 8-bit float in registers."""
+    source = view.node(node.inputs[0])
+    dtype = view.type_of(node.inputs[0])[1]
+    return "" if dtype in KINDS and source is not None and source.op == "astype" else dtype
 
 
 def _sum(view: View, node: Node) -> Anchor | None:

@@ -13,15 +13,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from tvm import relax
 
-from hago.codegen.float8 import FLOAT8
 from hago.dataflow import Node, is_constant, tensor_type
+from hago.float8 import KINDS
 from hago.lower.expression import Expression, Term, Value
 from hago.scheme import Array
 
 Row = Callable[[Expression, Node, Sequence[Term]], Value]
 
 # What lies in memory and in registers; everything else is left to TVM.
-DTYPES = frozenset({"float32", "bfloat16", "int64", "int32", "uint8", "int8", *FLOAT8})
+DTYPES = frozenset({"float32", "bfloat16", "int64", "int32", "uint8", "int8", *KINDS})
 
 
 def is_elementwise(node: Node) -> bool:
@@ -146,20 +146,29 @@ def _gelu_tanh(expression: Expression, node: Node, args: Sequence[Term]) -> Valu
 
 def _cast(expression: Expression, node: Node, args: Sequence[Term]) -> Value:
     value = value_of(expression, args[0])
-    if node.dtype in FLOAT8:  # rounded, and float32 still
+    if node.dtype in KINDS:  # rounded, and float32 still
         return expression.step(node.dtype, value)
+    if node.dtype == "float32":
+        return _widened(expression, value)
     if node.dtype == value.dtype:
         return value
-    op = "float" if node.dtype == "float32" else node.dtype
-    if value.dtype == "bfloat16":
-        op = "from_bfloat16"
+    op = "from_bfloat16" if value.dtype == "bfloat16" else node.dtype
     return expression.step(op, value, dtype=node.dtype)
+
+
+def _widened(expression: Expression, value: Value) -> Value:
+    """``value`` in float32."""
+    if value.dtype == "float32":
+        return value
+    if value.dtype == "bfloat16":
+        return expression.step("from_bfloat16", value)
+    return expression.step(f"decode_{value.dtype}" if value.dtype in KINDS else "float", value)
 
 
 def _dequantize(expression: Expression, node: Node, args: Sequence[Term]) -> Value:
     """(x - zero point) * scale, both in float32: exact differences up to 2^24."""
     value, scale, zero_point = args
-    real = expression.step("float", value_of(expression, value))
+    real = _widened(expression, value_of(expression, value))
     if isinstance(zero_point, Value) or isinstance(scale, Value):
         raise TypeError(f"{node.name}: scale and zero point are constants")
     if np.any(zero_point != 0):
@@ -170,9 +179,13 @@ def _dequantize(expression: Expression, node: Node, args: Sequence[Term]) -> Val
 def _quantize(expression: Expression, node: Node, args: Sequence[Term]) -> Value:
     """Round half to even of x / scale, shifted by the zero point, saturated."""
     value, scale, zero_point = args
-    real, bounds = value_of(expression, value), np.iinfo(node.dtype)
+    real = value_of(expression, value)
     if isinstance(zero_point, Value) or isinstance(scale, Value):
         raise TypeError(f"{node.name}: scale and zero point are constants")
+    if node.dtype in KINDS:
+        scaled = _apply(expression, "multiply", real, np.float32(1) / scale.astype(np.float32))
+        return expression.step(f"encode_{node.dtype}", scaled, dtype=node.dtype)
+    bounds = np.iinfo(node.dtype)
     limits = (float(bounds.min), float(bounds.max))
     if scale.size == 1 and zero_point.size == 1:
         numbers = (float(scale.reshape(())), float(zero_point.reshape(())))

@@ -15,7 +15,14 @@ from dataclasses import dataclass
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.workload import Elementwise, Pool2d, Product, Workload
 from hago.dataflow import Node
-from hago.lower.anchor import CODES, Anchor, find_anchor, inner_of_exp
+from hago.lower.anchor import (
+    CODES,
+    NARROW_FLOATS,
+    Anchor,
+    find_anchor,
+    inner_of_exp,
+    narrow_source,
+)
 from hago.lower.elementwise import is_elementwise, translate
 from hago.lower.expression import Expression, Source, Term, Value
 from hago.lower.fit import fitted_shape
@@ -90,12 +97,12 @@ def _shifted_members(view: View) -> Iterator[str]:
 
 
 def is_inlined(view: View, node: Node) -> bool:
-    """True for what each reader computes for itself: codes and bfloat16 as float32 or wider, and
-    integer arithmetic of such codes and constants, up to where they meet others."""
+    """True for what each reader computes for itself: codes and narrow floats as float32 or wider,
+    and integer arithmetic of such codes and constants, up to where they meet others."""
     if not is_elementwise(node):
         return False
     if node.op in ("dequantize", "astype"):
-        return view.type_of(node.inputs[0])[1] in (*CODES, "bfloat16")
+        return narrow_source(view, node) in (*CODES, *NARROW_FLOATS)
     tensors = _tensor_inputs(node)
     return node.dtype == "int64" and len(tensors) == 1 and _is_inlined_name(view, tensors[0])
 

@@ -28,6 +28,7 @@ from hago.lower.calls import KernelCall, kernel_arguments, prepared_names
 from hago.lower.cost import with_cost
 from hago.lower.expression import Source
 from hago.lower.fixed_point import INSTRUCTIONS, in_fixed_point
+from hago.lower.float8_values import hold_values
 from hago.lower.fold import fold_dequantized_weights
 from hago.lower.group import Group, find_groups
 from hago.lower.objects import content_name
@@ -98,7 +99,8 @@ def lower_with_weights(
     """
     spec = kernels_of(spec)
     machine = machine_of(spec)
-    module, stored = fold_stored(fold_dequantized_weights(module))
+    kept = machine.float8 if isinstance(machine, Device) else ()
+    module, stored = fold_stored(hold_values(fold_dequantized_weights(module), kept))
     view = view_of(module, weights)
     groups = find_groups(view, lambda work: find_template(work, machine) is not None)
     calls = _Calls(view, [_merged(group, machine) for group in groups], machine, stored, choose)

@@ -15,9 +15,9 @@ from hashlib import sha256
 import numpy as np
 from tvm import ir, relax
 
-from hago.codegen.float8 import FLOAT8
 from hago.codegen.kernels.expand import Expansion, expansion_of
 from hago.dataflow import Dataflow, Node, flat_args, is_constant, read_dataflow
+from hago.float8 import KINDS
 from hago.realize.interpret import evaluate
 from hago.rebuild import Values, rebuild, substitute
 from hago.scheme import Array, Floats
@@ -97,9 +97,9 @@ def _chain(nodes: Mapping[str, Node], last: Node) -> Stored | None:
         chain.append(node)
     _, rounded, scaled, cast = chain
     codes, scale = cast.constants.get(0), scaled.constants.get(1)
-    if codes is None or codes.dtype != np.int8 or scale is None or rounded.dtype not in FLOAT8:
+    if codes is None or codes.dtype != np.int8 or scale is None or rounded.dtype not in KINDS:
         return None
-    return Stored(codes, scale, FLOAT8[rounded.dtype], float(common.reshape(())))
+    return Stored(codes, scale, KINDS[rounded.dtype], float(common.reshape(())))
 
 
 def _value(nodes: Mapping[str, Node], name: str) -> Array:

@@ -20,8 +20,8 @@ class Codes:
 
     A constant ``expr`` [k, n] of weights in groups of rows has ``scale`` [groups, n].
 
-    A bfloat16 ``expr`` has scale 1 and zero point 0. What a rule returns may also be float32: the
-    sums of bfloat16 products.
+    Floats have zero point 0, bfloat16 scale 1. What a rule returns may also be float32: the sums of
+    products of floats.
     """
 
     expr: relax.Expr

@@ -10,10 +10,9 @@ import numpy as np
 from tvm import ir, relax
 
 from hago.dataflow import constant_value, flat_args, is_constant
-from hago.float8 import FORMATS
 from hago.graph import Edge, QuantModel
 from hago.realize.grouped import join_groups
-from hago.realize.qdq import decode_stored, dequantize, quantize
+from hago.realize.qdq import constant_codes, decode_stored, dequantize, quantize
 from hago.rebuild import Values, emit, rebuild, substitute, with_leaves
 from hago.scheme import PerGroup, QuantScheme, TensorQuant
 
@@ -84,10 +83,8 @@ def _quantized_constant(
     codes = model.weights.get(edge)
     if codes is None:
         codes = quant.encode(constant_value(leaf).astype(np.float32))
-    if quant.scheme.dtype.kind in FORMATS:
-        return relax.const(quant.decode(codes))
     if quant.scheme.computed_in is not None:
         return emit(builder, decode_stored(builder, codes, quant), f"{dst}_weight")
     if isinstance(quant.scheme.granularity, PerGroup):
         return join_groups(builder, codes, quant, f"{dst}_weight")
-    return emit(builder, dequantize(relax.const(codes), quant), f"{dst}_weight")
+    return emit(builder, dequantize(constant_codes(codes, quant), quant), f"{dst}_weight")

@@ -4,7 +4,8 @@
     op(dequantize(x)..)                => dequantize(op'(x)..)         by the operation's rule
     quantize(dequantize(x, s, z), s, z) => x
 
-bfloat16 goes the same way: casts stand for quantize and dequantize, the scale is 1.
+bfloat16 goes the same way: casts stand for quantize and dequantize, the scale is 1. Products of
+8-bit floats are summed in float32, and their scales multiply the sums.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class _Codes:
             return self._cast(builder, name, value, values)
         codes = self._by_rule(builder, op, value)
         if codes is not None and codes.dtype == "float32":
-            return codes.expr
+            return _scaled(builder, codes)
         if codes is not None:
             self.known[name] = codes
             return codes.expr
@@ -152,7 +153,7 @@ def _real_value(codes: Codes) -> relax.Expr:
     """The float32 expression of ``codes``."""
     if codes.scale.ndim == 2:
         return relax.const(grouped_value(codes))
-    if not codes.is_integer:
+    if codes.dtype == "bfloat16":
         return relax.op.astype(codes.expr, "float32")
     return relax.op.dequantize(
         codes.expr,
@@ -163,6 +164,13 @@ def _real_value(codes: Codes) -> relax.Expr:
     )
 
 
+def _scaled(builder: relax.BlockBuilder, sums: Codes) -> relax.Expr:
+    """The float32 values of float32 ``sums``, whose channels are the last axis."""
+    if np.all(sums.scale == 1):
+        return sums.expr
+    return relax.op.multiply(sums.expr, relax.const(np.asarray(sums.scale)))
+
+
 def _zero_point(codes: Codes) -> np.ndarray:
-    """In the dtype of the codes, as ``relax.dequantize`` asks."""
-    return np.asarray(codes.zero_point).astype(tensor_type(codes.expr)[1])
+    """In the dtype of the codes, as ``relax.dequantize`` asks; int32 of floats."""
+    return np.asarray(codes.zero_point).astype(codes.dtype if codes.is_integer else "int32")

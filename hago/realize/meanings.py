@@ -15,12 +15,14 @@ from scipy import special
 from tvm import relax
 
 from hago.dataflow import tensor_type
+from hago.float8 import FORMATS, KINDS, decode_float8, encode_float8
 from hago.resample import taps
 from hago.scheme import BFLOAT16_ARRAY
 
 Array = npt.NDArray[Any]
 _PAD_MODES: dict[str, Literal["reflect", "edge"]] = {"reflect": "reflect", "replicate": "edge"}
 Meaning = Callable[..., Any]
+_NARROW_FLOATS = (BFLOAT16_ARRAY, *map(np.dtype, KINDS))
 
 
 def _narrow(exact: Array, call: relax.Call) -> Array:
@@ -34,9 +36,9 @@ def _narrow(exact: Array, call: relax.Call) -> Array:
 
 
 def _wide(array: Array) -> Array:
-    """float64 for integers (exact below 2^53, and fast) and for bfloat16 (products are exact, a
-    sum of K rounds by K * 2^-53), unchanged for other floats."""
-    is_narrow = array.dtype.kind in "iu" or array.dtype == BFLOAT16_ARRAY
+    """float64 for integers (exact below 2^53, and fast) and for floats of 8 and 16 bits (products
+    are exact, a sum of K rounds by K * 2^-53), unchanged for other floats."""
+    is_narrow = array.dtype.kind in "iu" or array.dtype in _NARROW_FLOATS
     return array.astype(np.float64) if is_narrow else array
 
 
@@ -91,8 +93,10 @@ def _broadcast_numbers(value: Array, rank: int, axis: int) -> Array:
 
 def _quantize(call: relax.Call, real: Array, scale: Array, zero_point: Array) -> Array:
     axis, dtype = int(call.attrs.axis), str(call.attrs.out_dtype)
-    bounds = np.iinfo(dtype)
     scale = _broadcast_numbers(scale, real.ndim, axis)
+    if dtype in KINDS:
+        return encode_float8((real / scale).astype(np.float32), KINDS[dtype]).view(dtype)
+    bounds = np.iinfo(dtype)
     shift = _broadcast_numbers(zero_point, real.ndim, axis).astype(np.float64)
     codes = np.rint((real / scale).astype(np.float32)).astype(np.float64) + shift
     return np.clip(codes, bounds.min, bounds.max).astype(dtype)
@@ -100,15 +104,23 @@ def _quantize(call: relax.Call, real: Array, scale: Array, zero_point: Array) ->
 
 def _dequantize(call: relax.Call, codes: Array, scale: Array, zero_point: Array) -> Array:
     axis = int(call.attrs.axis)
+    scale = _broadcast_numbers(scale, codes.ndim, axis)
+    if str(codes.dtype) in KINDS:
+        return decode_float8(codes.view(np.uint8), KINDS[str(codes.dtype)]) * scale
     shift = _broadcast_numbers(zero_point, codes.ndim, axis).astype(np.int64)
-    difference = (codes.astype(np.int64) - shift).astype(np.float32)
-    return difference * _broadcast_numbers(scale, codes.ndim, axis)
+    return (codes.astype(np.int64) - shift).astype(np.float32) * scale
+
+
+def _lowest(dtype: np.dtype[Any]) -> float:
+    if dtype.kind in "iu":
+        return int(np.iinfo(dtype).min)
+    name = KINDS.get(str(dtype))
+    return -FORMATS[name].largest if name else -np.inf
 
 
 def _pool(call: relax.Call, data: Array, reduce: str) -> Array:
     attrs = call.attrs
-    lowest = np.iinfo(data.dtype).min if data.dtype.kind in "iu" else -np.inf
-    fill = lowest if reduce == "max" else 0
+    fill = _lowest(data.dtype) if reduce == "max" else 0
     kernel = [int(k) for k in attrs.pool_size]
     strides, dilation = [int(s) for s in attrs.strides], [int(d) for d in attrs.dilation]
     padding = _ceil_padding(data.shape, kernel, strides, dilation, attrs)

@@ -15,11 +15,13 @@ import numpy as np
 from tvm import relax
 
 from hago.dataflow import constant_value, is_constant, tensor_type
+from hago.float8 import KINDS
 from hago.realize.codes import Codes
 from hago.realize.grouped import multiply_groups
 from hago.scheme import Array, Floats
 
 _BYTES = ("int8", "uint8")
+_FLOATS = ("bfloat16", *KINDS)
 INT32_MAX = 2**31 - 1
 
 
@@ -118,9 +120,10 @@ def _matmul(data: Codes, weight: relax.Expr) -> relax.Expr:
 
 
 def _are_factors(data: Codes, weight: Codes) -> bool:
-    """Whether they can be multiplied as codes: both bytes, or both bfloat16."""
-    are_bytes = [codes.dtype in _BYTES for codes in (data, weight)]
-    return data.is_per_tensor and (all(are_bytes) or data.dtype == weight.dtype == "bfloat16")
+    """Whether they can be multiplied as codes: both bytes, or both the same narrow float."""
+    are_bytes = all(codes.dtype in _BYTES for codes in (data, weight))
+    are_floats = data.dtype == weight.dtype in _FLOATS
+    return data.is_per_tensor and (are_bytes or are_floats)
 
 
 def _is_weight(weight: Codes, channel_axis: int) -> bool:

@@ -1,7 +1,8 @@
 """quantize and dequantize as Relax expressions: the one place where hago rounds in a graph.
 
-Integers use ``relax.quantize`` (divide, round half to even, add the zero point, saturate). 8-bit
-floats are kept as the float32 values that they stand for, rounded by a cast to the format and back.
+``relax.quantize`` divides, rounds half to even, adds the zero point (8-bit floats have none) and
+saturates. Weights that are stored in fewer bits than they are computed in are rounded by a cast to
+an 8-bit float and back.
 """
 
 from __future__ import annotations
@@ -11,58 +12,61 @@ import math
 import numpy as np
 from tvm import relax
 
-from hago.float8 import FORMATS
-from hago.scheme import Array, PerAxis, PerTensor, TensorQuant
-
-FLOAT8_CASTS = {"float8_e4m3": "float8_e4m3fn", "float8_e5m2": "float8_e5m2"}  # TVM's names
+from hago.float8 import MEMORY
+from hago.scheme import Array, DType, PerAxis, PerTensor, TensorQuant
 
 
 def quantize(builder: relax.BlockBuilder, real: relax.Expr, quant: TensorQuant) -> relax.Expr:
-    """Codes of ``real`` in the storage dtype of ``quant``'s scheme; 8-bit floats as values."""
+    """Codes of ``real`` in the dtype in memory of ``quant``'s scheme."""
     dtype = quant.scheme.dtype
-    if dtype.kind in FORMATS:
-        return _quantize_float8(builder, real, quant)
     if not dtype.is_quantized:
         return relax.op.astype(real, dtype.storage)
+    if dtype.is_integer:
+        real = _bounded(builder, real, quant)
+    scale, zero_point = constants(quant)
+    return relax.op.quantize(real, scale, zero_point, _axis(quant), memory_dtype(dtype))
+
+
+def _bounded(builder: relax.BlockBuilder, real: relax.Expr, quant: TensorQuant) -> relax.Expr:
+    """``real`` within what codes stand for, where their range is not all of their container."""
+    dtype = quant.scheme.dtype
     low, high = dtype.code_range
     stored = np.iinfo(dtype.storage)
-    if (low, high) != (stored.min, stored.max):
-        bounds = quant.decode(np.array([low, high], dtype.storage))
-        real = builder.emit(relax.op.clip(real, float(bounds[0]), float(bounds[1])))
-    scale, zero_point = constants(quant)
-    return relax.op.quantize(real, scale, zero_point, _axis(quant), dtype.storage)
+    if (low, high) == (stored.min, stored.max):
+        return real
+    bounds = quant.decode(np.array([low, high], dtype.storage))
+    return builder.emit(relax.op.clip(real, float(bounds[0]), float(bounds[1])))
 
 
 def dequantize(codes: relax.Expr, quant: TensorQuant) -> relax.Expr:
     """float32 values of ``codes``."""
-    dtype = quant.scheme.dtype
-    if dtype.kind in FORMATS:
-        return relax.op.multiply(codes, relax.const(np.array(quant.scale)))
-    if not dtype.is_quantized:
+    if not quant.scheme.is_quantized:
         return relax.op.astype(codes, "float32")
     scale, zero_point = constants(quant)
     return relax.op.dequantize(codes, scale, zero_point, _axis(quant), "float32")
 
 
+def memory_dtype(dtype: DType) -> str:
+    """TVM's name of what lies in memory."""
+    return MEMORY.get(dtype.kind, dtype.storage)
+
+
+def constant_codes(codes: Array, quant: TensorQuant) -> relax.Expr:
+    """``codes``, as ``quant`` encodes, as a constant; those of 8-bit floats are such floats."""
+    return relax.const(codes.view(np.dtype(memory_dtype(quant.scheme.dtype))))
+
+
 def constants(quant: TensorQuant) -> tuple[relax.Expr, relax.Expr]:
-    """Scale (float32) and zero point (in the dtype of the codes) as constants."""
-    zero_point = quant.zero_point.astype(quant.scheme.dtype.storage)
+    """Scale (float32) and zero point as constants: in the dtype of the codes, or int32, which Relax
+    has for floats."""
+    dtype = quant.scheme.dtype
+    zero_point = quant.zero_point.astype(dtype.storage if dtype.is_integer else "int32")
     return relax.const(np.array(quant.scale)), relax.const(np.array(zero_point))
-
-
-def _quantize_float8(
-    builder: relax.BlockBuilder, real: relax.Expr, quant: TensorQuant
-) -> relax.Expr:
-    kind = quant.scheme.dtype.kind
-    scaled = builder.emit(relax.op.divide(real, relax.const(np.array(quant.scale))))
-    largest = FORMATS[kind].largest
-    clipped = builder.emit(relax.op.clip(scaled, -largest, largest))
-    return round_to_float8(builder, clipped, kind)
 
 
 def round_to_float8(builder: relax.BlockBuilder, value: relax.Expr, kind: str) -> relax.Expr:
     """The nearest value of an 8-bit float, as float32; ``value`` is within its range."""
-    narrow = builder.emit(relax.op.astype(value, FLOAT8_CASTS[kind]))
+    narrow = builder.emit(relax.op.astype(value, MEMORY[kind]))
     return relax.op.astype(narrow, "float32")
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from hago.codegen.epilogue import Epilogue
+from hago.float8 import FORMATS, KINDS, decode_float8, round_float8
 
 _EPS = float(np.finfo(np.float32).eps)
 # Absolute errors that hago/codegen/vector.py states for its polynomials, or a bound of them on
@@ -32,14 +33,29 @@ def assert_equal(
     if epilogue.dtype == "float32":
         assert np.all(np.abs(actual - real) <= error)
         return
+    if epilogue.dtype in KINDS:
+        _assert_nearest(actual, real, error)
+        return
     scale, zero_point, low, high = epilogue.steps[-2].consts
     code = np.clip(real / scale + zero_point, low, high)
     assert np.all(np.abs(actual - code) <= 0.5 + error / scale)
 
 
+def _assert_nearest(actual: np.ndarray, real: np.ndarray, error: float) -> None:
+    """``actual`` are the nearest 8-bit floats to numbers within ``error`` of ``real``: of the
+    distances to both, each is off by that much."""
+    kind = KINDS[str(actual.dtype)]
+    bounded = np.clip(real, -FORMATS[kind].largest, FORMATS[kind].largest)
+    least = np.abs(round_float8(bounded, kind) - bounded)
+    found = decode_float8(actual.view(np.uint8), kind)
+    assert np.all(np.abs(found - bounded) <= least + 2 * error)
+
+
 def _without_rounding(epilogue: Epilogue) -> Epilogue:
     if epilogue.dtype == "float32":
         return epilogue
+    if epilogue.dtype in KINDS:
+        return replace(epilogue, dtype="float32", steps=epilogue.steps[:-1])
     assert epilogue.steps[-2].op == "quantize"
     return replace(epilogue, dtype="float32", steps=epilogue.steps[:-2])
 

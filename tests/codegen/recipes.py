@@ -7,6 +7,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from hago.codegen.epilogue import Epilogue, Operand, Step
+from hago.float8 import KINDS
 from tests.codegen.isa import random_tensor
 
 ACTIVATIONS = {
@@ -48,7 +49,7 @@ class Recipe:
             correction = random.integers(-100, 100, channels).astype(np.int32)
             value = chain.step("add_int32", value, chain.operand(correction))
         if accumulator.dtype != np.float32:
-            value = chain.step("float", value)
+            value = chain.step(_widening(str(accumulator.dtype)), value)
         factors = random.uniform(1, 8, channels if self.per_channel else 1) / largest
         value = chain.step("multiply", value, chain.operand(factors.astype(np.float32)))
         value = chain.step("add", value, chain.operand(random.normal(size=channels).astype("f4")))
@@ -56,7 +57,10 @@ class Recipe:
             value = self._add_residual(chain, value, accumulator.shape, random)
         for op, consts in ACTIVATIONS[self.activation]:
             value = chain.step(op, value, consts=consts)
-        if self.output != "float32":
+        if self.output in KINDS:
+            scaled = chain.step("multiply_const", value, consts=(1 / self.scale,))
+            chain.step(f"encode_{self.output}", scaled)
+        elif self.output != "float32":
             bounds = np.iinfo(self.output)
             consts = (self.scale, float(self.zero_point), float(bounds.min), float(bounds.max))
             value = chain.step(self.output, chain.step("quantize", value, consts=consts))
@@ -67,9 +71,15 @@ class Recipe:
     ) -> int:
         residual = chain.operand(random_tensor(random, shape, self.residual))
         if self.residual != "float32":
-            residual = chain.step("add_const", chain.step("float", residual), consts=(-7.0,))
+            real = chain.step(_widening(self.residual), residual)
+            residual = chain.step("add_const", real, consts=(-7.0,))
             residual = chain.step("multiply_const", residual, consts=(0.03,))
         return chain.step("add", value, residual)
+
+
+def _widening(dtype: str) -> str:
+    """The operation that gives float32 of ``dtype``."""
+    return f"decode_{dtype}" if dtype in KINDS else "float"
 
 
 class _Chain:

@@ -54,8 +54,8 @@ class Case:
 def case(workload: Workload, recipe: Recipe, hardware: str) -> Case:
     """``workload`` on random inputs of its dtypes."""
     random = np.random.default_rng(0)
-    inputs = [random_tensor(random, *each) for each in _inputs(workload)]
-    accumulator = _meaning(workload, inputs)
+    inputs = [random_tensor(random, *each) for each in inputs_of(workload)]
+    accumulator = meaning(workload, inputs)
     epilogue, operands = recipe.build(accumulator, random)
     kernel = build_kernel(workload, epilogue, machine_of(load_spec(hardware)))
     if kernel.pack is not None:
@@ -63,7 +63,7 @@ def case(workload: Workload, recipe: Recipe, hardware: str) -> Case:
     return Case(kernel, inputs, accumulator, epilogue, operands)
 
 
-def _inputs(workload: Workload) -> list[tuple[tuple[int, ...], str]]:
+def inputs_of(workload: Workload) -> list[tuple[tuple[int, ...], str]]:
     """Shapes and dtypes of what a kernel reads in front of its epilogue's operands."""
     match workload:
         case Matmul(m=m, n=n, k=k, data=data, weight=weight):
@@ -88,7 +88,7 @@ def _inputs(workload: Workload) -> list[tuple[tuple[int, ...], str]]:
     raise TypeError(workload)
 
 
-def _meaning(workload: Workload, inputs: list[np.ndarray]) -> np.ndarray:
+def meaning(workload: Workload, inputs: list[np.ndarray]) -> np.ndarray:
     """The accumulator: what the kernel computes without its epilogue."""
     first = inputs[0]
     match workload:

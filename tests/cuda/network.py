@@ -1,9 +1,9 @@
 """A whole network on the GPU that is not there: its lowered module, call by call.
 
     python -m tests.cuda.network digits --hw cuda-sm80
-    python -m tests.cuda.network efficientnet_lite0 --hw cuda-sm90
+    python -m tests.cuda.network efficientnet_lite0 --hw cuda-sm90 --precision float8
 
-prints how far the int8 network's outputs are from the reference interpreter's, and what it took.
+prints how far the network's outputs are from the reference interpreter's, and what it took.
 """
 
 from __future__ import annotations
@@ -108,11 +108,13 @@ def codes_on(hardware: str, folder: Path) -> Compiler:
     return compiled
 
 
-def quantized(module: ir.IRModule, hardware: str, samples: list[Sample]) -> Plan:
-    """The int8 network of ``module``."""
+def quantized(
+    module: ir.IRModule, hardware: str, samples: list[Sample], precision: str = "int8"
+) -> Plan:
+    """The network of ``module`` in a low precision."""
     data = load_data(samples, input_specs(module))
     quantizer = Quantizer(module, load_spec(hardware), data, find_methods(("mse",)), Clock())
-    return next(iter(quantizer.plans("int8")))
+    return next(iter(quantizer.plans(precision)))
 
 
 def random_samples(module: ir.IRModule, count: int) -> list[Sample]:
@@ -132,12 +134,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.cuda.network", description=__doc__)
     parser.add_argument("name", choices=["digits", *MODELS])
     parser.add_argument("--hw", default="cuda-sm80")
+    parser.add_argument("--precision", default="int8", choices=("int8", "float8"))
     arguments = parser.parse_args()
     is_demo = arguments.name == "digits"
     path = digits_model() if is_demo else model_file(arguments.name)
     module = prepared_module(path, {} if is_demo else dict(MODELS[arguments.name].inputs))
     samples = random_samples(module, 4)
-    plan = quantized(module, arguments.hw, samples)
+    plan = quantized(module, arguments.hw, samples, arguments.precision)
     with tempfile.TemporaryDirectory() as scratch:
         network = network_on(arguments.hw, plan.module, Path(scratch))
         given = by_parameter(plan.module, samples[0])

@@ -10,9 +10,12 @@ from tests.zoo.exactness import assert_exact, by_parameter, compare_codes
 
 
 # Ampere's text is the same as Hopper's: "python -m tests.cuda.network digits" runs it, too.
-@pytest.mark.parametrize("hardware", ["cuda-sm75", "cuda-sm90"])
-def test_digits_equal_the_integer_reference(hardware, tmp_path):
-    plan = quantized(prepared_module(digits_model(), {}), hardware, digits_calibration()[:16])
+@pytest.mark.parametrize(
+    ("hardware", "precision"), [("cuda-sm75", "int8"), ("cuda-sm90", "float8")]
+)
+def test_digits_equal_the_reference(hardware, precision, tmp_path):
+    module = prepared_module(digits_model(), {})
+    plan = quantized(module, hardware, digits_calibration()[:16], precision)
     given = by_parameter(plan.module, {"image": digits_test()[0][:1]})
     found = compare_codes(plan.module, given, codes_on(hardware, tmp_path))
     assert len(found) > 10

@@ -5,7 +5,8 @@
 Every tensor of codes that a compiled model writes is compared with what numpy makes of the codes
 that the same model wrote before it, so that one difference is counted once and not carried on.
 
-What must hold: the accumulator is exact, and its way to the next code is float32 arithmetic. Each
+What must hold: the accumulator is exact (of 8-bit floats, up to the order of its sums), and its way
+to the next code is float32 arithmetic. Each
 of its operations rounds with a relative error of 2^-24, in an order that the kernel may choose, so
 a code may differ by one where the real quotient ``x / scale`` lies that close to the middle of
 two codes, and nowhere else. See :func:`tie_bound`.
@@ -27,6 +28,7 @@ from tvm import ir
 from hago.calibrate import Dataset, load_data
 from hago.clock import Clock
 from hago.dataflow import Dataflow, Node, read_dataflow
+from hago.float8 import FORMATS, KINDS, Float8
 from hago.frontend.onnx import import_onnx
 from hago.hardware.host import host_spec
 from hago.hardware.load import load_spec
@@ -44,7 +46,7 @@ from hago.simulate.observe import observe
 from tests.zoo.models import MODELS, model_file
 from tests.zoo.tasks import TASKS
 
-_BYTES = ("uint8", "int8")
+_CODES = ("uint8", "int8", *KINDS)
 Compiler = Callable[[ir.IRModule], Callable[[Mapping[str, Array]], Mapping[str, Array]]]
 
 
@@ -105,16 +107,18 @@ def assert_exact(found: Sequence[Difference]) -> None:
 
 
 def _is_written(node: Node) -> bool:
-    return node.dtype in _BYTES and node.op in ("quantize", "take")
+    return node.dtype in _CODES and node.op in ("quantize", "take")
 
 
 def _difference(
     dataflow: Dataflow, node: Node, values: Mapping[str, Array], actual: Array
 ) -> Difference:
     expected = values[node.name]
-    apart = np.abs(expected.astype(np.int64) - actual.astype(np.int64))
+    apart = np.abs(_numbered(expected) - _numbered(actual))
     differs = apart > 0
     quotient = _quotient(node, values)
+    if node.dtype in KINDS:
+        quotient = quotient / _unit(quotient, FORMATS[KINDS[node.dtype]])
     distance = np.abs(quotient - np.floor(quotient) - 0.5)[differs]
     return Difference(
         name=node.name,
@@ -124,6 +128,20 @@ def _difference(
         tie=float(distance.max()) if differs.any() else 0.0,
         quotient=float(np.abs(quotient).max()),
     )
+
+
+def _numbered(codes: Array) -> Array:
+    """``codes`` as integers in the order of what they stand for, one apart where neighbours are."""
+    if str(codes.dtype) not in KINDS:
+        return codes.astype(np.int64)
+    size = codes.view(np.uint8).astype(np.int64)
+    return np.where(size < 0x80, size, 0x80 - size)
+
+
+def _unit(real: Array, form: Float8) -> Array:
+    """What neighbours at ``real`` are apart."""
+    _, exponent = np.frexp(np.clip(real, -form.largest, form.largest))
+    return np.ldexp(1.0, np.maximum(exponent - 1, form.min_exponent) - form.mantissa)
 
 
 def _quotient(node: Node, values: Mapping[str, Array]) -> Array:

@@ -21,6 +21,12 @@ class Device:
     shared_bytes: int
 
     @property
+    def float8(self) -> tuple[str, ...]:
+        """The dtypes in memory of the 8-bit floats that it multiplies."""
+        endings = {name.rpartition(".")[2] for name in self.instructions}
+        return ("float8_e4m3fn",) if "e4m3" in endings else ()
+
+    @property
     def copies_in_background(self) -> bool:
         """Whether it has cp.async (PTX ISA: sm_80 and later)."""
         return self.capability >= 80

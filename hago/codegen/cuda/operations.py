@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-# C types of what lies in memory; bfloat16 and e4m3 as their bits.
+# C types of what lies in memory; bfloat16 as its bits.
 C_TYPES = {
     "float32": "float", "int32": "int", "int64": "int64_t", "uint8": "uint8_t", "int8": "int8_t",
-    "bfloat16": "uint16_t", "float8_e4m3fn": "uint8_t",
+    "bfloat16": "uint16_t", "float8_e4m3fn": "hago::Float8",
 }  # fmt: skip
 
 Text = Callable[[Sequence[str], Sequence[float]], str]
@@ -107,6 +107,8 @@ OPERATIONS: dict[str, tuple[str, Text]] = {
     # Values of 8-bit floats, as float32: bits of the mantissa, the smallest exponent.
     "float8_e4m3fn": ("float", _plain("hago::round_float8<3, -6>({0})")),
     "float8_e5m2": ("float", _plain("hago::round_float8<2, -14>({0})")),
+    "encode_float8_e4m3fn": ("hago::Float8", _plain("hago::to_float8({0})")),
+    "decode_float8_e4m3fn": ("float", _plain("hago::from_float8({0})")),
     "fake_quantize": ("float", _plain(_FAKE)),
     "int64": ("int64_t", _plain("int64_t({0})")),
     "add_int64": ("int64_t", _plain("{0} + {1}")),

@@ -1,6 +1,6 @@
 // Several neighbours in memory at once. Addresses are multiples of what is loaded or stored.
 #pragma once
-#include <cstdint>
+#include "hago/float8.cuh"
 
 namespace hago {
 
@@ -51,24 +51,15 @@ __device__ __forceinline__ float from_bfloat16(uint16_t bits) {
   return __uint_as_float(uint32_t(bits) << 16);
 }
 
-// The nearest value of an 8-bit float, ties to even, to a number within its range: bits behind the
-// mantissa are rounded away; numbers below the normal ones are multiples of the smallest.
-template <int MANTISSA, int EXPONENT> __device__ __forceinline__ float round_float8(float x) {
-  constexpr int DROP = 23 - MANTISSA;
-  constexpr uint32_t SMALLEST = uint32_t(127 + EXPONENT) << 23;
-  constexpr float UNIT = 1.0f / float(1 << (MANTISSA - EXPONENT));
-  const uint32_t bits = __float_as_uint(x);
-  if ((bits & 0x7fffffffu) < SMALLEST) return rintf(x * (1.0f / UNIT)) * UNIT;
-  const uint32_t carried = bits + ((1u << (DROP - 1)) - 1) + (bits >> DROP & 1u);
-  return __uint_as_float(carried & ~((1u << DROP) - 1));
-}
-
-// What an accumulator adds up: numbers as they are, the bits of bfloat16 as float32.
+// What an accumulator adds up: numbers as they are, narrow floats as float32.
 template <typename A, typename T> struct Widened {
   static __device__ __forceinline__ A of(T value) { return A(value); }
 };
 template <> struct Widened<float, uint16_t> {
   static __device__ __forceinline__ float of(uint16_t bits) { return from_bfloat16(bits); }
+};
+template <> struct Widened<float, Float8> {
+  static __device__ __forceinline__ float of(Float8 value) { return from_float8(value); }
 };
 
 }  // namespace hago
