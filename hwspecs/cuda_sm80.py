@@ -5,10 +5,9 @@ paper: 624 Top/s int8, 1,248 int4, 312 bfloat16 and 19.5 float32 without sparsit
 multiprocessors at 1.41 GHz; 164 KB of shared memory for each.
 """
 
-from hago.hardware import bf16, f32, machine, memory, op, s4, s8, s32
+from hago.hardware import bf16, f32, machine, memory, op, rows_of, s4, s8, s32
 
 DENSE = ("conv2d", "matmul")
-MOVES = ("max_pool2d", "concat", "resize2d", "move")
 
 MACHINE = machine(
     "cuda-sm80",
@@ -27,23 +26,15 @@ MACHINE = machine(
         # [PTX] mma.m16n8k64 with s4 operands.
         op(DENSE, s4, s4.per_channel, sums_in=s32, gives=(s8, f32), by="mma.m16n8k64.s4",
            align={"k": 64, "n": 8, "m": 16}, throughput=8192),
-        # [PTX] dp4a, sm_61 and later: what is no matrix product.
-        op("depthwise_conv2d", s8.asymmetric, s8.per_channel, sums_in=s32, gives=(s8, f32),
-           by="dp4a", align={"k": 4}, throughput=512),
         # [PTX] mma.m16n8k16 with bf16 operands.
         op((*DENSE, "batch_matmul"), bf16, bf16, sums_in=f32, gives=(bf16, f32),
            by="mma.m16n8k16.bf16", align={"k": 16, "n": 8, "m": 16}, throughput=2048),
-        # Everything else in float32 registers; codes are widened on the way in.
-        op(("add", "multiply"), s8.asymmetric, s8.asymmetric, sums_in=s32, gives=(s8, f32),
-           by="fma.f32", throughput=64),
-        op("avg_pool2d", s8.asymmetric, sums_in=s32, gives=(s8, f32), by="fma.f32", throughput=64),
-        op("table", s8.asymmetric, sums_in=s32, gives=(s8,), by="fma.f32", throughput=32),
-        op(MOVES, s8.asymmetric, sums_in=s32, gives=(s8,), by="fma.f32", throughput=128),
+        # What is no matrix product: codes as on Turing, bfloat16 widened to float32 on the way in.
+        rows_of("cuda-sm75", s8, by=("dp4a", "fma.f32")),
         op(("depthwise_conv2d", "add", "multiply"), bf16, bf16, sums_in=f32, gives=(bf16, f32),
            by="fma.f32", throughput=64),
-        op(("avg_pool2d", *MOVES), bf16, sums_in=f32, gives=(bf16, f32), by="fma.f32",
-           throughput=64),
-        op((*DENSE, "depthwise_conv2d", "batch_matmul"), f32, f32, sums_in=f32, gives=(f32,),
-           by="fma.f32", throughput=128),
+        op(("avg_pool2d", "max_pool2d", "concat", "resize2d", "move"), bf16, sums_in=f32,
+           gives=(bf16, f32), by="fma.f32", throughput=64),
+        rows_of("cuda-sm75", f32, by="fma.f32"),
     ],
 )

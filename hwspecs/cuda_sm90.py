@@ -3,13 +3,14 @@
 Sources: [PTX] NVIDIA PTX ISA, "dp4a" and "mma"; [GH] NVIDIA H100 Tensor Core GPU Architecture white
 paper (SXM): 1,979 Top/s int8 and fp8, 989 bfloat16 and 67 float32 without sparsity, on 132
 multiprocessors; 228 KB of shared memory for each. The tensor cores reach these with wgmma only:
-mma gets about two thirds of them (Luo et al., arXiv 2402.13499).
+mma gets about two thirds of them (Luo et al., arXiv 2402.13499), and fp8 no more than float16 gets:
+[SASS] nvcc 13.0 makes two HMMA.16816.F32 of an mma with e4m3 operands, widened by
+F2FP.F16.E4M3.UNPACK_B (sm_89 has QMMA.16832 for it). What 8 bits save is memory, and reading it.
 """
 
-from hago.hardware import bf16, e4m3, f32, machine, memory, op, s8, s32
+from hago.hardware import bf16, e4m3, f32, machine, memory, op, rows_of, s8, s32
 
 DENSE = ("conv2d", "matmul")
-MOVES = ("max_pool2d", "concat", "resize2d", "move")
 
 MACHINE = machine(
     "cuda-sm90",
@@ -25,29 +26,19 @@ MACHINE = machine(
            align={"k": 32, "n": 8, "m": 16}, throughput=8192),
         op("batch_matmul", s8, s8, sums_in=s32, gives=(s8, f32), by="mma.m16n8k32.s8",
            align={"k": 32, "n": 8, "m": 16}, throughput=8192),
-        # [PTX] mma.m16n8k32 with e4m3 operands, sm_89 and later. Sums are float32 in
-        # memory but keep about 14 bits inside of the core (DeepSeek-V3, arXiv 2412.19437, 3.3.2).
+        # [PTX] mma.m16n8k32 with e4m3 operands, sm_89 and later; [SASS] at float16's rate here.
         op(DENSE, e4m3, e4m3.per_channel, sums_in=f32, gives=(e4m3, bf16, f32),
-           by="mma.m16n8k32.e4m3", align={"k": 32, "n": 8, "m": 16}, throughput=8192),
+           by="mma.m16n8k32.e4m3", align={"k": 32, "n": 8, "m": 16}, throughput=4096),
         op("batch_matmul", e4m3, e4m3, sums_in=f32, gives=(e4m3, bf16, f32),
-           by="mma.m16n8k32.e4m3", align={"k": 32, "n": 8, "m": 16}, throughput=8192),
+           by="mma.m16n8k32.e4m3", align={"k": 32, "n": 8, "m": 16}, throughput=4096),
         # [PTX] mma.m16n8k16 with bf16 operands.
         op((*DENSE, "batch_matmul"), bf16, bf16, sums_in=f32, gives=(bf16, f32),
            by="mma.m16n8k16.bf16", align={"k": 16, "n": 8, "m": 16}, throughput=4096),
-        # [PTX] dp4a: what is no matrix product.
-        op("depthwise_conv2d", s8.asymmetric, s8.per_channel, sums_in=s32, gives=(s8, f32),
-           by="dp4a", align={"k": 4}, throughput=512),
-        # Everything else in float32 registers; codes are widened on the way in.
-        op(("add", "multiply"), s8.asymmetric, s8.asymmetric, sums_in=s32, gives=(s8, f32),
-           by="fma.f32", throughput=64),
-        op("avg_pool2d", s8.asymmetric, sums_in=s32, gives=(s8, f32), by="fma.f32", throughput=64),
-        op("table", s8.asymmetric, sums_in=s32, gives=(s8,), by="fma.f32", throughput=32),
-        op(MOVES, e4m3, sums_in=f32, gives=(e4m3,), by="fma.f32", throughput=128),
-        op(MOVES, s8.asymmetric, sums_in=s32, gives=(s8,), by="fma.f32", throughput=128),
-        op(("depthwise_conv2d", "add", "multiply"), bf16, bf16, sums_in=f32, gives=(bf16, f32),
-           by="fma.f32", throughput=64),
-        op(("avg_pool2d", *MOVES), bf16, sums_in=f32, gives=(bf16, f32), by="fma.f32",
-           throughput=64),
+        # What is no matrix product: as on Turing and Ampere, and e4m3 is moved, too.
+        op(("max_pool2d", "concat", "resize2d", "move"), e4m3, sums_in=f32, gives=(e4m3,),
+           by="fma.f32", throughput=128),
+        rows_of("cuda-sm75", s8, by=("dp4a", "fma.f32")),
+        rows_of("cuda-sm80", bf16, by="fma.f32"),
         op((*DENSE, "depthwise_conv2d", "batch_matmul"), f32, f32, sums_in=f32, gives=(f32,),
            by="fma.f32", throughput=256),
     ],
