@@ -74,10 +74,13 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of an artifact folder. Raises BuildError where it is missing or damaged."""
     path = folder / "manifest.json"
     if not path.is_file():
+        best = folder / "best"  # of a session of 'hago tune'
         raise BuildError(
             f"{folder}: not an artifact",
             fact="it has no manifest.json" if folder.is_dir() else "no such folder",
-            way_out="Give the folder that 'hago compile -o' wrote.",
+            way_out=f"Give {best}: that is one."
+            if (best / path.name).is_file()
+            else "Give the folder that 'hago compile -o' wrote.",
         )
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))

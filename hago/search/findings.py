@@ -1,11 +1,11 @@
-"""A session's folder read back: what was searched, and what came out."""
+"""What a report tells of a session: what was searched, and what came out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hago.errors import DataError
 from hago.report import Json
@@ -13,6 +13,10 @@ from hago.search.goal import Goal
 from hago.search.loss import rank_correlation
 from hago.search.records import Record
 from hago.search.session import read_session
+
+if TYPE_CHECKING:
+    from hago.search.sensitivity import Sensitivity
+    from hago.search.subject import Subject
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,37 @@ class Findings:
         groups: list[Json] = [_lists(asdict(group)) for group in self.groups]
         records: list[Json] = [_lists(asdict(record)) for record in self.records]
         return {**found, "groups": groups, "records": records}
+
+
+def problem_of(
+    subject: Subject, known: Sensitivity, failures: Mapping[str, str]
+) -> dict[str, Json]:
+    """What a search knows beside its records, as :func:`read_findings` reads it."""
+    gradients = known.first_order or ((),) * len(subject.space.groups)
+    groups = [
+        GroupFinding(
+            name=group.name,
+            edges=tuple(map(str, group.edges)),
+            options=tuple(option.name for option in group.options),
+            noise=known.noise[number],
+            weights=group.weights,
+            loss_change=known.loss_change[number],
+            first_order=gradients[number],
+        )
+        for number, group in enumerate(subject.space.groups)
+    ]
+    return {
+        "model": subject.request.model.name,
+        "hardware": subject.spec.name,
+        "metric": subject.request.metric,
+        "samples": len(subject.samples),
+        "goal": asdict(subject.request.goal),
+        "strategies": str(subject.space.size),
+        "groups": [_lists(asdict(group)) for group in groups],
+        "no_gradients": known.missing,
+        "segments": [_lists(asdict(segment)) for segment in subject.segments],
+        "failures": dict(failures),
+    }
 
 
 def read_findings(folder: Path) -> Findings:

@@ -34,8 +34,14 @@ class Effort:
 
     def __post_init__(self) -> None:
         find_proposers(self.proposers)
-        if not self.proposers or self.budget_s <= 0 or self.trial_limit_s <= 0:
-            raise StrategyError("a search needs a proposer and a positive budget")
+        if not self.proposers:
+            raise StrategyError("a search needs a proposer")
+        for name, value in (("budget", self.budget_s), ("trial limit", self.trial_limit_s)):
+            if value <= 0:
+                raise StrategyError(
+                    f"a {name} of {value:g} s: no time to measure anything",
+                    way_out=f"Give a longer one, for example --{name.replace(' ', '-')} 10m.",
+                )
 
 
 @dataclass(frozen=True)

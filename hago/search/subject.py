@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from tvm import ir
 
 import hago
 from hago.annotate import annotate
-from hago.calibrate import load_data
+from hago.calibrate import Dataset, load_data
 from hago.clock import Clock
 from hago.deploy.build import machine_for, versions
 from hago.deploy.manifest import Manifest
@@ -23,7 +24,7 @@ from hago.hardware.spec import HardwareSpec
 from hago.lower.select import machine_of
 from hago.methods.facts import facts_of
 from hago.methods.method import needs_of
-from hago.methods.pick import check_recipe, pick_methods
+from hago.methods.pick import Picked, check_recipe, pick_methods
 from hago.model import came_quantized, input_specs, output_specs
 from hago.plan import reshape, watch
 from hago.prepare import prepare
@@ -85,51 +86,81 @@ def build_subject(
     check_recipe(request.recipe)
     score = find_metric(request.metric)
     with clock.stage("import model"):
-        module = prepare(import_model(request.model, dict(request.shapes)))
-    if came_quantized(module):
-        raise ModelError(
-            f"{request.model}: quantized already",
-            fact="its precisions were chosen by whoever quantized it",
-            way_out="Search with the float model, or use 'hago compile'.",
-        )
-    picked = pick_methods(request.recipe, facts_of(module, _WEIGHT_BITS))
-    narrow = _narrow_bits(request)
-    chosen = {_WEIGHT_BITS: picked.methods} | {
-        bits: pick_methods(request.recipe, facts_of(module, bits)).methods for bits in narrow
-    }
+        module = _float_module(request)
+    recipes = _recipes(request, module)
     inputs = input_specs(module)
     data = load_data(request.data, inputs)
     judged = data if request.judged_on is None else load_data(request.judged_on, inputs)
     samples: tuple[Sample, ...] = tuple(islice(judged, request.samples))
     identity = _identity(request, spec, samples)
     check(identity)
-    with clock.stage("look at channels"):
-        watched = reshape(watch(annotate(module, spec), spec), spec, data, picked.methods)
-    graph = watched.graph
-    space = build_space(graph, narrow)
-    with clock.stage("calibrate"):
-        needs = needs_of([method for methods in chosen.values() for method in methods])
-        stats = watched.statistics(data, clock.progress, needs)
-    with clock.stage("choose numbers"):
-        numbers = find_numbers(
-            space, graph, stats, lambda bits: chosen.get(bits, picked.methods)
-        )
+    numbers = _numbers(recipes, module, spec, data, clock)
     with clock.stage("build simulation"):
         simulate = (simulation or build_simulation)(numbers)
-    exact = simulate(space.floats, samples)
-    judge = judge_of(exact, samples, _labels(request.labels), score)
-    manifest = Manifest(
+    exact = simulate(numbers.space.floats, samples)
+    return Subject(
+        request=request,
+        spec=spec,
+        space=numbers.space,
+        numbers=numbers,
+        segments=cut(numbers.graph, numbers.space),
+        samples=samples,
+        simulate=simulate,
+        judge=judge_of(exact, samples, _labels(request.labels), score),
+        manifest=_manifest(request, module, spec, recipes[_WEIGHT_BITS]),
+        identity=identity,
+    )
+
+
+def _float_module(request: Request) -> ir.IRModule:
+    module = prepare(import_model(request.model, dict(request.shapes)))
+    if came_quantized(module):
+        raise ModelError(
+            f"{request.model}: quantized already",
+            fact="its precisions were chosen by whoever quantized it",
+            way_out="Search with the float model, or use 'hago compile'.",
+        )
+    return module
+
+
+def _recipes(request: Request, module: ir.IRModule) -> Mapping[int, Picked]:
+    """The methods for weights of each number of bits that there may be."""
+    every = (_WEIGHT_BITS, *_narrow_bits(request))
+    return {bits: pick_methods(request.recipe, facts_of(module, bits)) for bits in every}
+
+
+def _numbers(
+    recipes: Mapping[int, Picked],
+    module: ir.IRModule,
+    spec: HardwareSpec,
+    data: Dataset,
+    clock: Clock,
+) -> Numbers:
+    """The space of ``module`` on ``spec``, with the numbers of all that it has."""
+    usual = recipes[_WEIGHT_BITS]
+    with clock.stage("look at channels"):
+        watched = reshape(watch(annotate(module, spec), spec), spec, data, usual.methods)
+    space = build_space(watched.graph, [bits for bits in recipes if bits != _WEIGHT_BITS])
+    with clock.stage("calibrate"):
+        needs = needs_of([method for picked in recipes.values() for method in picked.methods])
+        stats = watched.statistics(data, clock.progress, needs)
+    with clock.stage("choose numbers"):
+        return find_numbers(
+            space, watched.graph, stats, lambda bits: recipes.get(bits, usual).methods
+        )
+
+
+def _manifest(
+    request: Request, module: ir.IRModule, spec: HardwareSpec, picked: Picked
+) -> Manifest:
+    return Manifest(
         model=request.model.name,
         precision="float32",
-        inputs=inputs,
+        inputs=input_specs(module),
         outputs=output_specs(module),
         machine=machine_for(spec),
         versions=versions(),
         recipe={} if picked.report is None else picked.report.to_json(),
-    )
-    segments = cut(graph, space)
-    return Subject(
-        request, spec, space, numbers, segments, samples, simulate, judge, manifest, identity
     )
 
 

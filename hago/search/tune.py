@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,11 +14,12 @@ from hago.clock import Clock
 from hago.deploy.artifact import library_of
 from hago.deploy.manifest import read_manifest
 from hago.errors import BuildError
+from hago.hardware.host import kernels_of
 from hago.lower.lower import by_template
 from hago.progress import SILENT, Progress
-from hago.report import Json
 from hago.search.cache import Cache, default_cache
 from hago.search.cluster import simulating_on
+from hago.search.findings import problem_of
 from hago.search.laboratory import FIRST, LEVEL, Laboratory, best_record
 from hago.search.latency import Bench, Latencies
 from hago.search.outcome import Outcome, Stop
@@ -96,7 +97,8 @@ def _winners(subject: Subject, session: Session) -> Winners | None:
     # What was raced here says nothing of the devices of a tracker.
     if request.kernel_cache is None or request.tracker is not None or not subject.is_timed:
         return None
-    known = open_winners(Cache(request.kernel_cache), subject.spec, request.threads)
+    kernels = kernels_of(subject.spec)
+    known = open_winners(Cache(request.kernel_cache), kernels, request.threads)
     return None if known is None else session.kernels(known)
 
 
@@ -249,34 +251,6 @@ class _Search:
 
     def _write_problem(self) -> None:
         """What a report needs to know beside the records."""
-        subject, known = self.subject, self.sensitivity
-        groups: list[Json] = [
-            {
-                "name": group.name,
-                "edges": [str(edge) for edge in group.edges],
-                "options": [option.name for option in group.options],
-                "weights": group.weights,
-                "noise": list(known.noise[number]),
-                "loss_change": list(known.loss_change[number]),
-                "first_order": list(known.first_order[number]) if known.first_order else [],
-            }
-            for number, group in enumerate(subject.space.groups)
-        ]
-        segments: list[Json] = [
-            {"operations": list(s.operations), "groups": list(s.groups)} for s in subject.segments
-        ]
         latencies = self.laboratory.latencies
-        self.session.write_problem(
-            {
-                "model": subject.request.model.name,
-                "hardware": subject.spec.name,
-                "metric": subject.request.metric,
-                "samples": len(subject.samples),
-                "goal": asdict(subject.request.goal),
-                "strategies": str(subject.space.size),
-                "groups": groups,
-                "no_gradients": known.missing,
-                "segments": segments,
-                "failures": dict(latencies.failures) if latencies else {},
-            }
-        )
+        failures = {} if latencies is None else latencies.failures
+        self.session.write_problem(problem_of(self.subject, self.sensitivity, failures))

@@ -50,6 +50,19 @@ def test_a_search_without_a_bound_is_refused(hago_program: Program, model, data,
     assert "Give --max-drop, --max-latency or --max-size." in outcome.err
 
 
+@pytest.mark.parametrize(("option", "text"), [("--budget", "0s"), ("--trial-limit", "0m")])
+def test_without_time_nothing_is_begun(
+    hago_program: Program, model, data, tmp_path, option, text
+):
+    outcome = hago_program(
+        *("tune", model, "--hw", MACHINE, "--data", data, "--session", tmp_path / "s"),
+        *("--max-drop", "1%", option, text),
+    )
+    assert outcome.code == 2
+    assert f"Give a longer one, for example {option} 10m." in outcome.err
+    assert not (tmp_path / "s").exists()
+
+
 @pytest.fixture(scope="module")
 def session(model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A search that was interrupted with Ctrl-C after its first trial, then ended."""
@@ -145,6 +158,12 @@ def test_a_damaged_problem_file_is_an_error(session, hago_program: Program, tmp_
     outcome = hago_program("report", tmp_path)
     assert outcome.code == 2
     assert "damaged" in outcome.err
+
+
+def test_who_takes_a_session_for_an_artifact_is_told_where_that_is(session, hago_program: Program):
+    outcome = hago_program("explain", session, "conv2d.weight -> conv2d[1]")
+    assert outcome.code == 2
+    assert f"Give {session / 'best'}: that is one." in outcome.err
 
 
 def test_explain_says_what_the_search_chose(session, hago_program: Program):
