@@ -240,7 +240,7 @@ def reshape(
                 wanted = (name for each in changing[number:] if isinstance(each, Reshaping)
                           for name in each.tensors(graph))  # fmt: skip
                 channels = observe_channels(watched.look, samples, tuple(dict.fromkeys(wanted)))
-            module = method.reshape(graph, channels) if names else graph.module
+            module = method.reshape(graph, channels, weights) if names else graph.module
         if module is not graph.module:
             watched, channels = watch(annotate(module, spec), spec), {}
     return watched

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from tvm.ir import IRModule
 
+from hago.annotate.narrow import MACHINE_FORMAT, WeightFormat
 from hago.calibrate.channels import ChannelStats
 from hago.dataflow import Node, read_dataflow
 from hago.graph import Edge, QuantGraph
@@ -49,7 +50,12 @@ class ChannelSplitting(BeforeNumbers):
         """The tensors whose channels may be split."""
         return tuple(self._wide(graph))
 
-    def reshape(self, graph: QuantGraph, channels: Mapping[str, ChannelStats]) -> IRModule:
+    def reshape(
+        self,
+        graph: QuantGraph,
+        channels: Mapping[str, ChannelStats],
+        weights: WeightFormat = MACHINE_FORMAT,
+    ) -> IRModule:
         """The prepared module with split channels; the same where nothing is won."""
         found: dict[str, Split] = {}
         for source, readers in self._wide(graph).items():

@@ -9,6 +9,7 @@ from tvm.ir import IRModule
 
 from hago.annotate.operators import MOVES
 from hago.dataflow import Node, read_dataflow
+from hago.methods.attention import find_attention
 from hago.methods.blocks import is_layer
 
 
@@ -18,14 +19,16 @@ class Facts:
 
     ``convolutions`` and ``products`` (matrix products) are those with constant weights;
     ``depthwise`` are the convolutions of single channels, ``normalised`` the products that read a
-    layer normalisation, whose channels are known to stand out; ``residuals`` are sums of two
-    activations of one shape. ``weight_bits`` are those of all but the end layers.
+    layer normalisation, whose channels are known to stand out; ``attentions`` have queries, keys
+    and values from layers of their own; ``residuals`` are sums of two activations of one shape.
+    ``weight_bits`` are those of all but the end layers.
     """
 
     convolutions: int = 0
     depthwise: int = 0
     products: int = 0
     normalised: int = 0
+    attentions: int = 0
     residuals: int = 0
     weight_bits: int = 8
 
@@ -35,6 +38,7 @@ class Facts:
             (self.depthwise, "of them depthwise", ""),
             (self.products, "matrix product", "s"),
             (self.normalised, "of them after a layer normalisation", ""),
+            (self.attentions, "attention", "s"),
             (self.residuals, "residual sum", "s"),
         )
         told = (f"{n} {what}{plural if n > 1 else ''}" for n, what, plural in parts if n)
@@ -53,6 +57,7 @@ def facts_of(module: IRModule, weight_bits: int) -> Facts:
         depthwise=sum(_is_depthwise(node) for node in convolutions),
         products=len(products),
         normalised=sum(_reads_layer_norm(nodes, node) for node in products),
+        attentions=len(find_attention(dataflow)),
         residuals=sum(_is_residual(nodes, node) for node in dataflow.nodes),
         weight_bits=weight_bits,
     )

@@ -11,7 +11,7 @@ from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
 from tvm.ir import IRModule
 
-from hago.annotate.narrow import WeightFormat
+from hago.annotate.narrow import MACHINE_FORMAT, WeightFormat
 from hago.calibrate import Stats
 from hago.calibrate.channels import ChannelStats
 from hago.calibrate.moments import Moments
@@ -47,8 +47,14 @@ class Reshaping(Protocol):
     def tensors(self, graph: QuantGraph) -> tuple[str, ...]:
         """The tensors whose channels it wants to see; none if there is nothing to do."""
 
-    def reshape(self, graph: QuantGraph, channels: Mapping[str, ChannelStats]) -> IRModule:
-        """A prepared module that computes the same over the real numbers."""
+    def reshape(
+        self,
+        graph: QuantGraph,
+        channels: Mapping[str, ChannelStats],
+        weights: WeightFormat = MACHINE_FORMAT,
+    ) -> IRModule:
+        """A prepared module that computes the same over the real numbers. ``weights`` is what
+        they will be."""
 
 
 @runtime_checkable

@@ -17,6 +17,7 @@ from typing import ClassVar
 import numpy as np
 from tvm.ir import IRModule
 
+from hago.annotate.narrow import MACHINE_FORMAT, WeightFormat
 from hago.calibrate.channels import ChannelStats
 from hago.graph import QuantGraph
 from hago.methods.method import BeforeNumbers, register
@@ -48,7 +49,12 @@ class NoisyQuant(BeforeNumbers):
             if all(reader.op == "matmul" for reader in readers)
         )
 
-    def reshape(self, graph: QuantGraph, channels: Mapping[str, ChannelStats]) -> IRModule:
+    def reshape(
+        self,
+        graph: QuantGraph,
+        channels: Mapping[str, ChannelStats],
+        weights: WeightFormat = MACHINE_FORMAT,
+    ) -> IRModule:
         """The prepared module with the noise in it; the same where there is nothing to add to."""
         random = np.random.default_rng(self.seed)
         noise = {

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from tvm.ir import IRModule
 
+from hago.annotate.narrow import MACHINE_FORMAT, WeightFormat
 from hago.calibrate.channels import ChannelStats
 from hago.dataflow import Dataflow, Node, read_dataflow
 from hago.graph import Edge, QuantGraph
@@ -29,9 +30,10 @@ from hago.prepare import prepare
 from hago.prepare.scale_channels import ChannelScale, is_weighted, scale_channels
 
 Doubles = npt.NDArray[np.float64]
-# What rounding that makes up for its errors (obc) leaves of the error of rounding to nearest:
-# 7 dB less on EfficientNet-Lite0, whose error is nearly all of its weights.
-_LEFT = 0.25
+# What rounding that makes up for its errors (obc) leaves of the error of rounding to nearest: 7 dB
+# less on EfficientNet-Lite0, whose error is nearly all of its weights. Inputs of a transformer's
+# products are less alike: of 0.25, 0.5 and 1, MiniLM loses least with 0.5.
+_LEFT, _LEFT_MATMUL = 0.25, 0.5
 _GRID = 0.8 ** np.arange(24)  # thresholds as parts of the largest reach, down to a 200th
 
 
@@ -40,32 +42,32 @@ _GRID = 0.8 ** np.arange(24)  # thresholds as parts of the largest reach, down t
 class OsPlus(BeforeNumbers):
     """Reshapes tensors that only products with constant weights read as codes.
 
-    ``gain`` is the factor by which the predicted error must fall for a tensor to be changed. The
-    weights will have ``weight_bits``, and a scale for each ``weight_group`` inputs (0: for all).
+    ``gain`` is the factor by which the predicted error must fall for a tensor to be changed.
     """
 
     name: ClassVar[str] = "os_plus"
     paper: ClassVar[str] = "Wei et al., arXiv 2304.09145, equations 3 and 4"
 
     gain: float = 2.0
-    weight_bits: int = 8
-    weight_group: int = 0
 
     def tensors(self, graph: QuantGraph) -> tuple[str, ...]:
         """The tensors whose channels may be scaled."""
         return tuple(candidates(graph))
 
-    def reshape(self, graph: QuantGraph, channels: Mapping[str, ChannelStats]) -> IRModule:
+    def reshape(
+        self,
+        graph: QuantGraph,
+        channels: Mapping[str, ChannelStats],
+        weights: WeightFormat = MACHINE_FORMAT,
+    ) -> IRModule:
         """The prepared module with scaled channels; the same where nothing is won."""
         found: dict[str, ChannelScale] = {}
         for source, readers in candidates(graph).items():
-            best = best_scale(channels[source], self._weights(readers), self.gain)
+            noise = [WeightNoise.of(node, weights) for node in readers]
+            best = best_scale(channels[source], noise, self.gain)
             if best is not None:
                 found[source] = best
         return prepare(scale_channels(graph.module, found)) if found else graph.module
-
-    def _weights(self, readers: list[Node]) -> list[WeightNoise]:
-        return [WeightNoise.of(node, self.weight_bits, self.weight_group) for node in readers]
 
 
 def candidates(graph: QuantGraph) -> dict[str, list[Node]]:
@@ -150,11 +152,12 @@ class WeightNoise:
     group: int
 
     @staticmethod
-    def of(node: Node, bits: int, group: int) -> WeightNoise:
-        weight, levels = node.constants[1].astype(np.float64), 2 ** (bits - 1) - 1
+    def of(node: Node, form: WeightFormat) -> WeightNoise:
+        """Of the product ``node`` with weights in ``form``."""
+        weight, levels = node.constants[1].astype(np.float64), 2 ** (form.bits - 1) - 1
         if node.op == "matmul":
             inputs = len(weight)
-            size = group if group and inputs % group == 0 else inputs
+            size = form.group if form.group and inputs % form.group == 0 else inputs
             power = np.square(weight).sum(axis=1)
             return WeightNoise(power, np.abs(weight), 1, False, True, levels, size)
         groups = int(node.call.attrs.groups)
@@ -179,16 +182,17 @@ def _error(
     step = (high - low) / 255
     power = (stats.square - 2 * shift * stats.mean + np.square(shift)) / np.square(scale)
     return sum(
-        float((np.square(step * scale) * w.power).sum()) + _LEFT * _weight_error(w, scale, power)
-        for w in weights
+        float((np.square(step * scale) * each.power).sum()) + _weight_error(each, scale, power)
+        for each in weights
     )
 
 
 def _weight_error(weights: WeightNoise, scale: Doubles, power: Doubles) -> float:
     """Noise of the weights' rounding; ``power`` is that of the scaled input channels."""
+    left = _LEFT_MATMUL if weights.is_matmul else _LEFT
     steps = np.square(weights.largest * scale[:, np.newaxis] / weights.levels)
     if weights.is_depthwise:
-        return float((steps[:, 0] * power).sum()) * weights.taps
+        return left * float((steps[:, 0] * power).sum()) * weights.taps
     grouped = steps.reshape(-1, weights.group, steps.shape[1]).max(axis=1).sum(axis=1)
     powers = power.reshape(-1, weights.group).sum(axis=1)
-    return float((grouped * powers).sum()) * weights.taps
+    return left * float((grouped * powers).sum()) * weights.taps

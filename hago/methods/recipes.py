@@ -42,6 +42,9 @@ SITUATIONS: Mapping[str, Situation] = {
         f"weights have more than {_FEW} bits and some convolutions are depthwise",
         _BITS + ", {depthwise} depthwise convolutions",
     ),
+    "attention": Situation(
+        lambda f: f.attentions > 0, "there is attention", "{attentions} attentions"
+    ),
     "high bits or products": Situation(
         lambda f: f.weight_bits > _FEW or f.convolutions <= f.products,
         f"weights have more than {_FEW} bits or most layers are products",
@@ -74,6 +77,8 @@ class Recipe:
 _SCALED = Pick("os_plus", "scales down channels that stand out, where a prediction says it pays")
 _SCALED_WIDE = replace(_SCALED, when="high bits or products")
 _SPLIT = Pick("channel_splitting", "splits wide layers' channels that stand out: no weight grows")
+_EVEN = Pick("smooth_attention", "evens out queries, keys and values, for nothing at run time",
+             "attention")  # fmt: skip
 _RANGES = Pick("mse", "ranges with the least squared error")
 _NARROW = Pick("weight_mse", "narrow weights are better clipped than rounded coarsely", "low bits")
 _SCALES = Pick("weight_output", "scales by what a layer gives: 1.7 dB on EfficientNet-Lite0",
@@ -86,13 +91,14 @@ RECIPES: Mapping[str, Recipe] = {
     for recipe in (
         Recipe("fast", "ranges only: one pass over the data", (_RANGES, _NARROW)),
         Recipe("balanced", "the default: no gradients, seconds to a minute more than 'fast'",
-               (_SPLIT, _SCALED_WIDE, _RANGES, _NARROW, _SCALES, _ROUNDED)),
+               (_SPLIT, _SCALED_WIDE, _EVEN, _RANGES, _NARROW, _SCALES, _ROUNDED)),
         Recipe(
             "best",
             "the most accurate; rounds narrow weights layer by layer, in minutes, with PyTorch",
             (
                 _SPLIT,
                 _SCALED_WIDE,
+                _EVEN,
                 _RANGES,
                 _NARROW,
                 Pick("weight_output", "finds a scale that suits the few weights of a channel",

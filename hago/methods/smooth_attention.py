@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from tvm.ir import IRModule
 
+from hago.annotate.narrow import MACHINE_FORMAT, WeightFormat
 from hago.calibrate.channels import ChannelStats
 from hago.dataflow import read_dataflow
 from hago.graph import QuantGraph
@@ -38,44 +39,31 @@ Doubles = npt.NDArray[np.float64]
 @register
 @dataclass(frozen=True)
 class SmoothAttention(BeforeNumbers):
-    """Reshapes every attention whose queries, keys and values come from layers of their own.
-
-    ``weight_bits`` and ``weight_group`` are those of the weights behind the values, as in OS+.
-    """
+    """Reshapes every attention whose queries, keys and values come from layers of their own."""
 
     name: ClassVar[str] = "smooth_attention"
     paper: ClassVar[str] = "Lin et al., arXiv 2405.04532, section 4.2"
-
-    weight_bits: int = 8
-    weight_group: int = 0
 
     def tensors(self, graph: QuantGraph) -> tuple[str, ...]:
         """The queries, keys and values."""
         found = find_attention(read_dataflow(graph.module))
         return tuple(name for each in found for name in (each.query, each.key, each.value))
 
-    def reshape(self, graph: QuantGraph, channels: Mapping[str, ChannelStats]) -> IRModule:
+    def reshape(
+        self,
+        graph: QuantGraph,
+        channels: Mapping[str, ChannelStats],
+        weights: WeightFormat = MACHINE_FORMAT,
+    ) -> IRModule:
         """The prepared module with other weights; the same where there is no attention."""
         inside: dict[str, ChannelScale] = {}
         behind: dict[str, ChannelScale] = {}
         for each in find_attention(read_dataflow(graph.module)):
             inside |= _scores(each, channels)
-            own = behind[each.reader.name] = self._values(each, channels[each.value])
+            own = behind[each.reader.name] = _values(each, channels[each.value], weights)
             order = np.argsort(each.carried)
             inside[each.value] = ChannelScale(own.scale[order], own.shift[order])
         return prepare(scale_inside(graph.module, inside, behind)) if inside else graph.module
-
-    def _values(self, attention: Attention, stats: ChannelStats) -> ChannelScale:
-        """Of the input channels of the reader: the scale of OS+ for values around their centre."""
-        low, high = stats.low[attention.carried], stats.high[attention.carried]
-        mean, square = stats.mean[attention.carried], stats.square[attention.carried]
-        shift = (low + high) / 2
-        moments = mean - shift, square - 2 * shift * mean + np.square(shift)
-        centred = ChannelStats(low - shift, high - shift, *moments)
-        weights = WeightNoise.of(attention.reader, self.weight_bits, self.weight_group)
-        best = best_scale(centred, [weights], gain=1.0)
-        scale = np.ones_like(shift) if best is None else best.scale
-        return ChannelScale.of(scale, shift)
 
 
 def _scores(
@@ -93,3 +81,14 @@ def _scores(
         attention.query: ChannelScale.of(inverse),
         attention.key: ChannelScale.of(scale, shift),
     }
+
+
+def _values(attention: Attention, stats: ChannelStats, form: WeightFormat) -> ChannelScale:
+    """Of the input channels of the reader: the scale of OS+ for values around their centre."""
+    low, high = stats.low[attention.carried], stats.high[attention.carried]
+    mean, square = stats.mean[attention.carried], stats.square[attention.carried]
+    shift = (low + high) / 2
+    moments = mean - shift, square - 2 * shift * mean + np.square(shift)
+    centred = ChannelStats(low - shift, high - shift, *moments)
+    best = best_scale(centred, [WeightNoise.of(attention.reader, form)], gain=1.0)
+    return ChannelScale.of(np.ones_like(shift) if best is None else best.scale, shift)

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from tvm.ir import IRModule
 
+from hago.annotate.narrow import MACHINE_FORMAT, WeightFormat
 from hago.calibrate.channels import ChannelStats
 from hago.dataflow import Node
 from hago.graph import QuantGraph
@@ -42,7 +43,12 @@ class SmoothQuant(BeforeNumbers):
         """The tensors whose channels are scaled."""
         return tuple(_read_by_products(graph))
 
-    def reshape(self, graph: QuantGraph, channels: Mapping[str, ChannelStats]) -> IRModule:
+    def reshape(
+        self,
+        graph: QuantGraph,
+        channels: Mapping[str, ChannelStats],
+        weights: WeightFormat = MACHINE_FORMAT,
+    ) -> IRModule:
         """The prepared module with scaled channels."""
         scales = {
             source: ChannelScale.of(self.scale(channels[source].reach, _weight_reach(readers)))

@@ -5,6 +5,7 @@ import pytest
 from tvm import relax
 
 from hago.annotate import annotate
+from hago.annotate.narrow import WeightFormat
 from hago.calibrate.channels import ChannelObserver
 from hago.dataflow import read_dataflow
 from hago.methods.os_plus import OsPlus
@@ -75,15 +76,16 @@ def test_a_tensor_that_is_also_needed_elsewhere_as_codes_is_no_candidate():
     assert OsPlus().tensors(annotate(module, machine())) == ("add",)
 
 
-def largest_scale(**options):
+def largest_scale(bits, group=None):
     """How much the channel that stands out by 50 is scaled down."""
-    module = OsPlus(gain=1.0, **options).reshape(graph(), channels(OUTLIER))
+    form = WeightFormat(bits, group)
+    module = OsPlus(gain=1.0).reshape(graph(), channels(OUTLIER), form)
     return max((1 / inverse.min() for inverse in scales(module)), default=1.0)
 
 
 def test_narrow_weights_take_less_of_the_range():
-    assert largest_scale(weight_bits=3) < largest_scale(weight_bits=8)
+    assert largest_scale(3) < largest_scale(8)
 
 
 def test_groups_keep_a_scaled_weight_from_the_others():
-    assert largest_scale(weight_bits=3) < largest_scale(weight_bits=3, weight_group=2)
+    assert largest_scale(3) < largest_scale(3, group=2)

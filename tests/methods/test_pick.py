@@ -20,7 +20,7 @@ from hago.pipeline import Options
 from tests.graphs import Builder, attention, residual_network
 
 CONVOLUTIONS = Facts(convolutions=49, depthwise=16, products=1, residuals=9)
-TRANSFORMER = Facts(products=36, normalised=24, residuals=12)
+TRANSFORMER = Facts(products=36, normalised=24, attentions=6, residuals=12)
 FOLDER = Path(hago.methods.pick.__file__).parent
 
 
@@ -54,6 +54,12 @@ def test_the_best_recipe_mends_earlier_layers_where_weights_are_narrow_only():
 def test_narrow_convolutions_are_not_scaled_for_weights_of_8_bits():
     assert "os_plus" not in names("best", narrow(CONVOLUTIONS))
     assert "os_plus" in names("best", narrow(TRANSFORMER))
+
+
+@pytest.mark.parametrize("recipe", ["balanced", "best"])
+def test_attention_is_evened_out_where_there_is_some(recipe):
+    assert "smooth_attention" in names(recipe, TRANSFORMER)
+    assert "smooth_attention" not in names(recipe, CONVOLUTIONS)
 
 
 def test_a_reason_has_the_numbers_of_the_model():
@@ -149,7 +155,7 @@ def test_weights_are_either_low_or_high(bits):
 def test_facts_are_counted_in_the_graph():
     found = facts_of(residual_network(), 4)
     assert found == Facts(convolutions=3, depthwise=1, products=1, residuals=1, weight_bits=4)
-    assert facts_of(attention(), 8) == Facts(products=4)
+    assert facts_of(attention(), 8) == Facts(products=4, attentions=1)
 
 
 def test_products_that_read_a_normalisation_through_a_reshape_are_counted():
