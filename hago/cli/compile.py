@@ -8,27 +8,22 @@ from typing import Annotated
 import typer
 
 from hago.cli.options import (
-    ActivationBits,
     AsJson,
     Compress,
     ExportObject,
     ExportQdq,
     Hardware,
     Model,
-    NarrowEnds,
     NoKernelCache,
-    Recipe,
-    Shapes,
     Threads,
     TuneKernels,
-    WeightBits,
-    WeightGroup,
     parse_precision,
-    parse_shapes,
 )
 from hago.cli.quantities import SECONDS, parse_optional
+from hago.cli.quantization import Quantization, takes_quantization
 
 
+@takes_quantization
 def compile_(
     model: Model,
     hw: Hardware,
@@ -45,33 +40,25 @@ def compile_(
             help="'auto' keeps what was measured to be fastest, mixed if need be.",
         ),
     ] = "auto",
-    recipe: Recipe = None,
-    shape: Shapes = None,
+    *,
+    quantization: Quantization,
     threads: Threads = 1,
     export_qdq: ExportQdq = None,
     export_object: ExportObject = None,
-    weight_bits: WeightBits = 8,
-    weight_group: WeightGroup = None,
-    activation_bits: ActivationBits = 8,
-    narrow_ends: NarrowEnds = False,
     compress: Compress = False,
     tune_kernels: TuneKernels = None,
     no_kernel_cache: NoKernelCache = False,
     as_json: AsJson = False,
 ) -> None:
     """Quantize MODEL for a machine, compile it, measure it."""
-    shapes, chosen = parse_shapes(shape), parse_precision(precision)
+    shapes, chosen = quantization.shapes, parse_precision(precision)
     tune_s = parse_optional(tune_kernels, SECONDS, "--tune-kernels")
-    from hago.annotate.narrow import WeightFormat
-    from hago.annotate.narrow_activations import ActivationFormat
-    from hago.pipeline import DEFAULT_RECIPE, Options, compile_model
+    from hago.pipeline import Options, compile_model
     from hago.search.cache import default_cache
 
-    asked = DEFAULT_RECIPE if recipe is None else recipe
-    weights = WeightFormat(weight_bits, weight_group, narrow_ends)
-    activations = ActivationFormat(activation_bits, narrow_ends)
     options = Options(
-        chosen, asked, shapes, threads, export_qdq, export_object, weights, compress, activations,
+        chosen, quantization.methods, shapes, threads, export_qdq, export_object,
+        quantization.weights, compress, quantization.activations,
         None if no_kernel_cache else default_cache("kernels"), tune_s,
     )  # fmt: skip
     from hago.cli.progress import drawn_progress

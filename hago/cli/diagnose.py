@@ -7,32 +7,19 @@ from typing import Annotated
 
 import typer
 
-from hago.cli.options import (
-    ActivationBits,
-    AsJson,
-    Hardware,
-    Model,
-    NarrowEnds,
-    Recipe,
-    Shapes,
-    WeightBits,
-    WeightGroup,
-    parse_shapes,
-)
+from hago.cli.options import AsJson, Hardware, Model
+from hago.cli.quantization import Quantization, takes_quantization
 
 
+@takes_quantization
 def diagnose(
     model: Model,
     hw: Hardware,
     data: Annotated[
         Path, typer.Option("--data", metavar="FILE", help="An .npz or a folder of .npy, by input.")
     ],
-    recipe: Recipe = None,
-    shape: Shapes = None,
-    weight_bits: WeightBits = 8,
-    weight_group: WeightGroup = None,
-    activation_bits: ActivationBits = 8,
-    narrow_ends: NarrowEnds = False,
+    *,
+    quantization: Quantization,
     samples: Annotated[
         int, typer.Option("--samples", min=1, help="Of the data to judge on; all calibrate.")
     ] = 8,
@@ -48,18 +35,15 @@ def diagnose(
     Every rounding is simulated alone, and together with all before it; nothing is compiled for the
     machine.
     """
-    shapes = parse_shapes(shape)
-    from hago.annotate.narrow import WeightFormat
-    from hago.annotate.narrow_activations import ActivationFormat
+    shapes = quantization.shapes
     from hago.diagnose import Question
     from hago.diagnose import diagnose as find
     from hago.diagnose.page import check_page, write_page
-    from hago.pipeline import DEFAULT_RECIPE
 
-    asked = DEFAULT_RECIPE if recipe is None else recipe
-    weights = WeightFormat(weight_bits, weight_group, narrow_ends)
-    activations = ActivationFormat(activation_bits, narrow_ends)
-    question = Question(model, hw, data, asked, shapes, weights, samples, activations)
+    question = Question(
+        model, hw, data, quantization.methods, shapes, quantization.weights, samples,
+        quantization.activations,
+    )  # fmt: skip
     if html is not None:
         check_page(html)
     from hago.cli.progress import drawn_progress
