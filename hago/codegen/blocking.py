@@ -13,6 +13,7 @@ _MOST_ROWS, _MOST_COLUMNS = 14, 4
 _L2 = 1 << 20  # bytes; both operands larger than this are streamed, the smaller is kept
 _IN_L2 = _L2 // 2  # bytes of A that are read again from the cache at no cost
 _IN_L1 = 16 << 10  # bytes of B that stay in the first-level cache beside A and the results
+_BLOCK = 24 << 10  # bytes of a block of B that stays there while A passes
 _LOOP = 0.5  # cycles of an iteration that are not its arithmetic
 # Cycles of a load beside products, where each word of A is one: while another thread of the core
 # reads, too, tiles of few loads take 0.97 of the time of others (x86); alone they take the same.
@@ -58,7 +59,8 @@ def choose_blocking(extents: Extents, dot: Dot, registers: int) -> Blocking:
     """The tile with the fewest estimated cycles on a machine with ``registers`` registers."""
     rows, columns = _tiles(extents, dot, registers)[0]
     tile = Blocking(rows, columns, 1)
-    return replace(tile, band=tile.row_tiles(extents) if _reuses_columns(extents) else 1)
+    reuses = _reuses_columns(extents, columns)
+    return replace(tile, band=tile.row_tiles(extents) if reuses else 1)
 
 
 def blockings(extents: Extents, dot: Dot, registers: int) -> tuple[Blocking, ...]:
@@ -72,12 +74,15 @@ def blockings(extents: Extents, dot: Dot, registers: int) -> tuple[Blocking, ...
     return tuple(dict.fromkeys(found))
 
 
-def _reuses_columns(extents: Extents) -> bool:
+def _reuses_columns(extents: Extents, columns: int) -> bool:
     """Whether a block of B stays in the cache while all of A passes it: where A comes from the
-    cache, or where B comes from memory. If all of B stays in the first-level cache, whole rows of
-    the result are written one after another instead, up to 1.7 times as fast."""
+    cache, where B comes from memory, or where the block stays in the first-level cache. If all of B
+    does, whole rows of the result are written one after another instead, up to 1.7 times as fast.
+    """
     data, weight = extents.data_bytes, extents.weight_bytes
-    return weight > _IN_L1 and (data <= _IN_L2 or weight > min(data, _L2))
+    block = weight * columns / extents.vectors
+    from_cache, from_memory = data <= _IN_L2, weight > min(data, _L2)
+    return weight > _IN_L1 and (from_cache or from_memory or block <= _BLOCK)
 
 
 def _near_tiles(extents: Extents, dot: Dot, registers: int) -> list[Tile]:
