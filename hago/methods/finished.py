@@ -16,10 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from hago.dataflow import read_dataflow
 from hago.graph import Edge, QuantModel, parse_edge
+from hago.methods.biased_layers import with_biases
 from hago.scheme import Array, TensorQuant
 
-_CODES, _SCALE, _ZERO_POINT = "codes", "scale", "zero_point"
+_CODES, _SCALE, _ZERO_POINT, _BIAS = "codes", "scale", "zero_point", "bias"
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,12 @@ class Finished:
             return None
         with np.load(path, allow_pickle=False) as kept:
             found = {name: kept[name] for name in kept.files}
-        return replace(
-            model.with_quants(_quants(found, model)),
-            weights={**model.weights, **_of_kind(found, _CODES)},
+        codes = {parse_edge(edge): array for edge, array in _of_kind(found, _CODES).items()}
+        learned = replace(
+            model.with_quants(_quants(found, model)), weights={**model.weights, **codes}
         )
+        biases = _of_kind(found, _BIAS)
+        return with_biases(learned, biases) if biases else learned
 
     def save(self, key: str, before: QuantModel, after: QuantModel) -> None:
         """Keeps what ``after`` has and ``before`` had not."""
@@ -50,6 +54,11 @@ class Finished:
             if quant is not before.quants[edge]:
                 arrays[f"{_SCALE} {edge}"] = quant.scale
                 arrays[f"{_ZERO_POINT} {edge}"] = quant.zero_point
+        if after.graph is not before.graph:
+            was = read_dataflow(before.graph.module).by_name()
+            for node in read_dataflow(after.graph.module).nodes:
+                if not _same(node.constants, was[node.name].constants):
+                    arrays[f"{_BIAS} {node.name}"] = node.constants[1]
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self._path(key).with_suffix(f".{os.getpid()}")
         with partial.open("wb") as stream:
@@ -82,14 +91,19 @@ def _add(state: Any, part: Any) -> None:
         state.update(f"{part}\n".encode())
 
 
-def _of_kind(found: Mapping[str, Array], kind: str) -> dict[Edge, Array]:
+def _same(one: Mapping[int, Array], other: Mapping[int, Array]) -> bool:
+    return all(np.array_equal(array, other[arg]) for arg, array in one.items())
+
+
+def _of_kind(found: Mapping[str, Array], kind: str) -> dict[str, Array]:
+    """Arrays by what is behind their kind: an edge, or an operation."""
     marks = ((name.partition(" "), array) for name, array in found.items())
-    return {parse_edge(edge): array for (first, _, edge), array in marks if first == kind}
+    return {of: array for (first, _, of), array in marks if first == kind}
 
 
 def _quants(found: Mapping[str, Array], model: QuantModel) -> dict[Edge, TensorQuant]:
     scales, zero_points = _of_kind(found, _SCALE), _of_kind(found, _ZERO_POINT)
     return {
-        edge: TensorQuant(model.quants[edge].scheme, scale, zero_points[edge])
-        for edge, scale in scales.items()
+        edge: TensorQuant(model.quants[edge].scheme, scale, zero_points[str(edge)])
+        for edge, scale in ((parse_edge(each), scale) for each, scale in scales.items())
     }

@@ -12,6 +12,15 @@ so it mends what no rounding can: of a depthwise convolution with nine weights a
 after it takes the error over. But a layer with more inputs than the data has positions could learn
 the noise by heart, so the ridge is the one of a grid that serves those samples best which W* has
 not seen.
+
+Three things are not in the paper, and won 0.5 dB on EfficientNet-Lite0 with weights of 4 bits:
+
+- A bias behind the layer is free, so weights are chosen by what x and x^ are about their means,
+  and the bias takes the rest: b^ = b + E[W x] - E[W^ x^].
+- Where each output has moments of its own (depthwise convolutions), a position counts by the square
+  of the slope of the activation function behind it, to first order what the error becomes: what a
+  ReLU cuts off may be wrong (the reason for AdaRound's equation 25, arXiv 2004.10568).
+- Codes descend one at a time afterwards (:mod:`hago.methods.coordinate_descent`).
 """
 
 from __future__ import annotations
@@ -23,15 +32,19 @@ import numpy as np
 import numpy.typing as npt
 
 from hago.calibrate import Stats
+from hago.dataflow import Node
 from hago.gradient import torch
 from hago.gradient.fake_quantize import numbers_of
 from hago.graph import QuantModel
+from hago.methods.biased_layers import with_biases
 from hago.methods.blocks import single_layers
+from hago.methods.centred_rows import CentredRows
+from hago.methods.coordinate_descent import descend
 from hago.methods.layer_rows import LayerRows, quantized_rows
 from hago.methods.method import register
 from hago.methods.obc import round_weights
 from hago.methods.reconstruction import BlockData, reconstruct
-from hago.methods.weight_output import best_numbers, has_channels
+from hago.methods.weight_output import best_numbers, damped, has_channels
 from hago.scheme import TensorQuant
 
 if TYPE_CHECKING:
@@ -50,18 +63,20 @@ class Gptaq:
     ``samples`` of the data give ``rows`` positions a layer; ``damping`` is a share of the mean of
     the Hessian's diagonal where W* is rounded. ``shares`` scales of each channel are tried, from
     ``smallest`` to ``largest`` of the one that covers it; 0 keeps the numbers that are there.
+    Codes descend for at most ``sweeps``.
     """
 
     name: ClassVar[str] = "gptaq"
     paper: ClassVar[str] = "Y. Li et al., arXiv 2504.02692"
     extra: ClassVar[str] = "torch"
-    may_be_zero: ClassVar[frozenset[str]] = frozenset({"shares"})
+    may_be_zero: ClassVar[frozenset[str]] = frozenset({"shares", "sweeps"})
     damping: float = 0.01
     samples: int = 512
     rows: int = 16384
     smallest: float = 0.4
     largest: float = 1.15
     shares: int = 61
+    sweeps: int = 4
     seed: int = 0
     cache: str = ""
 
@@ -72,14 +87,21 @@ class Gptaq:
     def _solve(self, model: QuantModel, data: BlockData) -> QuantModel:
         ((edge, weight),) = data.weight_edges(model).items()
         rows = quantized_rows(model, data, self.rows, self.seed)
-        wanted = corrected(rows, weight)
-        moments = (rows.quantized.transpose(1, 2) @ rows.quantized / rows.count).numpy()
+        bias = _bias_behind(data)
+        view = CentredRows.of(rows, weight, has_bias=bias is not None)
+        wanted = corrected(view.rows, weight)
+        moments = (view.rows.quantized.transpose(1, 2) @ view.rows.quantized / rows.count).numpy()
         quant = self._scaled(model.quants[edge], wanted, moments)
-        codes = _rounded(rows, wanted, weight, quant, moments, self.damping)
-        return replace(
+        codes = self._rounded(rows, wanted, weight, quant, moments)
+        found = replace(
             model.with_quants({edge: quant}),
             weights={**model.weights, edge: codes.astype(quant.scheme.dtype.storage)},
         )
+        if bias is None:
+            return found
+        step, scale = torch.from_numpy(codes).float(), numbers_of(quant, tuple(weight.shape))
+        shift = view.shift(weight, (step - scale[1]) * scale[0])
+        return with_biases(found, {bias.name: bias.constants[1] + shift})
 
     def _scaled(
         self, quant: TensorQuant, wanted: Doubles, moments: npt.NDArray[np.float32]
@@ -89,6 +111,35 @@ class Gptaq:
             return quant
         grid = np.linspace(self.smallest, self.largest, self.shares)
         return best_numbers(wanted, quant.scheme, moments, grid, self.damping)
+
+    def _rounded(
+        self,
+        rows: LayerRows,
+        wanted: Doubles,
+        weight: Tensor,
+        quant: TensorQuant,
+        moments: npt.NDArray[np.float32],
+    ) -> Doubles:
+        """The codes of ``wanted`` [G, N, K], in the shape of ``weight``."""
+        scale, zero_point = (
+            rows.to_rows(numbers.expand(weight.shape)).numpy().astype(np.float64)
+            for numbers in numbers_of(quant, tuple(weight.shape))
+        )
+        bounds = quant.scheme.dtype.code_range
+        codes = round_weights(wanted, scale, zero_point, moments, self.damping, bounds)
+        first = scale[:, :, :1]
+        if self.sweeps and (scale == first).all():
+            low, high = (bound - zero_point[:, :, 0] for bound in bounds)
+            power = damped(moments, self.damping)
+            steps = codes - zero_point
+            codes = descend(wanted / first, steps, power, low, high, self.sweeps) + zero_point
+        return rows.own_form(codes)
+
+
+def _bias_behind(data: BlockData) -> Node | None:
+    """The addition of a constant to what the layer gives, if that comes next."""
+    nodes = [step.node for step in data.steps[1:2]]
+    return next((node for node in nodes if node.op == "add" and 1 in node.constants), None)
 
 
 def corrected(rows: LayerRows, weight: Tensor, ridges: tuple[float, ...] = RIDGES) -> Doubles:
@@ -124,22 +175,3 @@ class _Regression:
         unit = torch.eye(self.moments.shape[1], dtype=torch.float64)
         damped = self.moments + ridge * self.power[:, None, None] * unit
         return torch.linalg.solve(damped, self.wanted.transpose(1, 2)).transpose(1, 2)
-
-
-def _rounded(
-    rows: LayerRows,
-    wanted: Doubles,
-    weight: Tensor,
-    quant: TensorQuant,
-    moments: npt.NDArray[np.float32],
-    damping: float,
-) -> npt.NDArray[np.float64]:
-    """The codes of ``wanted`` [G, N, K], in the shape of ``weight``."""
-    scale, zero_point = (
-        rows.to_rows(numbers.expand(weight.shape)).numpy().astype(np.float64)
-        for numbers in numbers_of(quant, tuple(weight.shape))
-    )
-    codes = round_weights(
-        wanted, scale, zero_point, moments, damping, quant.scheme.dtype.code_range
-    )
-    return rows.own_form(codes)

@@ -109,7 +109,10 @@ def reconstruct(
         target = exact[block.output]
         data = BlockData(block, steps, exact, quantized, target, frozenset(done), counted)
         if data.weight_edges(model):
-            model = solve(model, data)
+            before, model = model, solve(model, data)
+            if model.graph is not before.graph:  # it has other biases
+                learned = read_program(model.graph.module)
+                steps = tuple(learned.steps[name] for name in block.nodes)
         hooks = hooks_within(model, block)
         quantized[block.output] = follow(steps, quantized, hooks, block.output)
         for name in release:

@@ -123,14 +123,14 @@ def _error_of(
 ) -> Callable[[Doubles, Doubles], Doubles]:
     """The errors [G, N] of ``rows`` [G, N, K] by their scales and zero points [G, N]."""
     low, high = code_range
-    damped = _damped(moments, damping)
-    power = np.diagonal(damped, axis1=1, axis2=2)[:, None, :]
+    known = damped(moments, damping)
+    power = np.diagonal(known, axis1=1, axis2=2)[:, None, :]
 
     def exact(scale: Doubles, zero_point: Doubles) -> Doubles:
         units = rows / scale[:, :, None]
         rounded = round_rows(units, moments, damping, low - zero_point, high - zero_point)
         errors = (units - rounded) * scale[:, :, None]
-        return np.asarray(np.einsum("gnk,gkl,gnl->gn", errors, damped, errors, optimize=True))
+        return np.asarray(np.einsum("gnk,gkl,gnl->gn", errors, known, errors, optimize=True))
 
     def diagonal(scale: Doubles, zero_point: Doubles) -> Doubles:
         units = rows / scale[:, :, None]
@@ -141,7 +141,7 @@ def _error_of(
     return exact if rows.shape[2] <= _FEW else diagonal
 
 
-def _damped(moments: Floats, damping: float) -> Doubles:
+def damped(moments: Floats, damping: float) -> Doubles:
     """``moments`` [G, K, K] with a share of the mean power added to every input's."""
     wide = moments.astype(np.float64)
     power = np.diagonal(wide, axis1=1, axis2=2).mean(axis=1)

@@ -2,12 +2,16 @@
 
 import numpy as np
 import pytest
+from tvm import relax
 
 from hago.annotate.constants import constant_edges
+from hago.dataflow import read_dataflow
+from hago.gradient import over_samples, read_program
+from hago.gradient.fake_quantize import model_hooks
 from hago.methods.gptaq import RIDGES, Gptaq, corrected
 from hago.methods.gptq import Gptq
 from hago.methods.layer_rows import LayerRows
-from tests.graphs import attention
+from tests.graphs import Builder, attention
 from tests.methods.narrowed import bottleneck, fidelity, narrowed, nearest_fidelity, stats_of
 
 torch = pytest.importorskip("torch")
@@ -68,3 +72,46 @@ def test_groups_of_weights_keep_their_scales():
     for edge in constant_edges(model.graph):
         if "per group" in str(model.strategy[edge]) and edge in model.quants:
             np.testing.assert_array_equal(found.quants[edge].scale, model.quants[edge].scale)
+
+
+def with_biases():
+    """A depthwise convolution between two layers, each with a bias, the first two with a ReLU."""
+    b = Builder(1, 6, 6, 6)
+    wide = relax.op.add(b.conv("expand", b.input, 12, kernel=1), b.const(12))
+    wide = b.emit("relu", relax.op.nn.relu(b.emit("wide", wide)))
+    deep = relax.op.add(b.conv("depthwise", wide, 12, padding=1, groups=12), b.const(12))
+    deep = b.emit("relu_1", relax.op.nn.relu(b.emit("deep", deep)))
+    return b.done(relax.op.add(b.conv("last", deep, 8, kernel=1), b.const(8)))
+
+
+def outputs(model, stats, hooks):
+    program = read_program(model.graph.module)
+    feed = program.feed(list(stats.data))
+    return over_samples(list(program.steps.values()), feed, hooks, program.outputs)
+
+
+def test_the_biases_take_what_the_codes_get_wrong_in_the_mean():
+    module = with_biases()
+    stats = stats_of(module)
+    found = Gptaq().apply(narrowed(module, 2), stats)
+    exact, learned = (
+        outputs(narrowed(module, 2), stats, {}),
+        outputs(found, stats, model_hooks(found)),
+    )
+    for name, wanted in exact.items():
+        error = (learned[name] - wanted).reshape(-1, wanted.shape[-1])
+        assert float(error.mean(0).abs().max()) < 0.05 * float(error.std())
+
+
+def test_a_finished_layer_brings_its_bias_along(tmp_path):
+    module = with_biases()
+    model, stats = narrowed(module, 3), stats_of(module)
+    first = Gptaq(cache=str(tmp_path)).apply(model, stats)
+    again = Gptaq(cache=str(tmp_path)).apply(model, stats)
+    before, learned, loaded = (
+        read_dataflow(m.graph.module).by_name() for m in (model, first, again)
+    )
+    assert not np.array_equal(before["deep"].constants[1], learned["deep"].constants[1])
+    for name, node in learned.items():
+        for arg, constant in node.constants.items():
+            np.testing.assert_array_equal(constant, loaded[name].constants[arg])
