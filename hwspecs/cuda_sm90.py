@@ -5,7 +5,8 @@ paper (SXM): 1,979 Top/s int8 and fp8, 989 bfloat16 and 67 float32 without spars
 multiprocessors; 228 KB of shared memory for each. The tensor cores reach these with wgmma only:
 mma gets about two thirds of them (Luo et al., arXiv 2402.13499), and fp8 no more than float16 gets:
 [SASS] nvcc 13.0 makes two HMMA.16816.F32 of an mma with e4m3 operands, widened by
-F2FP.F16.E4M3.UNPACK_B (sm_89 has QMMA.16832 for it). What 8 bits save is memory, and reading it.
+F2FP.F16.E4M3.UNPACK_B (sm_89 has QMMA.16832 for it). What 8 bits save is memory, and reading it. An
+mma with s4 operands becomes a call of code that widens them for IMMA.16832.S8.S8: there is no row.
 """
 
 from hago.hardware import bf16, e4m3, f32, machine, memory, op, rows_of, s8, s32

@@ -1,7 +1,8 @@
 """Activations in fewer bits than the machine multiplies, as papers on 4 and 6 bits have them.
 
 The codes of 2 to 7 bits keep to a smaller range of the machine's own 8-bit type: results are those
-of a machine with so narrow activations, latency and memory are those of 8 bits.
+of a machine with so narrow activations, memory is that of 8 bits, and so is latency, but where a
+machine multiplies 4 bits by 4 bits.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from hago.annotate.narrow import KEPT, end_layers
 from hago.dataflow import read_dataflow
 from hago.errors import StrategyError
 from hago.graph import Edge, QuantGraph, Reason, Strategy
-from hago.scheme import DType
+from hago.hardware.spec import multiplies
+from hago.scheme import INT4, DType
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,25 @@ def narrow_activations(graph: QuantGraph, strategy: Strategy, form: ActivationFo
         for edge in found
         if edge not in kept
     }
-    return {**strategy, **narrow}
+    return _with_factors(graph, {**strategy, **narrow})
+
+
+def _with_factors(graph: QuantGraph, strategy: Strategy) -> Strategy:
+    """``strategy`` with weights that the machine multiplies with activations of 4 bits: a zero
+    point would take a fifth."""
+    if graph.spec is None or not multiplies(graph.spec, INT4):
+        return strategy
+    narrow = {
+        edge.dst
+        for edge, scheme in strategy.items()
+        if scheme.dtype.is_integer and scheme.dtype.bits <= INT4.bits and not edge.is_constant
+    }
+    return {
+        edge: replace(scheme, symmetric=True)
+        if edge.is_constant and scheme.dtype == INT4 and edge.dst in narrow
+        else scheme
+        for edge, scheme in strategy.items()
+    }
 
 
 def activation_reasons(

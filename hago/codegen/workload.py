@@ -15,6 +15,8 @@ Array = npt.NDArray[Any]
 # Weights whose values are proven to be in a part of their dtype: -8..7; -64..63; -127..127, so that
 # two products with bytes fit int16.
 PROVEN = {"int4": "int8", "int7": "int8", "int8_pairs": "int8"}
+# Data that is summed in int32; "int4" are bytes that are proven to be -8..7.
+CODES = ("uint8", "int8", "int4")
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Conv2d:
 
     @property
     def accum(self) -> str:
-        return "int32" if self.data in ("uint8", "int8") else "float32"
+        return "int32" if self.data in CODES else "float32"
 
     @property
     def output_shape(self) -> tuple[int, int, int, int]:
@@ -74,7 +76,7 @@ class Matmul:
 
     @property
     def accum(self) -> str:
-        return "int32" if self.data in ("uint8", "int8") else "float32"
+        return "int32" if self.data in CODES else "float32"
 
     @property
     def output_shape(self) -> tuple[int, int]:
@@ -120,7 +122,7 @@ class BatchMatmul:
 
     @property
     def accum(self) -> str:
-        return "int32" if self.data in ("uint8", "int8") else "float32"
+        return "int32" if self.data in CODES else "float32"
 
     @property
     def output_shape(self) -> tuple[int, int, int]:
@@ -145,7 +147,7 @@ class Pool2d:
     @property
     def accum(self) -> str:
         """A maximum keeps the dtype of codes, their sum is int32; floats become float32."""
-        if self.data not in ("uint8", "int8"):
+        if self.data not in CODES:
             return "float32"
         return self.data if self.kind == "max" else "int32"
 
@@ -176,7 +178,7 @@ class RowReduce:
 
     @property
     def accum(self) -> str:
-        return "int32" if self.data in ("uint8", "int8") else "float32"
+        return "int32" if self.data in CODES else "float32"
 
     @property
     def output_shape(self) -> tuple[int, int]:

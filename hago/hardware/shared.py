@@ -1,4 +1,4 @@
-"""Rows that a machine has from another: said once, with their source, where they were said first."""
+"""Rows that a machine has from another: said once, with their source, in that one's file."""
 
 from __future__ import annotations
 

@@ -31,6 +31,7 @@ from hago.lower.fixed_point import INSTRUCTIONS, in_fixed_point
 from hago.lower.float8_values import hold_values
 from hago.lower.fold import fold_dequantized_weights
 from hago.lower.group import Group, find_groups
+from hago.lower.narrow_data import with_narrow_data
 from hago.lower.objects import content_name
 from hago.lower.pairs import with_pairs
 from hago.lower.rest import lower_rest
@@ -102,7 +103,13 @@ def lower_with_weights(
     kept = machine.float8 if isinstance(machine, Device) else ()
     module, stored = fold_stored(hold_values(fold_dequantized_weights(module), kept))
     view = view_of(module, weights)
-    groups = find_groups(view, lambda work: find_template(work, machine) is not None)
+
+    def supports(workload: Workload) -> bool:
+        return find_template(workload, machine) is not None
+
+    groups: Iterable[Group] = find_groups(view, supports)
+    if isinstance(machine, Device):
+        groups = [with_narrow_data(group, view, supports) for group in groups]
     calls = _Calls(view, [_merged(group, machine) for group in groups], machine, stored, choose)
     called = rebuild(module, calls.rewrite, params=calls.packed_params())
     called = relax.transform.DeadCodeElimination()(_without_unpacked(called, calls))

@@ -53,8 +53,9 @@ def run(kernel: Kernel, isa: str, inputs: Sequence[np.ndarray], output: np.ndarr
 
 
 def random_tensor(random: np.random.Generator, shape: Sequence[int], dtype: str) -> np.ndarray:
-    """Full-range codes (``int7``: -64..63 in int8) or normal floats, extremes over-represented."""
-    bounds = {"uint8": (0, 255), "int8": (-128, 127), "int7": (-64, 63)}
+    """Full-range codes (``int7``: -64..63, ``int4``: -8..7, in int8) or normal floats, extremes
+    over-represented."""
+    bounds = {"uint8": (0, 255), "int8": (-128, 127), "int7": (-64, 63), "int4": (-8, 7)}
     if dtype not in bounds:
         return random.normal(size=shape).astype(dtype)
     low, high = bounds[dtype]

@@ -269,6 +269,7 @@ namespace hago {
 
 struct S8 { typedef int Sum; };
 struct U8S8 { typedef int Sum; };
+struct S4 { typedef int Sum; };
 struct E4M3 { typedef float Sum; };
 struct BF16 { typedef float Sum; };
 
@@ -323,7 +324,8 @@ template <int N> inline void wait_copies() {
 
 // PTX ISA, figures of "mma.m16n8k32": what lane l holds of A (16 rows of 32 bytes), B (8 columns of
 // 32 bytes) and C (16x8).
-template <typename S, typename A, typename B, typename F, typename H>
+// Of each row and column COUNT elements are multiplied, which F and H take by their number.
+template <typename S, typename A, int COUNT, typename F, typename H>
 inline void multiply_fragments(S (&c)[4], const uint32_t (&a)[4], const uint32_t* b, F left,
                                H right) {
   using namespace emulation;
@@ -344,38 +346,43 @@ inline void multiply_fragments(S (&c)[4], const uint32_t (&a)[4], const uint32_t
         const unsigned char* row = rows[l / 4 + i / 2 * 8];
         const unsigned char* column = columns[l % 4 * 2 + i % 2];
         A sum = fragment->c[i];
-        for (int k = 0; k < 32 / int(sizeof(B)); ++k)
-          sum += A(left(row + k * sizeof(B))) * A(right(column + k * sizeof(B)));
+        for (int k = 0; k < COUNT; ++k) sum += A(left(row, k)) * A(right(column, k));
         fragment->c[i] = S(sum);
       }
   });
 }
 
-inline int signed_byte(const unsigned char* at) { return int8_t(*at); }
-inline int unsigned_byte(const unsigned char* at) { return *at; }
-inline double bfloat16(const unsigned char* at) {
-  uint16_t bits; memcpy(&bits, at, 2);
+inline int signed_byte(const unsigned char* row, int k) { return int8_t(row[k]); }
+inline int unsigned_byte(const unsigned char* row, int k) { return row[k]; }
+inline int signed_nibble(const unsigned char* row, int k) {
+  return ((row[k / 2] >> k % 2 * 4 & 15) ^ 8) - 8;
+}
+inline double bfloat16(const unsigned char* row, int k) {
+  uint16_t bits; memcpy(&bits, row + 2 * k, 2);
   return __uint_as_float(uint32_t(bits) << 16);
 }
 // OCP OFP8, E4M3: bias 7, no infinities, NaN is all ones.
-inline double e4m3(const unsigned char* at) {
-  int exponent = *at >> 3 & 15, mantissa = *at & 7;
-  if ((*at & 0x7f) == 0x7f) return NAN;
+inline double e4m3(const unsigned char* row, int k) {
+  int exponent = row[k] >> 3 & 15, mantissa = row[k] & 7;
+  if ((row[k] & 0x7f) == 0x7f) return NAN;
   double size = exponent ? std::ldexp(8 + mantissa, exponent - 10) : std::ldexp(mantissa, -9);
-  return *at & 0x80 ? -size : size;
+  return row[k] & 0x80 ? -size : size;
 }
 
 inline void multiply(S8, int (&c)[4], const uint32_t (&a)[4], const uint32_t* b) {
-  multiply_fragments<int, int, int8_t>(c, a, b, signed_byte, signed_byte);
+  multiply_fragments<int, int, 32>(c, a, b, signed_byte, signed_byte);
 }
 inline void multiply(U8S8, int (&c)[4], const uint32_t (&a)[4], const uint32_t* b) {
-  multiply_fragments<int, int, int8_t>(c, a, b, unsigned_byte, signed_byte);
+  multiply_fragments<int, int, 32>(c, a, b, unsigned_byte, signed_byte);
+}
+inline void multiply(S4, int (&c)[4], const uint32_t (&a)[4], const uint32_t* b) {
+  multiply_fragments<int, int, 64>(c, a, b, signed_nibble, signed_nibble);
 }
 inline void multiply(BF16, float (&c)[4], const uint32_t (&a)[4], const uint32_t* b) {
-  multiply_fragments<float, double, uint16_t>(c, a, b, bfloat16, bfloat16);
+  multiply_fragments<float, double, 16>(c, a, b, bfloat16, bfloat16);
 }
 inline void multiply(E4M3, float (&c)[4], const uint32_t (&a)[4], const uint32_t* b) {
-  multiply_fragments<float, double, uint8_t>(c, a, b, e4m3, e4m3);
+  multiply_fragments<float, double, 32>(c, a, b, e4m3, e4m3);
 }
 
 }  // namespace hago

@@ -7,24 +7,28 @@ import pytest
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.workload import BatchMatmul, Conv2d, GroupedMatmul, Matmul
 from hago.hardware.load import load_spec
-from hago.lower.select import build_kernel, machine_of
+from hago.lower.select import build_kernel, find_template, machine_of
 from tests.cuda.cases import HARDWARE
 from tests.cuda.ptx import instructions, loops, ptx
 
 INT8 = {"data": "int8", "weight": "int8"}
 BF16 = {"data": "bfloat16", "weight": "bfloat16"}
+INT4 = {"data": "int4", "weight": "int4"}
 DEEP = {
     "matmul": Matmul(2048, 2048, 4096, **INT8),
     "conv": Conv2d(8, 56, 56, 128, 128, 3, 3, padding=(1, 1, 1, 1), **INT8),
     "attention": BatchMatmul(12, 512, 512, 512, **INT8),
     "groups": GroupedMatmul(2048, 2048, 4096, 64, **INT8),
     "bfloat16": Matmul(2048, 2048, 4096, **BF16),
+    "nibbles": Matmul(2048, 2048, 4096, **INT4),
     "depthwise": Conv2d(8, 56, 56, 96, 96, 3, 3, padding=(1, 1, 1, 1), groups=96, **INT8),
 }
 # What PTX calls the instructions of the specifications' rows.
 NAMES = {
     "mma.m8n8k16.s8": "mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32",
     "mma.m16n8k32.s8": "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32",
+    "mma.m8n8k32.s4": "mma.sync.aligned.m8n8k32.row.col.s32.s4.s4.s32",
+    "mma.m16n8k64.s4": "mma.sync.aligned.m16n8k64.row.col.s32.s4.s4.s32",
     "mma.m16n8k16.bf16": "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32",
 }
 
@@ -39,7 +43,7 @@ def code(request):
     """PTX by name, and what rows of the machine name for each."""
     spec = load_spec(request.param)
     device = machine_of(spec)
-    names = [n for n in DEEP if n != "bfloat16" or "mma.m16n8k16.bf16" in device.instructions]
+    names = [name for name, work in DEEP.items() if find_template(work, device) is not None]
     kernels = [build_kernel(DEEP[n], plain(DEEP[n]), device) for n in names]
     return spec, dict(zip(names, ptx(kernels, request.param), strict=True))
 
@@ -47,16 +51,17 @@ def code(request):
 def intrinsic(spec, name):
     """The instruction that the specification's first row for such a product names."""
     op = {"conv": "conv2d", "attention": "batch_matmul"}.get(name, "matmul")
-    dtype = "bfloat16" if name == "bfloat16" else "int8"
+    dtype = {"bfloat16": "bfloat16", "nibbles": "int4"}.get(name, "int8")
     rows = [row for row in spec.ops if row.op == op and str(row.inputs[0].dtype) == dtype]
     return rows[0].intrinsic
 
 
-@pytest.mark.parametrize("name", ["matmul", "conv", "attention", "groups", "bfloat16"])
+@pytest.mark.parametrize("name", [name for name in DEEP if name != "depthwise"])
 def test_tensor_cores_multiply_in_the_loop(code, name):
     spec, text = code
     if name not in text:
-        assert name == "bfloat16", "only Turing lacks it"
+        lacking = {"bfloat16": "cuda-sm75", "nibbles": "cuda-sm90"}
+        assert lacking[name] == spec.name
         return
     instruction = NAMES[intrinsic(spec, name)]
     inner = max(loops(text[name]), key=lambda loop: instructions(loop)[instruction])

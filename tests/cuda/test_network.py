@@ -6,6 +6,8 @@ import pytest
 from hago.demo import digits_calibration, digits_model, digits_test
 from hago.pipeline import prepared_module
 from tests.cuda.network import codes_on, network_on, quantized
+from tests.graphs import input_for, residual_network
+from tests.lower.test_narrow_data import narrowed
 from tests.zoo.exactness import assert_exact, by_parameter, compare_codes
 
 
@@ -19,6 +21,13 @@ def test_digits_equal_the_reference(hardware, precision, tmp_path):
     given = by_parameter(plan.module, {"image": digits_test()[0][:1]})
     found = compare_codes(plan.module, given, codes_on(hardware, tmp_path))
     assert len(found) > 10
+    assert_exact(found)
+
+
+def test_a_network_of_four_bits_equals_the_integer_reference(tmp_path):
+    module = narrowed(residual_network(), "cuda-sm80")
+    found = compare_codes(module, input_for(module), codes_on("cuda-sm80", tmp_path))
+    assert len(found) > 3
     assert_exact(found)
 
 

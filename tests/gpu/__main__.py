@@ -2,8 +2,9 @@
 
     python -m tests.gpu [--hw cuda-sm90] [--json FILE]
 
-Peers: torch._int_mm for int8, torch._scaled_mm for e4m3, torch.matmul for bfloat16; for
-convolutions, torch's in bfloat16 and channels_last (it has none in int8). Operands are the same
+Peers: torch._int_mm for int8 and int4 (torch multiplies no 4 bits), torch._scaled_mm for e4m3,
+torch.matmul for bfloat16; for convolutions, torch's in bfloat16 and channels_last (it has none of
+integers). Operands are the same
 size, results are int32, or bfloat16 where a peer gives nothing wider. Each time is the median of
 20 turns of 10 calls; contestants take turns. The roofline is the specification's rate, times
 multiprocessors and clock of the GPU.
@@ -32,6 +33,7 @@ from hago.lower.cost import operations
 from hago.lower.select import build_kernel, find_template, machine_of
 from tests.gpu.board import Board, board
 
+INT4 = {"data": "int4", "weight": "int4"}
 INT8 = {"data": "int8", "weight": "int8"}
 E4M3 = {"data": "float8_e4m3fn", "weight": "float8_e4m3fn"}
 BF16 = {"data": "bfloat16", "weight": "bfloat16"}
@@ -48,7 +50,7 @@ Call = Callable[[], object]
 
 def workloads() -> dict[str, Matmul | Conv2d]:
     found: dict[str, Matmul | Conv2d] = {}
-    for dtype, types in (("int8", INT8), ("e4m3", E4M3), ("bfloat16", BF16)):
+    for dtype, types in (("int4", INT4), ("int8", INT8), ("e4m3", E4M3), ("bfloat16", BF16)):
         for name, size in _SIZES.items():
             found[f"{dtype} {name}"] = Matmul(*size, **types)
     for name, shape in _CONVS.items():
@@ -68,7 +70,7 @@ def peer_call(torch: Any, workload: Matmul | Conv2d) -> Call:
     if isinstance(workload, Conv2d):
         return _convolution(torch, workload)
     m, n, k = workload.m, workload.n, workload.k
-    if workload.data == "int8":
+    if workload.data in ("int8", "int4"):
         rows = max(m, 32)  # _int_mm refuses fewer than 17
         a = torch.ones((rows, k), dtype=torch.int8, device="cuda")
         b = torch.ones((n, k), dtype=torch.int8, device="cuda").t()
@@ -108,7 +110,7 @@ def milliseconds(torch: Any, calls: list[Call]) -> list[float]:
 
 def roofline(torch: Any, hardware: str, workload: Matmul | Conv2d) -> float:
     """Milliseconds at the rate that the specification's row names."""
-    names = {"int8": "int8", "bfloat16": "bfloat16", "float8_e4m3fn": "float8_e4m3"}
+    names = {"int4": "int4", "int8": "int8", "bfloat16": "bfloat16", "float8_e4m3fn": "float8_e4m3"}
     rows = [
         row
         for row in load_spec(hardware).ops

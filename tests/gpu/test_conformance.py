@@ -8,7 +8,7 @@ from tests.cuda import test_fp8, test_others, test_products
 from tests.cuda.cases import HARDWARE, case
 from tests.gpu.board import board, require_gpu
 
-ALL = {**test_products.WORKLOADS, **test_others.INTEGERS, **test_others.FLOATS}
+ALL = {**test_others.INTEGERS, **test_others.FLOATS}
 FP8 = {f"e4m3, {name}": each for name, each in test_fp8.WORKLOADS.items()}
 
 
@@ -16,7 +16,7 @@ def workloads_of(hardware):
     """Those that the machine has instructions for."""
     more = {} if hardware == "cuda-sm75" else test_others.BFLOATS
     newest = FP8 if hardware == "cuda-sm90" else {}
-    return {**ALL, **more, **newest}
+    return {**test_products.workloads_of(hardware), **ALL, **more, **newest}
 
 
 @pytest.fixture(scope="module", params=HARDWARE)
@@ -28,15 +28,16 @@ def boards(request, tmp_path_factory):
     return cases, {name: f"k{i}" for i, name in enumerate(cases)}, built
 
 
-@pytest.mark.parametrize("name", [*ALL, *test_others.BFLOATS, *FP8])
+@pytest.mark.parametrize("name", [*test_products.ALL, *ALL, *test_others.BFLOATS, *FP8])
 def test_a_kernel_equals_its_meaning(boards, name):
     cases, names, built = boards
     if name not in cases:
-        assert name in (*test_others.BFLOATS, *FP8), "instructions of later GPUs"
+        others = (*test_products.NIBBLES, *test_others.BFLOATS, *FP8)
+        assert name in others, "instructions of other GPUs"
         return
     each = cases[name]
     output = np.zeros(each.accumulator.shape, each.epilogue.dtype)
     actual = built.run(names[name], [*each.inputs, *each.operands], output)
-    exact = name in test_products.WORKLOADS or name in test_others.INTEGERS
+    exact = name in test_products.ALL or name in test_others.INTEGERS
     slack = 0.0 if exact else test_others.SLACK
     assert_equal(actual, each.epilogue, each.accumulator, each.operands, slack)

@@ -37,6 +37,7 @@ _STEP = 32  # bytes of a row that one instruction takes
 TYPES: dict[tuple[str, str], tuple[str, str]] = {
     ("int8", "int8"): ("S8", ".s8"),
     ("uint8", "int8"): ("U8S8", ".s8"),
+    ("int4", "int4"): ("S4", ".s4"),
     ("bfloat16", "bfloat16"): ("BF16", ".bf16"),
     ("float8_e4m3fn", "float8_e4m3fn"): ("E4M3", ".e4m3"),
 }
@@ -45,8 +46,9 @@ TYPES: dict[tuple[str, str], tuple[str, str]] = {
 def multiplies(
     workload: Conv2d | Matmul | BatchMatmul | GroupedMatmul, device: Device
 ) -> bool:
-    """Whether a row of the specification names an instruction for these elements."""
-    ending = TYPES.get((workload.data, stored(workload.weight)), ("", "?"))[1]
+    """Whether a row of the specification names an instruction for these elements. Codes of 4 bits
+    are bytes in memory; weights are packed."""
+    ending = TYPES.get(_elements(workload.data, workload.weight), ("", "?"))[1]
     return any(name.startswith("mma.") and name.endswith(ending) for name in device.instructions)
 
 
@@ -57,11 +59,11 @@ def multiplies_floats(workload: Conv2d | Matmul | BatchMatmul, device: Device) -
 
 def build_matmul(workload: Matmul, epilogue: Epilogue, device: Device) -> Kernel:
     """``func(data [m, k], packed weights, *operands, output [m, n])``."""
-    depth = workload.k * size_of(workload.data)
+    depth = workload.k * size_of(stored(workload.data))
     product = Product(
         name="matmul",
         data=((workload.m, workload.k), workload.data),
-        weight=stored(workload.weight),
+        weight=workload.weight,
         image=Image(workload.m, 1, 1, 1, 1, depth, depth),
         channels=workload.n,
         as_columns=lambda weight: weight.T[None],
@@ -106,7 +108,7 @@ def build_batch_matmul(workload: BatchMatmul, epilogue: Epilogue, device: Device
 
 def build_conv(workload: Conv2d, epilogue: Epilogue, device: Device) -> Kernel:
     """``func(data [n,h,w,ci], packed weights, *operands, output [n,oh,ow,co])``."""
-    size, groups = size_of(workload.data), workload.groups
+    size, groups = size_of(stored(workload.data)), workload.groups
     n, oh, ow, co = workload.output_shape
     image = Image(
         rows=n * oh * ow, out_h=oh, out_w=ow, in_h=workload.h, in_w=workload.w,
@@ -117,7 +119,7 @@ def build_conv(workload: Conv2d, epilogue: Epilogue, device: Device) -> Kernel:
     product = Product(
         name="conv2d",
         data=((workload.n, workload.h, workload.w, workload.ci), workload.data),
-        weight=stored(workload.weight),
+        weight=workload.weight,
         image=image,
         channels=co // groups,
         groups=groups,
@@ -160,17 +162,37 @@ class Product:
         )
         rows, columns = -(-self.image.rows // tile.rows), -(-self.channels // tile.channels)
         launch = Launch(self.groups * rows * columns, tile.threads, tile.shared)
-        inputs = [("data", self.data), *self._scales(), ("weight", (packed, self.weight))]
+        data = (self.data[0], stored(self.data[1]))
+        inputs = [("data", data), *self._scales(), ("weight", (packed, stored(self.weight)))]
         func = build_shell(self.name, inputs, epilogue, shape, launch, body)
-        columns_of = self.as_columns
+        columns_of, are_nibbles = self.as_columns, self._are_nibbles
         if columns_of is None:
             return Kernel(func, None, self.name)
-        return Kernel(func, lambda weight: pack(columns_of(weight), packed), self.name)
+
+        def packed_columns(weight: Array) -> Array:
+            columns = columns_of(weight)
+            return pack(nibbles(columns) if are_nibbles else columns, packed)
+
+        return Kernel(func, packed_columns, self.name)
+
+    @property
+    def _are_nibbles(self) -> bool:
+        return self.data[1] == "int4"
+
+    @property
+    def _depth(self) -> int:
+        """Bytes of a column of B."""
+        return -(-self.image.depth // 2) if self._are_nibbles else self.image.depth
 
     def _tile(self, device: Device) -> Tile:
         shapes = TILES[1:] if self.scale_each else TILES  # totals take as many registers as sums
         tile = choose_tile(self.image.rows, self.channels, self.groups, device, shapes)
-        return tile if self.as_columns is not None else replace(tile, stages=2)
+        return tile if self._is_copied else replace(tile, stages=2)
+
+    @property
+    def _is_copied(self) -> bool:
+        """Whether tiles are copied to shared memory as they are."""
+        return self.as_columns is not None and not self._are_nibbles
 
     def _scales(self) -> list[tuple[str, Type]]:
         if not self.scale_each:
@@ -179,19 +201,19 @@ class Product:
 
     def _packed(self, tile: Tile) -> tuple[int, int, int]:
         """The shape of B as the kernel takes it."""
-        elements = self.image.depth // size_of(self.weight)
+        size = size_of(stored(self.weight))
         if self.as_columns is None:
-            return self.groups, elements, self.channels
-        deep = DEPTH_TILE // size_of(self.weight)
-        return self.groups, _padded(self.channels, tile.channels), _padded(elements, deep)
+            return self.groups, self.image.depth // size, self.channels
+        channels = _padded(self.channels, tile.channels)
+        return self.groups, channels, _padded(self._depth, DEPTH_TILE) // size
 
     def _constants(self, tile: Tile, device: Device) -> dict[str, int]:
-        in_background = device.copies_in_background and self.as_columns is not None
+        in_background = device.copies_in_background and self._is_copied
         return {
             **self.image.constants(), "CHANNELS": self.channels,
             "CHANNELS_PADDED": _padded(self.channels, tile.channels),
-            "DEPTH_PADDED": _padded(self.image.depth, DEPTH_TILE),
-            "ELEMENT": size_of(self.weight), "PACKED": int(self.as_columns is not None),
+            "DEPTH_PADDED": _padded(self._depth, DEPTH_TILE), "NIBBLES": int(self._are_nibbles),
+            "ELEMENT": size_of(stored(self.weight)), "PACKED": int(self.as_columns is not None),
             "GROUP_ROWS": self.group_rows,
             "GROUP_CHANNELS": 0 if self.group_rows else self.channels,
             "BM": tile.rows, "BN": tile.channels, "WM": tile.warp_rows, "WN": tile.warp_channels,
@@ -200,7 +222,7 @@ class Product:
         }  # fmt: skip
 
     def _types(self, epilogue: Epilogue) -> dict[str, str]:
-        name = TYPES.get((self.data[1], self.weight))
+        name = TYPES.get(_elements(self.data[1], self.weight))
         types = {"Result": C_TYPES[epilogue.accumulator]}
         return types if name is None else {"Type": f"hago::{name[0]}", **types}
 
@@ -212,9 +234,21 @@ def pack(columns: Array, shape: tuple[int, int, int]) -> Array:
     return packed
 
 
-def stored(weight: str) -> str:
-    """The dtype in memory of weights of which more may be proven."""
-    return PROVEN.get(weight, weight)
+def nibbles(columns: Array) -> Array:
+    """Codes -8..7 ``[.., elements]`` (int8), two in a byte, the first in the lower half."""
+    odd = columns.shape[-1] % 2
+    whole = np.pad(columns, [(0, 0)] * (columns.ndim - 1) + [(0, odd)])
+    return (whole[..., ::2] & 15 | whole[..., 1::2] << 4).astype(np.int8)
+
+
+def _elements(data: str, weight: str) -> tuple[str, str]:
+    """What is multiplied: nibbles where both have 4 bits."""
+    return (data, weight if data == "int4" else stored(weight))
+
+
+def stored(dtype: str) -> str:
+    """The dtype in memory of codes of which more may be proven."""
+    return PROVEN.get(dtype, dtype)
 
 
 def size_of(dtype: str) -> int:

@@ -12,6 +12,7 @@ namespace hago {
 // Element types of products: 32 bytes of a row of A, 32 of a column of B, sums of 16x8.
 struct S8 { typedef int Sum; };     // signed by signed bytes
 struct U8S8 { typedef int Sum; };   // unsigned by signed bytes
+struct S4 { typedef int Sum; };     // signed nibbles, the lower one of a byte first
 struct E4M3 { typedef float Sum; };
 struct BF16 { typedef float Sum; };
 
@@ -54,27 +55,28 @@ template <int N> __device__ __forceinline__ void wait_copies() {
 
 // c += a b: rows r and r + 8 of A (r = lane / 4) and column r of B, bytes 4 (lane % 4) .. + 3 of
 // each half of 16; c[0..1] are columns 2 (lane % 4) .. + 1 of row r, c[2..3] of row r + 8.
-#define HAGO_MULTIPLY_INTEGERS(TYPE, A_TYPE)                                                   \
+#define HAGO_MULTIPLY_INTEGERS(TYPE, K32, K16, OPERANDS)                                       \
   __device__ __forceinline__ void multiply(TYPE, int (&c)[4], const uint32_t (&a)[4],          \
                                            const uint32_t* b) {                                \
-    HAGO_MULTIPLY_BODY(A_TYPE)                                                                 \
+    HAGO_MULTIPLY_BODY(K32, K16, OPERANDS)                                                     \
   }
 #if __CUDA_ARCH__ >= 800
-#define HAGO_MULTIPLY_BODY(A_TYPE)                                                             \
-  asm volatile("mma.sync.aligned.m16n8k32.row.col.s32." A_TYPE ".s8.s32 "                      \
+#define HAGO_MULTIPLY_BODY(K32, K16, OPERANDS)                                                 \
+  asm volatile("mma.sync.aligned.m16n8" K32 ".row.col.s32." OPERANDS ".s32 "                   \
                "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"               \
                : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])                                \
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #else
 // Turing multiplies 8x16 by 16x8: both halves of rows, both halves of bytes.
-#define HAGO_MULTIPLY_BODY(A_TYPE)                                                             \
+#define HAGO_MULTIPLY_BODY(K32, K16, OPERANDS)                                                 \
   _Pragma("unroll") for (int i = 0; i < 4; ++i)                                                \
-    asm volatile("mma.sync.aligned.m8n8k16.row.col.s32." A_TYPE ".s8.s32 "                     \
+    asm volatile("mma.sync.aligned.m8n8" K16 ".row.col.s32." OPERANDS ".s32 "                  \
                  "{%0, %1}, {%2}, {%3}, {%0, %1};"                                             \
                  : "+r"(c[i % 2 * 2]), "+r"(c[i % 2 * 2 + 1]) : "r"(a[i]), "r"(b[i / 2]));
 #endif
-HAGO_MULTIPLY_INTEGERS(S8, "s8")
-HAGO_MULTIPLY_INTEGERS(U8S8, "u8")
+HAGO_MULTIPLY_INTEGERS(S8, "k32", "k16", "s8.s8")
+HAGO_MULTIPLY_INTEGERS(U8S8, "k32", "k16", "u8.s8")
+HAGO_MULTIPLY_INTEGERS(S4, "k64", "k32", "s4.s4")
 
 #if __CUDA_ARCH__ >= 800
 __device__ __forceinline__ void multiply(BF16, float (&c)[4], const uint32_t (&a)[4],

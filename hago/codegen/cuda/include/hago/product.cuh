@@ -4,7 +4,8 @@
 //
 // A row is what a window of an NHWC image covers, tap after tap (an implicit matrix: nothing is
 // rearranged in memory); a matrix product is the image of one pixel a row with one tap. All depths
-// are bytes: an instruction takes 32, whatever the elements are. B is [channels][depth], padded
+// are bytes: an instruction takes 32, whatever the elements are. Where these are nibbles, a byte of
+// A is made of two of the image. B is [channels][depth], padded
 // with zeros to whole tiles; where both operands are activations it is [depth][channels], and is
 // transposed in registers on its way. Where weights have a scale for each GROUP bytes of a column
 // (0: they have none), sums of a group join float32 totals, times its scale.

@@ -53,14 +53,33 @@ __device__ __forceinline__ typename Word<G::PIECE>::Type piece_of(
   return window.find(depth, at) ? *reinterpret_cast<const Piece*>(data + at) : padding_of<G>();
 }
 
-// A chunk of a row of A, in registers.
+// A chunk of what a row covers in the image, in registers.
 template <class G>
-__device__ __forceinline__ uint4 chunk_of(const uint8_t* data, const Window<G>& window, int depth) {
+__device__ __forceinline__ uint4 bytes_of(const uint8_t* data, const Window<G>& window, int depth) {
   union { uint4 chunk; typename Word<G::PIECE>::Type pieces[CHUNK / G::PIECE]; } held;
 #pragma unroll
   for (int i = 0; i < CHUNK / G::PIECE; ++i)
     held.pieces[i] = piece_of<G>(data, window, depth + i * G::PIECE);
   return held.chunk;
+}
+
+// The lower nibbles of eight bytes.
+__device__ __forceinline__ uint32_t nibbles_of(uint32_t low, uint32_t high) {
+  low &= 0x0f0f0f0fu, high &= 0x0f0f0f0fu;
+  return __byte_perm(low | low >> 4, high | high >> 4, 0x6420);
+}
+
+// A chunk of a row of A, in registers: bytes of the image, or the nibbles of twice as many.
+template <class G>
+__device__ __forceinline__ uint4 chunk_of(const uint8_t* data, const Window<G>& window, int depth) {
+  if constexpr (!G::NIBBLES) {
+    return bytes_of<G>(data, window, depth);
+  } else {
+    const uint4 low = bytes_of<G>(data, window, 2 * depth);
+    const uint4 high = bytes_of<G>(data, window, 2 * depth + CHUNK);
+    return {nibbles_of(low.x, low.y), nibbles_of(low.z, low.w), nibbles_of(high.x, high.y),
+            nibbles_of(high.z, high.w)};
+  }
 }
 
 // The same straight to shared memory, in the background where an instruction can.
