@@ -64,8 +64,7 @@ def _top1(outputs: Outputs, reference: Reference) -> float:
 
 def _accuracy(outputs: Outputs, reference: Reference) -> float:
     """The share of samples whose largest element is their label."""
-    if reference.labels is None:
-        raise DataError("the metric 'accuracy' needs labels", way_out="Give them with --labels.")
+    assert reference.labels is not None, "check_labels"
     return _same(_tops(outputs), np.ravel(reference.labels))
 
 
@@ -114,6 +113,16 @@ def find_metric(name: str) -> Score:
     if not callable(found):
         raise DataError(f"metric '{name}': {place} has no function '{function}'")
     return _users(name, found)
+
+
+def check_labels(metric: str, labels: object) -> None:
+    """Raises DataError where there are none and ``metric`` needs them."""
+    if metric == "accuracy" and labels is None:
+        raise DataError(
+            "the metric 'accuracy' needs labels",
+            fact="it is the share of samples whose largest result is their label",
+            way_out="Give them with --labels, or --metric top1: what float32 gives is right then.",
+        )
 
 
 def _users(name: str, function: Callable[..., object]) -> Score:

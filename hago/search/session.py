@@ -157,7 +157,7 @@ def read_session(folder: Path) -> tuple[dict[str, Json], dict[str, Json], Log]:
     if about is None or problem is None:
         raise DataError(
             f"{folder}: no session, or none that has found anything yet",
-            fact="it lacks session.json or problem.json",
+            fact="it lacks session.json or problem.json" if folder.is_dir() else "no such folder",
             way_out="Give the folder that 'hago tune --session' wrote.",
         )
     return about, problem, read_records(folder / _RECORDS)

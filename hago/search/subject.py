@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 from tvm import ir
@@ -33,7 +32,7 @@ from hago.scheme import Array
 from hago.search.evaluate import Judge, Simulate, build_simulation, judge_of
 from hago.search.grouping import build_space
 from hago.search.identity import code_digest, cpu_name, file_digest, samples_digest
-from hago.search.metrics import find_metric
+from hago.search.metrics import check_labels, find_metric
 from hago.search.numbers import Numbers, find_numbers
 from hago.search.request import Request
 from hago.search.segments import Segment, cut
@@ -85,6 +84,7 @@ def build_subject(
     _check_machine(request, spec)
     check_recipe(request.recipe)
     score = find_metric(request.metric)
+    labels = _labels(request)
     with clock.stage("import model"):
         module = _float_module(request)
     recipes = _recipes(request, module)
@@ -106,7 +106,7 @@ def build_subject(
         segments=cut(numbers.graph, numbers.space),
         samples=samples,
         simulate=simulate,
-        judge=judge_of(exact, samples, _labels(request.labels), score),
+        judge=judge_of(exact, samples, labels, score),
         manifest=_manifest(request, module, spec, recipes[_WEIGHT_BITS]),
         identity=identity,
     )
@@ -196,13 +196,18 @@ def _narrow_bits(request: Request) -> tuple[int, ...]:
     return _NARROW if request.goal.needs_size else ()
 
 
-def _labels(path: Path | None) -> Array | None:
-    if path is None:
+def _labels(request: Request) -> Array | None:
+    check_labels(request.metric, request.labels)
+    if request.labels is None:
         return None
     try:
-        return np.asarray(np.load(path, allow_pickle=False))
+        return np.asarray(np.load(request.labels, allow_pickle=False))
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: no labels", fact=str(error)) from error
+        raise DataError(
+            f"{request.labels}: no labels",
+            fact=str(error),
+            way_out="Give an .npy with the number of the right class of each sample.",
+        ) from error
 
 
 def _identity(

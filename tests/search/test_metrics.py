@@ -5,9 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hago.clock import Clock
 from hago.errors import DataError, StrategyError
+from hago.progress import SILENT
 from hago.search.goal import Figures, Goal
 from hago.search.metrics import METRICS, Reference, find_metric
+from hago.search.subject import build_subject
+from tests.search.stand_ins import request_of
 
 EXACT = [{"y": np.array([[2.0, 1.0, 0.0]])}, {"y": np.array([[0.0, 1.0, 2.0]])}]
 OTHER = [{"y": np.array([[2.0, 1.0, 0.0]])}, {"y": np.array([[2.0, 1.0, 0.0]])}]
@@ -43,9 +47,12 @@ def test_kl_is_the_divergence_of_the_softmaxes():
     assert -score == pytest.approx((p * np.log(p / q)).sum())
 
 
-def test_accuracy_without_labels_is_refused():
-    with pytest.raises(DataError, match="needs labels"):
-        find_metric("accuracy")(EXACT, Reference(EXACT, [{}, {}]))
+@pytest.mark.parametrize(("labels", "error"), [(None, "needs labels"), ("a.npy", "no labels")])
+def test_accuracy_without_labels_is_refused_before_the_long_work(tmp_path, labels, error):
+    request = request_of(tmp_path, metric="accuracy", labels=labels and tmp_path / labels)
+    request.model.unlink()
+    with pytest.raises(DataError, match=error):
+        build_subject(request, Clock(SILENT), lambda identity: None)
 
 
 def test_labels_of_another_number_are_refused():
