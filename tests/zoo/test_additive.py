@@ -12,7 +12,7 @@ from hago.progress import SILENT
 from hago.search.subject import build_subject
 from tests.graphs import attention, residual_network
 from tests.search.stand_ins import computed_latency, request_of
-from tests.zoo.additive import Sums, alone, gain_error, layers, measure, strategies
+from tests.zoo.additive import Sums, alone, layers, measure, strategies, turn
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,19 @@ def test_a_layer_rounds_what_it_reads_and_gives_floats(subject):
     assert str(module["main"].ret_ty.fields[0].dtype) == "float32"
 
 
-def test_errors_are_shares_of_the_whole_and_gains_of_what_was_gained():
-    floats, low = Sums("float32", 10.0, {"layers": 1.1}), Sums("low", 4.0, {"layers": 0.75})
-    assert [floats.error("layers"), low.error("layers")] == pytest.approx([0.1, 0.25])
-    assert gain_error(floats, low, "layers") == pytest.approx(2 / 6)  # 11 - 3 ms, not 10 - 4
+def test_errors_are_shares_of_the_whole_with_the_factor_of_a_search():
+    sums = Sums("int8", 4.0, {"layers": 0.75})
+    assert sums.error("layers") == pytest.approx(0.25)
+    assert sums.error("layers", factor=2.0) == pytest.approx(0.5)
+
+
+def test_a_turn_is_the_mean_of_calls_after_one_that_does_not_count():
+    now, calls = 0.0, []
+
+    def call():
+        nonlocal now
+        calls.append(now)
+        now += (100.0, 1e-4, 7e-4)[len(calls) - 1]
+
+    assert turn(call, lambda: now) == pytest.approx(4e-4)
+    assert len(calls) == 3
