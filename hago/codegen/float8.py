@@ -1,7 +1,7 @@
 """8-bit floats: rounding to them in vectors of float32, and the codes that GPUs keep in memory.
 
 TVM's casts to these types are wrong on CPUs (no subnormal numbers, no saturation), so they are done
-in integers. What a CPU plays keeps values as float32 in memory, too (hago/lower/float8_values.py).
+in integers. What a CPU plays keeps values as float32 in memory, too (hago.realize.float8_values).
 """
 
 from __future__ import annotations

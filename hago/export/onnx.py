@@ -16,6 +16,7 @@ from hago.dataflow import flat_args, is_constant, read_dataflow, tensor_type
 from hago.errors import BuildError
 from hago.export.rows import ROWS
 from hago.export.writer import Writer, onnx_type
+from hago.realize.float8_values import hold_values
 
 OPSET = 20  # the first with Gelu; 19 was the first with 8-bit floats
 _IR_VERSION = 9  # the one that belongs to it
@@ -33,6 +34,7 @@ def export_onnx(module: ir.IRModule, path: Path) -> None:
 
 def to_onnx(module: ir.IRModule) -> onnx.ModelProto:
     """``module`` as an ONNX model, checked. Raises BuildError as :func:`export_onnx`."""
+    module = hold_values(module)  # 8-bit floats cannot be moved, before operator set 21
     _check_operators(module)
     main, writer = module["main"], Writer()
     bindings = [binding for block in main.body.blocks for binding in block.bindings]

@@ -28,7 +28,6 @@ from hago.lower.calls import KernelCall, kernel_arguments, prepared_names
 from hago.lower.cost import with_cost
 from hago.lower.expression import Source
 from hago.lower.fixed_point import INSTRUCTIONS, in_fixed_point
-from hago.lower.float8_values import hold_values
 from hago.lower.fold import fold_dequantized_weights
 from hago.lower.group import Group, find_groups
 from hago.lower.narrow_data import with_narrow_data
@@ -45,6 +44,7 @@ from hago.lower.stored_float8 import (
     packed_form,
 )
 from hago.lower.view import View, view_of
+from hago.realize.float8_values import hold_values
 from hago.rebuild import Values, rebuild, substitute
 from hago.scheme import Array
 

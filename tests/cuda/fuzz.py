@@ -33,25 +33,28 @@ from tests.cuda.test_others import SLACK
 _WINDOWS = [(1, 1), (3, 3), (5, 5), (1, 3), (7, 7), (2, 2)]
 # TVM's text for bfloat16 and for e4m3 is not played together: one of them a machine.
 _FLOATS = {"cuda-sm75": (), "cuda-sm80": ("bfloat16",), "cuda-sm90": ("float8_e4m3fn",)}
+_NIBBLES = {"cuda-sm75": ("int4",), "cuda-sm80": ("int4",), "cuda-sm90": ()}
+# What epilogues read and give in memory, beside integers and float32.
+_CODES = {**dict.fromkeys(HARDWARE, ()), "cuda-sm90": ("float8_e4m3fn",)}
 _EXACT = ("int32", "int8", "uint8")
 
 
 def convolution(r: random.Random, hardware: str) -> Conv2d:
-    dtype = r.choice(["int8", "int8", "float32", *_FLOATS[hardware]])
+    dtype = r.choice(["int8", "int8", "float32", *_FLOATS[hardware], *_NIBBLES[hardware]])
     kind = r.choice(["dense", "dense", "grouped", "depthwise", "depthwise"])
     groups, ci = 1, r.choice([1, 3, 4, 8, 16, 24, 33, 64, 80])
     co = r.choice([1, 5, 16, 40, 72, 130])
     if kind == "grouped":
         groups = r.choice([2, 3, 4])
         ci, co = groups * r.choice([1, 4, 6, 16]), groups * r.choice([2, 5, 8])
-    if kind == "depthwise" and dtype != "float8_e4m3fn":
+    if kind == "depthwise" and dtype not in ("float8_e4m3fn", "int4"):
         groups = ci = co = r.choice([2, 3, 4, 8, 12, 20, 33, 64])
     (kh, kw), strides = r.choice(_WINDOWS), (r.randint(1, 3), r.randint(1, 3))
     dilation = r.choice([(1, 1), (1, 1), (2, 2), (1, 2)])
     top, left, bottom, right = (r.randint(0, 3) for _ in range(4))
     h = max(1, dilation[0] * (kh - 1) + 1 - top - bottom) + r.randint(0, 8)
     w = max(1, dilation[1] * (kw - 1) + 1 - left - right) + r.randint(0, 8)
-    code = r.choice([0, 0, 5, -128]) if dtype == "int8" else 0
+    code = r.choice({"int8": [0, 0, 5, -128], "int4": [0, 5, -8]}.get(dtype, [0]))
     padding = (top, left, bottom, right)
     return Conv2d(r.choice([1, 1, 2]), h, w, ci, co, kh, kw, strides, padding, dilation, groups,
                   dtype, dtype, code)  # fmt: skip
@@ -66,6 +69,7 @@ def product(r: random.Random, hardware: str) -> Matmul | BatchMatmul | GroupedMa
     if kind < 0.6 and dtype == "int8":
         size = r.choice([32, 64])
         return GroupedMatmul(m, n, size * r.randint(1, 5), size, dtype, dtype)
+    dtype = r.choice([dtype, *_NIBBLES[hardware]])
     return Matmul(m, n, k, dtype, dtype)
 
 
@@ -101,13 +105,13 @@ KINDS: tuple[Callable[[random.Random, str], Workload], ...] = (
 )  # fmt: skip
 
 
-def recipe(r: random.Random) -> Recipe:
+def recipe(r: random.Random, hardware: str) -> Recipe:
     return Recipe(
         correction=r.random() < 0.5,
         per_channel=r.random() < 0.7,
-        residual=r.choice([None, "int8", "uint8", "float32"]),
+        residual=r.choice([None, "int8", "uint8", "float32", *_CODES[hardware]]),
         activation=r.choice(["none", "relu", "relu6", "gelu", "silu", "tanh"]),
-        output=r.choice(["float32", "int8", "uint8"]),
+        output=r.choice(["float32", "int8", "uint8", *_CODES[hardware]]),
         zero_point=r.choice([0, 3]),
         scale=r.choice([0.01, 0.05, 0.25]),
     )
@@ -117,7 +121,7 @@ def failures(hardware: str, seed: int, count: int, folder: Path) -> list[str]:
     """Of ``count`` random kernels, those that do not equal their meaning, and how."""
     r = random.Random(seed)
     workloads = {str(i): r.choice(KINDS)(r, hardware) for i in range(count)}
-    cases = {name: case(work, recipe(r), hardware) for name, work in workloads.items()}
+    cases = {name: case(work, recipe(r, hardware), hardware) for name, work in workloads.items()}
     program, names = play(cases, hardware, folder)
     found = []
     for name, work in workloads.items():

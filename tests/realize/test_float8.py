@@ -12,9 +12,9 @@ from hago.float8 import decode_float8
 from hago.hardware.load import list_specs, load_spec
 from hago.hardware.spec import multiplies
 from hago.lower.callable import compile_callable
-from hago.lower.float8_values import hold_values
 from hago.methods.assign import assign_numbers
 from hago.realize import insert_qdq, integerize, interpret, realize
+from hago.realize.float8_values import hold_values
 from hago.scheme import E4M3
 from tests.graphs import Builder, all_values, attention, input_for, residual_network
 
