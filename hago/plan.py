@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -20,7 +20,7 @@ from hago.annotate.narrow_activations import (
     narrow_activations,
 )
 from hago.calibrate import Dataset, Stats, calibrate
-from hago.calibrate.channels import PILOT, ChannelStats, observe_channels
+from hago.calibrate.channels import PILOT, Channels, observe_channels
 from hago.calibrate.moments import Moments, windows_of
 from hago.calibrate.padding import Look
 from hago.calibrate.run import Reader
@@ -177,7 +177,7 @@ class Watched:
         few = tuple(islice(samples, PILOT))
         return calibrate(self.look, few, (), readers=_readers(self.graph, self.names)).moments
 
-    def channels(self, samples: Dataset) -> Mapping[str, ChannelStats]:
+    def channels(self, samples: Dataset) -> Channels:
         """What a few of ``samples`` show of the channels of each tensor."""
         return observe_channels(self.look, samples, self.names)
 
@@ -229,7 +229,7 @@ def reshape(
     """``watched`` after those of ``methods`` that change its module, which see a few samples;
     ``weights`` is the format to come."""
     changing = [method for method in methods if isinstance(method, Reshaping | Widening)]
-    channels: Mapping[str, ChannelStats] = {}
+    channels: Channels = {}
     for number, method in enumerate(changing):
         graph = watched.graph
         if isinstance(method, Widening):

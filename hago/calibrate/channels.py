@@ -37,6 +37,9 @@ class ChannelStats:
         return np.maximum(np.abs(self.low), np.abs(self.high))
 
 
+Channels = Mapping[str, ChannelStats]  # of tensors, by name
+
+
 @dataclass
 class ChannelObserver:
     """Streams the values of one tensor, its last axis channels; memory does not grow."""
@@ -65,7 +68,7 @@ class ChannelObserver:
 
 def observe_channels(
     look: Look, data: Iterable[Sample], names: Sequence[str], limit: int = PILOT
-) -> Mapping[str, ChannelStats]:
+) -> Channels:
     """Statistics of the channels of the tensors ``names`` over about ``limit`` samples.
 
     The samples are spread over the data where their number is known.

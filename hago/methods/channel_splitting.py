@@ -11,7 +11,6 @@ layer of fewer than 640), or where all reach equally far, nothing changes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from tvm.ir import IRModule
 
-from hago.annotate.narrow import MACHINE_FORMAT, WeightFormat
-from hago.calibrate.channels import ChannelStats
+from hago.annotate.narrow import WeightFormat
+from hago.calibrate.channels import Channels, ChannelStats
 from hago.dataflow import Node, read_dataflow
 from hago.graph import Edge, QuantGraph
 from hago.methods.method import BeforeNumbers, register
@@ -50,12 +49,7 @@ class ChannelSplitting(BeforeNumbers):
         """The tensors whose channels may be split."""
         return tuple(self._wide(graph))
 
-    def reshape(
-        self,
-        graph: QuantGraph,
-        channels: Mapping[str, ChannelStats],
-        weights: WeightFormat = MACHINE_FORMAT,
-    ) -> IRModule:
+    def reshape(self, graph: QuantGraph, channels: Channels, weights: WeightFormat) -> IRModule:
         """The prepared module with split channels; the same where nothing is won."""
         found: dict[str, Split] = {}
         for source, readers in self._wide(graph).items():

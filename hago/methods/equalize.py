@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from tvm.ir import IRModule
 
-from hago.annotate.narrow import MACHINE_FORMAT, WeightFormat
-from hago.calibrate.channels import ChannelStats
+from hago.annotate.narrow import WeightFormat
+from hago.calibrate.channels import Channels
 from hago.dataflow import Dataflow, Node, read_dataflow
 from hago.graph import Edge, QuantGraph
 from hago.methods.method import BeforeNumbers, register
@@ -53,12 +53,7 @@ class Equalize(BeforeNumbers):
         """The tensors between two layers. Their data is not looked at: the method needs none."""
         return tuple(pairs(graph))
 
-    def reshape(
-        self,
-        graph: QuantGraph,
-        channels: Mapping[str, ChannelStats],
-        weights: WeightFormat = MACHINE_FORMAT,
-    ) -> IRModule:
+    def reshape(self, graph: QuantGraph, channels: Channels, weights: WeightFormat) -> IRModule:
         """The prepared module with equalized layers; the same where they are equal already."""
         found = factors(pairs(graph), self.turns)
         moved = {name: s for name, s in found.items() if np.abs(s - 1).max() > _SETTLED}

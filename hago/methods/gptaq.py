@@ -42,9 +42,9 @@ from hago.methods.centred_rows import CentredRows
 from hago.methods.coordinate_descent import descend
 from hago.methods.layer_rows import LayerRows, quantized_rows
 from hago.methods.method import register
-from hago.methods.obc import round_weights
+from hago.methods.obc import damped, round_weights
 from hago.methods.reconstruction import BlockData, reconstruct
-from hago.methods.weight_output import best_numbers, damped, has_channels
+from hago.methods.weight_output import best_numbers, has_channels
 from hago.scheme import TensorQuant
 
 if TYPE_CHECKING:
@@ -92,15 +92,15 @@ class Gptaq:
         wanted = corrected(view.rows, weight)
         moments = (view.rows.quantized.transpose(1, 2) @ view.rows.quantized / rows.count).numpy()
         quant = self._scaled(model.quants[edge], wanted, moments)
-        codes = self._rounded(rows, wanted, weight, quant, moments)
+        rounded = self._rounded(rows, wanted, weight, quant, moments)
+        codes = rounded.astype(quant.scheme.dtype.storage)
         found = replace(
             model.with_quants({edge: quant}),
-            weights={**model.weights, edge: codes.astype(quant.scheme.dtype.storage)},
+            weights={**model.weights, edge: codes},
         )
         if bias is None:
             return found
-        step, scale = torch.from_numpy(codes).float(), numbers_of(quant, tuple(weight.shape))
-        shift = view.shift(weight, (step - scale[1]) * scale[0])
+        shift = view.shift(weight, torch.from_numpy(quant.decode(codes)))
         return with_biases(found, {bias.name: bias.constants[1] + shift})
 
     def _scaled(

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.metadata import entry_points
 from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
 from tvm.ir import IRModule
 
-from hago.annotate.narrow import MACHINE_FORMAT, WeightFormat
+from hago.annotate.narrow import WeightFormat
 from hago.calibrate import Stats
-from hago.calibrate.channels import ChannelStats
+from hago.calibrate.channels import Channels
 from hago.calibrate.moments import Moments
 from hago.errors import StrategyError
 from hago.graph import QuantGraph, QuantModel
@@ -47,12 +47,7 @@ class Reshaping(Protocol):
     def tensors(self, graph: QuantGraph) -> tuple[str, ...]:
         """The tensors whose channels it wants to see; none if there is nothing to do."""
 
-    def reshape(
-        self,
-        graph: QuantGraph,
-        channels: Mapping[str, ChannelStats],
-        weights: WeightFormat = MACHINE_FORMAT,
-    ) -> IRModule:
+    def reshape(self, graph: QuantGraph, channels: Channels, weights: WeightFormat) -> IRModule:
         """A prepared module that computes the same over the real numbers. ``weights`` is what
         they will be."""
 

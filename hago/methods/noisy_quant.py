@@ -10,15 +10,14 @@ the spread of each channel) nothing is won.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from tvm.ir import IRModule
 
-from hago.annotate.narrow import MACHINE_FORMAT, WeightFormat
-from hago.calibrate.channels import ChannelStats
+from hago.annotate.narrow import WeightFormat
+from hago.calibrate.channels import Channels, ChannelStats
 from hago.graph import QuantGraph
 from hago.methods.method import BeforeNumbers, register
 from hago.methods.os_plus import candidates
@@ -49,12 +48,7 @@ class NoisyQuant(BeforeNumbers):
             if all(reader.op == "matmul" for reader in readers)
         )
 
-    def reshape(
-        self,
-        graph: QuantGraph,
-        channels: Mapping[str, ChannelStats],
-        weights: WeightFormat = MACHINE_FORMAT,
-    ) -> IRModule:
+    def reshape(self, graph: QuantGraph, channels: Channels, weights: WeightFormat) -> IRModule:
         """The prepared module with the noise in it; the same where there is nothing to add to."""
         random = np.random.default_rng(self.seed)
         noise = {

@@ -193,12 +193,17 @@ def inverse_factor(moments: Floats, damping: float) -> Doubles:
     The inverse's factor is the inverse of the factor from the other end:
     reversed ``H = L L^T`` gives ``U = reversed(L)^-1``.
     """
+    wide = damped(moments, damping)
+    lower = np.linalg.cholesky(wide[:, ::-1, ::-1])[:, ::-1, ::-1]
+    return np.stack([_triangular_inverse(factor) for factor in lower])
+
+
+def damped(moments: Floats, damping: float) -> Doubles:
+    """``moments`` [G, K, K] with a share of the mean power added to every input's."""
     wide = moments.astype(np.float64)
     power = np.diagonal(wide, axis1=1, axis2=2).mean(axis=1)
     added = np.where(power > 0, damping * power, 1.0)
-    wide = wide + added[:, None, None] * np.eye(wide.shape[1])
-    lower = np.linalg.cholesky(wide[:, ::-1, ::-1])[:, ::-1, ::-1]
-    return np.stack([_triangular_inverse(factor) for factor in lower])
+    return np.asarray(wide + added[:, None, None] * np.eye(wide.shape[1]))
 
 
 def _triangular_inverse(upper: Doubles) -> Doubles:

@@ -13,7 +13,6 @@ Quantization Noise, 2008, chapter 4), which products pass on by the squares of t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from tvm.ir import IRModule
 
-from hago.annotate.narrow import MACHINE_FORMAT, WeightFormat
-from hago.calibrate.channels import ChannelStats
+from hago.annotate.narrow import WeightFormat
+from hago.calibrate.channels import Channels, ChannelStats
 from hago.dataflow import Dataflow, Node, read_dataflow
 from hago.graph import Edge, QuantGraph
 from hago.methods.method import BeforeNumbers, register
@@ -54,12 +53,7 @@ class OsPlus(BeforeNumbers):
         """The tensors whose channels may be scaled."""
         return tuple(candidates(graph))
 
-    def reshape(
-        self,
-        graph: QuantGraph,
-        channels: Mapping[str, ChannelStats],
-        weights: WeightFormat = MACHINE_FORMAT,
-    ) -> IRModule:
+    def reshape(self, graph: QuantGraph, channels: Channels, weights: WeightFormat) -> IRModule:
         """The prepared module with scaled channels; the same where nothing is won."""
         found: dict[str, ChannelScale] = {}
         for source, readers in candidates(graph).items():

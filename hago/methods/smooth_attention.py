@@ -15,7 +15,6 @@ into weights and biases: nothing is computed at run time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 from tvm.ir import IRModule
 
-from hago.annotate.narrow import MACHINE_FORMAT, WeightFormat
-from hago.calibrate.channels import ChannelStats
+from hago.annotate.narrow import WeightFormat
+from hago.calibrate.channels import Channels, ChannelStats
 from hago.dataflow import read_dataflow
 from hago.graph import QuantGraph
 from hago.methods.attention import Attention, find_attention
@@ -49,12 +48,7 @@ class SmoothAttention(BeforeNumbers):
         found = find_attention(read_dataflow(graph.module))
         return tuple(name for each in found for name in (each.query, each.key, each.value))
 
-    def reshape(
-        self,
-        graph: QuantGraph,
-        channels: Mapping[str, ChannelStats],
-        weights: WeightFormat = MACHINE_FORMAT,
-    ) -> IRModule:
+    def reshape(self, graph: QuantGraph, channels: Channels, weights: WeightFormat) -> IRModule:
         """The prepared module with other weights; the same where there is no attention."""
         inside: dict[str, ChannelScale] = {}
         behind: dict[str, ChannelScale] = {}
@@ -66,9 +60,7 @@ class SmoothAttention(BeforeNumbers):
         return prepare(scale_inside(graph.module, inside, behind)) if inside else graph.module
 
 
-def _scores(
-    attention: Attention, channels: Mapping[str, ChannelStats]
-) -> dict[str, ChannelScale]:
+def _scores(attention: Attention, channels: Channels) -> dict[str, ChannelScale]:
     """What the query and the key are divided by, and the centre of the key."""
     query, key = channels[attention.query], channels[attention.key]
     shift = (key.low + key.high) / 2

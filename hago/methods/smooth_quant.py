@@ -9,7 +9,6 @@ or whose weights are, keeps its scale.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from tvm.ir import IRModule
 
-from hago.annotate.narrow import MACHINE_FORMAT, WeightFormat
-from hago.calibrate.channels import ChannelStats
+from hago.annotate.narrow import WeightFormat
+from hago.calibrate.channels import Channels
 from hago.dataflow import Node
 from hago.graph import QuantGraph
 from hago.methods.method import BeforeNumbers, register
@@ -43,12 +42,7 @@ class SmoothQuant(BeforeNumbers):
         """The tensors whose channels are scaled."""
         return tuple(_read_by_products(graph))
 
-    def reshape(
-        self,
-        graph: QuantGraph,
-        channels: Mapping[str, ChannelStats],
-        weights: WeightFormat = MACHINE_FORMAT,
-    ) -> IRModule:
+    def reshape(self, graph: QuantGraph, channels: Channels, weights: WeightFormat) -> IRModule:
         """The prepared module with scaled channels."""
         scales = {
             source: ChannelScale.of(self.scale(channels[source].reach, _weight_reach(readers)))

@@ -23,7 +23,7 @@ from hago.annotate.constants import constant_edges
 from hago.calibrate import Stats
 from hago.graph import QuantModel
 from hago.methods.method import register
-from hago.methods.obc import round_rows
+from hago.methods.obc import damped, round_rows
 from hago.scheme import Array, Floats, PerAxis, QuantScheme, TensorQuant
 
 Doubles = npt.NDArray[np.float64]
@@ -139,11 +139,3 @@ def _error_of(
         return np.asarray(errors.sum(axis=2) * np.square(scale))
 
     return exact if rows.shape[2] <= _FEW else diagonal
-
-
-def damped(moments: Floats, damping: float) -> Doubles:
-    """``moments`` [G, K, K] with a share of the mean power added to every input's."""
-    wide = moments.astype(np.float64)
-    power = np.diagonal(wide, axis1=1, axis2=2).mean(axis=1)
-    added = np.where(power > 0, damping * power, 1.0)
-    return np.asarray(wide + added[:, None, None] * np.eye(wide.shape[1]))

@@ -5,6 +5,7 @@ import pytest
 from tvm import relax
 
 from hago.annotate import annotate
+from hago.annotate.narrow import MACHINE_FORMAT
 from hago.calibrate.channels import ChannelObserver
 from hago.dataflow import read_dataflow
 from hago.methods.channel_splitting import ChannelSplitting, spend
@@ -33,7 +34,7 @@ def test_the_largest_part_is_split_again_and_again():
 
 def test_outlying_channels_are_split_into_whole_vectors_of_channels():
     graph, channels = hidden_layer()
-    module = HALF.reshape(graph, channels)
+    module = HALF.reshape(graph, channels, MACHINE_FORMAT)
     up = next(node for node in read_dataflow(module).nodes if node.op == "matmul")
     assert up.constants[1].shape == (8, 48)
 
@@ -45,7 +46,7 @@ def last_product(module):
 
 def test_the_range_shrinks_and_no_weight_grows():
     graph, channels = hidden_layer()
-    modules = (graph.module, HALF.reshape(graph, channels))
+    modules = (graph.module, HALF.reshape(graph, channels, MACHINE_FORMAT))
     before, after = (np.abs(last_product(module).constants[1]).max() for module in modules)
     assert after == before
     sample = {"x": np.random.default_rng(0).normal(size=(1, 64, 8)).astype("float32")}
@@ -59,7 +60,7 @@ def test_even_channels_are_left_alone():
     observer = ChannelObserver()
     observer.observe(np.random.default_rng(0).uniform(size=(512, 32)))
     channels = {"relu": observer.stats()}
-    assert HALF.reshape(graph, channels) is graph.module
+    assert HALF.reshape(graph, channels, MACHINE_FORMAT) is graph.module
 
 
 def test_a_padded_convolution_gets_no_offsets():
@@ -70,7 +71,7 @@ def test_a_padded_convolution_gets_no_offsets():
     graph = annotate(b.done(b.conv("down", hidden, 4, padding=1)), machine())
     observer = ChannelObserver()
     observer.observe(np.ones((4, 8), np.float32) * OUTLIER[:8])
-    module = ChannelSplitting(share=2.0).reshape(graph, {"relu": observer.stats()})
+    module = ChannelSplitting(share=2.0).reshape(graph, {"relu": observer.stats()}, MACHINE_FORMAT)
     assert "add" not in [node.op for node in read_dataflow(module).nodes]
 
 
@@ -83,4 +84,4 @@ def test_the_tensor_between_two_products_is_looked_at():
 def test_with_nothing_to_spend_nothing_changes(share):
     graph, channels = hidden_layer()
     assert ChannelSplitting(share=share).tensors(graph) == ()
-    assert ChannelSplitting(share=share).reshape(graph, channels) is graph.module
+    assert ChannelSplitting(share=share).reshape(graph, channels, MACHINE_FORMAT) is graph.module

@@ -5,6 +5,7 @@ from tvm import relax
 
 from hago.annotate import annotate, choose_strategy
 from hago.annotate.constants import constant_edges
+from hago.annotate.narrow import MACHINE_FORMAT
 from hago.calibrate import Stats
 from hago.dataflow import read_dataflow
 from hago.methods.assign import assign_numbers
@@ -42,7 +43,7 @@ def rescaled(module, spread=6):
 
 
 def equalized(module):
-    return Equalize().reshape(annotate(module, machine()), {})
+    return Equalize().reshape(annotate(module, machine()), {}, MACHINE_FORMAT)
 
 
 def int8_results(module):

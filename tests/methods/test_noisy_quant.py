@@ -5,6 +5,7 @@ import pytest
 from tvm import relax
 
 from hago.annotate import annotate
+from hago.annotate.narrow import MACHINE_FORMAT
 from hago.calibrate.channels import ChannelObserver
 from hago.dataflow import read_dataflow
 from hago.methods.noisy_quant import NoisyQuant
@@ -27,7 +28,8 @@ def stats(values):
 
 
 def noisy(module, values, **options):
-    return NoisyQuant(bits=BITS, **options).reshape(annotate(module, machine()), stats(values))
+    graph = annotate(module, machine())
+    return NoisyQuant(bits=BITS, **options).reshape(graph, stats(values), MACHINE_FORMAT)
 
 
 def crowded(step, rows=32):

@@ -5,7 +5,7 @@ import pytest
 from tvm import relax
 
 from hago.annotate import annotate
-from hago.annotate.narrow import WeightFormat
+from hago.annotate.narrow import MACHINE_FORMAT, WeightFormat
 from hago.calibrate.channels import ChannelObserver
 from hago.dataflow import read_dataflow
 from hago.methods.os_plus import OsPlus
@@ -43,19 +43,19 @@ def scales(module):
 
 @pytest.mark.parametrize("reader", ["matmul", "conv"])
 def test_the_channel_that_stands_out_is_scaled_down_most(reader):
-    (inverse,) = scales(ANY.reshape(graph(reader), channels(OUTLIER)))
+    (inverse,) = scales(ANY.reshape(graph(reader), channels(OUTLIER), MACHINE_FORMAT))
     assert inverse.argmin() == 3
     assert inverse.max() == 1.0
 
 
 def test_even_channels_are_left_alone():
     plain = graph()
-    assert OsPlus().reshape(plain, channels(np.abs(EVEN))) is plain.module
+    assert OsPlus().reshape(plain, channels(np.abs(EVEN)), MACHINE_FORMAT) is plain.module
 
 
 def test_a_channel_far_from_zero_is_shifted():
     far = (EVEN + np.float32([0, 0, 0, 60, 0, 0, 0, 0])).astype(np.float32)
-    module = OsPlus().reshape(graph(), channels(far))
+    module = OsPlus().reshape(graph(), channels(far), MACHINE_FORMAT)
     shifts = [n.constants[1] for n in read_dataflow(module).nodes if n.op == "add"]
     # One addition before the product, (-z / s), and one after it, z w.
     assert [shift.size for shift in shifts] == [8, 4]
@@ -64,7 +64,7 @@ def test_a_channel_far_from_zero_is_shifted():
 
 def test_the_small_half_of_the_channels_is_never_scaled():
     steep = EVEN * (2.0 ** np.arange(8, dtype=np.float32))
-    (inverse,) = scales(ANY.reshape(graph("conv"), channels(steep)))
+    (inverse,) = scales(ANY.reshape(graph("conv"), channels(steep), MACHINE_FORMAT))
     assert (inverse == 1.0).sum() >= 4
 
 

@@ -7,6 +7,7 @@ import pytest
 from tvm import relax
 
 from hago.annotate import annotate
+from hago.annotate.narrow import MACHINE_FORMAT
 from hago.calibrate.channels import ChannelObserver
 from hago.dataflow import read_dataflow
 from hago.methods.attention import find_attention
@@ -73,7 +74,8 @@ def smoothed(module):
         seen[name] = ChannelObserver()
         for sample in texts(8, 1):
             seen[name].observe(all_values(module, sample)[name])
-    return method.reshape(graph, {name: each.stats() for name, each in seen.items()})
+    channels = {name: each.stats() for name, each in seen.items()}
+    return method.reshape(graph, channels, MACHINE_FORMAT)
 
 
 def results(module, samples):
