@@ -31,7 +31,9 @@ from tests.codegen.judge import assert_equal
 from tests.codegen.recipes import Recipe
 from tests.cuda.gpu import Program, program, run, source
 
+# Those whose kernels are played; Ada's are Ampere's and Hopper's (test_ada.py).
 HARDWARE = ("cuda-sm75", "cuda-sm80", "cuda-sm90")
+MACHINES = (*HARDWARE, "cuda-sm89")
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,14 +13,14 @@ from hago.errors import BuildError
 from hago.hardware import gpu
 from hago.hardware.load import load_spec
 from hago.lower.lower import lower
-from tests.cuda.cases import HARDWARE
+from tests.cuda.cases import MACHINES
 from tests.cuda.ptx import require_nvcc
 from tests.deploy.models import manifest_of, two_headed
 
 FATBIN = struct.pack("<I", 0xBA55ED50)  # the first word of a fatbin
 
 
-@pytest.fixture(scope="module", params=HARDWARE)
+@pytest.fixture(scope="module", params=MACHINES)
 def artifact(request, tmp_path_factory):
     require_nvcc()
     spec = load_spec(request.param)

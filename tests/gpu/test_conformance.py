@@ -5,7 +5,7 @@ import pytest
 
 from tests.codegen.judge import assert_equal
 from tests.cuda import test_fp8, test_others, test_products
-from tests.cuda.cases import HARDWARE, case
+from tests.cuda.cases import MACHINES, case
 from tests.gpu.board import board, require_gpu
 
 ALL = {**test_others.INTEGERS, **test_others.FLOATS}
@@ -15,11 +15,11 @@ FP8 = {f"e4m3, {name}": each for name, each in test_fp8.WORKLOADS.items()}
 def workloads_of(hardware):
     """Those that the machine has instructions for."""
     more = {} if hardware == "cuda-sm75" else test_others.BFLOATS
-    newest = FP8 if hardware == "cuda-sm90" else {}
+    newest = FP8 if hardware in ("cuda-sm89", "cuda-sm90") else {}
     return {**test_products.workloads_of(hardware), **ALL, **more, **newest}
 
 
-@pytest.fixture(scope="module", params=HARDWARE)
+@pytest.fixture(scope="module", params=MACHINES)
 def boards(request, tmp_path_factory):
     require_gpu(request.param)
     cases = {n: case(*w, request.param) for n, w in workloads_of(request.param).items()}

@@ -42,7 +42,7 @@ def in_nibbles(module, hardware):
     return [work for work in products if work.data == work.weight == "int4"]
 
 
-@pytest.mark.parametrize("hardware", ["cuda-sm75", "cuda-sm80"])
+@pytest.mark.parametrize("hardware", ["cuda-sm75", "cuda-sm80", "cuda-sm89"])
 @pytest.mark.parametrize("name", DENSE)
 def test_dense_products_are_where_the_machine_multiplies_nibbles(name, hardware):
     build, count = DENSE[name]

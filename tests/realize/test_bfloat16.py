@@ -42,7 +42,9 @@ def rounded(array):
 
 
 def test_the_machines_with_bfloat16():
-    assert ABLE == ("arm-i8mm", "cuda-sm80", "cuda-sm90", "gaudi-fp8", "x86-amx", "x86-bf16")
+    assert ABLE == (
+        "arm-i8mm", "cuda-sm80", "cuda-sm89", "cuda-sm90", "gaudi-fp8", "x86-amx", "x86-bf16",
+    )  # fmt: skip
 
 
 def test_a_product_is_of_rounded_operands_and_summed_wide():
