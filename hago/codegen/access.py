@@ -32,6 +32,11 @@ def store(buffer: Buffer, value: Expr, index: Expr, lanes: int) -> None:
     T.buffer_store(buffer, value, [tir.Ramp(index, 1, lanes) if lanes > 1 else index])
 
 
+def divided(index: Expr, size: Expr | int) -> tuple[Expr, Expr]:
+    """The quotient and the remainder, bound."""
+    return T.Bind(tir.floordiv(index, size)), T.Bind(tir.floormod(index, size))
+
+
 def load_operand(
     buffer: Buffer,
     operand: Operand,

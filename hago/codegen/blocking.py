@@ -18,7 +18,8 @@ _LOOP = 0.5  # cycles of an iteration that are not its arithmetic
 # Cycles of a load beside products, where each word of A is one: while another thread of the core
 # reads, too, tiles of few loads take 0.97 of the time of others (x86); alone they take the same.
 _LOAD = 0.2
-_PRODUCT = {"vpmaddubsw": 1.0}  # cycles of a product that is three instructions on three ports
+# Cycles of a product that is more instructions than one; x86 has three ports for them.
+_PRODUCT = {"vpmaddubsw": 1.0, "vpmaddwd": 2 / 3}
 _NEAR = 1.2  # times the cycles of the best tile: what the model cannot tell from it
 _ALIKE = 2  # tiles of as many columns that are worth a measurement
 
@@ -72,6 +73,11 @@ def blockings(extents: Extents, dot: Dot, registers: int) -> tuple[Blocking, ...
         tile = Blocking(rows, columns, 1)
         found += [tile, replace(tile, band=tile.row_tiles(extents))]
     return tuple(dict.fromkeys(found))
+
+
+def product_cycles(dot: Dot) -> float:
+    """Cycles of a vector of products that are added to their sums."""
+    return _PRODUCT.get(dot.name, 0.5)
 
 
 def _reuses_columns(extents: Extents, columns: int) -> bool:
@@ -138,7 +144,7 @@ def _cycles(size: Tile, extents: Extents, dot: Dot) -> float:
     def tile(r: int, c: int) -> float:
         multiplied = r if dot.rows == 1 else _even(r)
         loads = multiplied / (dot.words if dot.rows == 1 else 1) + dot.rows * dot.sums * c
-        products = multiplied * c * dot.sums * _PRODUCT.get(dot.name, 0.5)
+        products = multiplied * c * dot.sums * product_cycles(dot)
         step = max(products, loads / 2, 4.0 if r * c < 8 else 0.0)
         if dot.words == dot.sums == 1:
             step += _LOAD * loads

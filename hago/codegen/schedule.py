@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from hago.codegen.blocking import Blocking
+from hago.codegen.kernels.conv_winograd import WinogradTile
 from hago.codegen.kernels.cut_amx import Cut
 from hago.codegen.kernels.depthwise import RowTile
 from hago.codegen.kernels.depthwise_int8 import BandTile
 
 # Each prints as its parameters, by which caches and tables call it.
-Schedule = Blocking | Cut | RowTile | BandTile
+Schedule = Blocking | WinogradTile | Cut | RowTile | BandTile

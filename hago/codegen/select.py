@@ -42,6 +42,11 @@ def choose_dot(workload: Product, machine: Machine) -> Dot:
     )
 
 
+def dots_of(machine: Machine) -> tuple[Dot, ...]:
+    """What the machine's rows name."""
+    return tuple(dot for dot in DOTS if dot.name in machine.instructions)
+
+
 def _offers(dot: Dot, workload: Product, machine: Machine) -> bool:
     return dot.name in machine.instructions and _multiplies(dot, workload)
 

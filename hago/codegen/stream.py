@@ -39,6 +39,16 @@ def plan_stream(columns: int, rows: int, steps: int) -> tuple[int, int]:
     return every, -(-columns * every // rows)
 
 
+def stream_from(
+    first: Expr, last: int, plan: tuple[int, int], address: Callable[[Expr], Expr]
+) -> Stream:
+    """The packed vectors from number ``first``, up to ``last``, by :func:`plan_stream`."""
+    every, count = plan
+    return Stream(
+        every, count, lambda step, i: fetch(address(tir.min(first + step * count + i, last)))
+    )
+
+
 def fetch(address: Expr) -> None:
     """PREFETCHT1 of the cache line at ``address``."""
     call = tir.call_llvm_intrin(

@@ -13,8 +13,8 @@ from hago.codegen.kernels.batch_matmul_amx import (
     batch_matmul_fills_tiles,
     build_batch_matmul_amx,
 )
-from hago.codegen.kernels.conv import build_conv, conv_blockings
 from hago.codegen.kernels.conv_amx import build_conv_amx, conv_cuts, conv_fills_tiles
+from hago.codegen.kernels.conv_dense import build_dense_conv, conv_schedules
 from hago.codegen.kernels.depthwise import build_depthwise, row_tiles
 from hago.codegen.kernels.depthwise_int8 import band_tiles, build_depthwise_int8
 from hago.codegen.kernels.elementwise import build_elementwise
@@ -136,7 +136,7 @@ TEMPLATES: tuple[Template, ...] = (
     Template(Conv2d, conv_fills_tiles, build_conv_amx, conv_cuts),
     Template(Matmul, matmul_fills_tiles, build_matmul_amx, matmul_cuts),
     Template(BatchMatmul, batch_matmul_fills_tiles, build_batch_matmul_amx, batch_matmul_cuts),
-    Template(Conv2d, has_dot, build_conv, conv_blockings),
+    Template(Conv2d, has_dot, build_dense_conv, conv_schedules),
     Template(Matmul, has_dot, build_matmul, matmul_blockings),
     Template(BatchMatmul, has_dot, build_batch_matmul, batch_matmul_blockings),
     Template(Pool2d, always, build_pool),

@@ -19,14 +19,14 @@ from tvm import tirx as tir
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from hago.codegen.access import flat, load_operand, store, vector
+from hago.codegen.access import divided, flat, load_operand, store, vector
 from hago.codegen.blocking import Blocking, Extents, blockings, choose_blocking
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.intrin.dot import Dot
 from hago.codegen.leave import Target, Tile, leave
 from hago.codegen.pairs import accumulate_pairs
 from hago.codegen.partial import accumulate_partial
-from hago.codegen.stream import Stream, fetch, plan_stream
+from hago.codegen.stream import Stream, plan_stream, stream_from
 from hago.codegen.tile import Source, accumulate
 from hago.codegen.workload import Array, Machine
 from hago.scheme import BFLOAT16_ARRAY
@@ -208,8 +208,8 @@ class _Emitter:
         rows = product.outer * row_tiles
         columns = product.groups * column_tiles
         with T.parallel(0, rows * columns) as index:
-            band, place = _divided(index, blocking.band * columns)
-            column, row = _divided(place, blocking.band)
+            band, place = divided(index, blocking.band * columns)
+            column, row = divided(place, blocking.band)
             row, column = T.Bind(band * blocking.band + row), T.Bind(column)
             self._rows(
                 T.Bind(tir.floordiv(row, row_tiles)),
@@ -232,24 +232,21 @@ class _Emitter:
         blocks = steps // product.taps // words
         if blocks == 0:
             return None
-        every, count = plan_stream(columns * words, rows, blocks)
+        plan = plan_stream(columns * words, rows, blocks)
+        every, count = plan
         vectors = product.vectors(self.lanes)
         last = product.groups * vectors * steps - 1
         block = T.Bind((group * vectors + (column + 1) * columns) * steps)
         first = T.Bind(block + row * (product.taps * blocks // every * count))
-
-        def fetch_one(number: Expr, i: int) -> None:
-            fetch(address(tir.min(first + number * count + i, last)))
-
-        return Stream(every, count, fetch_one)
+        return stream_from(first, last, plan, address)
 
     def _rows(self, outer: Expr, row: Expr, group: Expr, column: Expr) -> None:
         size, width = self.blocking.rows, self.product.width
-        _cut(row, width, size, lambda rows: self._columns(outer, row, group, column, rows))
+        cut(row, width, size, lambda rows: self._columns(outer, row, group, column, rows))
 
     def _columns(self, outer: Expr, row: Expr, group: Expr, column: Expr, rows: int) -> None:
         size, vectors = self.blocking.columns, self.product.vectors(self.lanes)
-        _cut(
+        cut(
             column,
             vectors,
             size,
@@ -316,12 +313,7 @@ class _Emitter:
         return Target(self.epilogue, load, write)
 
 
-def _divided(index: Expr, size: int) -> tuple[Expr, Expr]:
-    """The quotient and the remainder, bound."""
-    return T.Bind(tir.floordiv(index, size)), T.Bind(tir.floormod(index, size))
-
-
-def _cut(index: Expr, total: int, size: int, body: Callable[[int], None]) -> None:
+def cut(index: Expr, total: int, size: int, body: Callable[[int], None]) -> None:
     """``body(size)``, and for the last piece ``body(total % size)``."""
     rest = total % size
     if rest == 0 or total < size:
