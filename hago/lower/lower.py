@@ -18,6 +18,7 @@ from tvm import ir, relax
 from hago.codegen.cuda.device import Device
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.fold import fold
+from hago.codegen.kernels.conv_winograd import WinogradTile
 from hago.codegen.schedule import Schedule
 from hago.codegen.workload import Kernel, Machine, Workload
 from hago.dataflow import tensor_type
@@ -34,7 +35,7 @@ from hago.lower.narrow_data import with_narrow_data
 from hago.lower.objects import content_name
 from hago.lower.pairs import with_pairs
 from hago.lower.rest import lower_rest
-from hago.lower.select import build_kernel, find_template, machine_of
+from hago.lower.select import build_kernel, find_template, machine_of, schedules
 from hago.lower.stored import store_narrow, with_weight
 from hago.lower.stored_float8 import (
     PackedCodes,
@@ -77,6 +78,21 @@ class Lowered:
 def by_template(workload: Workload, epilogue: Epilogue) -> Schedule | None:
     """The choice of each template: without measurements, and the same everywhere."""
     return None
+
+
+@dataclass(frozen=True)
+class Compact:
+    """``choose``, but for schedules that make weights larger: kernels take them as they are."""
+
+    choose: Choose
+    machine: Machine | Device
+
+    def __call__(self, workload: Workload, epilogue: Epilogue) -> Schedule | None:
+        offered = schedules(workload, self.machine)
+        found = self.choose(workload, epilogue) or next(iter(offered), None)
+        if not isinstance(found, WinogradTile):
+            return found
+        return next(each for each in offered if not isinstance(each, WinogradTile))
 
 
 def lower(module: ir.IRModule, spec: HardwareSpec) -> ir.IRModule:

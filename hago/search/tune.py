@@ -15,7 +15,8 @@ from hago.deploy.artifact import library_of
 from hago.deploy.manifest import read_manifest
 from hago.errors import BuildError
 from hago.hardware.host import kernels_of
-from hago.lower.lower import by_template
+from hago.lower.lower import Compact, by_template
+from hago.lower.select import machine_of
 from hago.progress import SILENT, Progress
 from hago.search.cache import Cache, default_cache
 from hago.search.cluster import simulating_on
@@ -177,14 +178,18 @@ class _Search:
 
     @property
     def _setting(self) -> Setting:
+        spec, request = self.subject.spec, self.subject.request
         choose = by_template if self.winners is None else self.winners.choose
-        return Setting(self.subject.spec, self.subject.request.threads, choose)
+        if request.goal.needs_size:
+            choose = Compact(choose, machine_of(spec))
+        return Setting(spec, request.threads, choose)
 
     @property
     def _latency_key(self) -> dict[str, str]:
         """What latencies depend on, beside the sub-graph: with it, how kernels are cut."""
         known = "" if self.winners is None else self.winners.digest
-        return {**self.subject.latency_key, **({"kernels": known} if known else {})}
+        key = {**self.subject.latency_key, **({"kernels": known} if known else {})}
+        return {**key, "weights": "as they are"} if self.subject.request.goal.needs_size else key
 
     def _next(self) -> tuple[str, Assignment] | None:
         problem = self.laboratory.problem(self.records)

@@ -32,6 +32,8 @@ class Layer:
 
     ``gops`` and ``gbps`` are what it achieved, ``roofline`` is the fraction of what the measured
     peaks allow, ``bound`` what that is: products, epilogue, or memory (reading its working set).
+    Products are counted as the layer is defined: a transformed convolution, which makes fewer,
+    may exceed the peaks.
     """
 
     name: str
