@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,29 +12,65 @@ from typing import Any
 from hago.errors import DataError
 
 Axes = Any  # matplotlib's own types are only there where it is
+Paint = Callable[[Axes], None]
 Filter = Callable[..., object]
 
+# Colours that are the page's: light by day, dark by night (page.css.jinja). matplotlib wants
+# numbers, so these stand for them until the SVG is text.
+INK, LINE, SHADE = "#010203", "#010204", "#010205"
+_OF_THE_PAGE = {INK: "currentColor", LINE: "var(--line)", SHADE: "var(--shade)"}
+_STYLE = {
+    "svg.hashsalt": "hago",  # ids do not depend on chance
+    "svg.fonttype": "none",  # text stays text: smaller, and can be searched
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": LINE,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "xtick.color": LINE,
+    "ytick.color": LINE,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+}
 
-def draw(paint: Callable[[Axes], None], size: tuple[float, float], title: str) -> str:
+
+def draw(paint: Paint, size: tuple[float, float], title: str) -> str:
     """What ``paint`` makes of axes of ``size`` inches, as an <svg> element.
 
     Raises DataError where matplotlib is not installed.
     """
-    figures, backends = _matplotlib()
-    figure = figures.Figure(figsize=size, layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_title(title, fontsize=9, loc="left")
+    return draw_columns([(paint, 1.0)], size, title)
+
+
+def draw_columns(
+    columns: Sequence[tuple[Paint, float]], size: tuple[float, float], title: str
+) -> str:
+    """Axes side by side, each with its share of the width; they have one vertical axis.
+
+    Raises DataError where matplotlib is not installed.
+    """
+    mpl, figures, backends = _matplotlib()
+    with mpl.rc_context(_STYLE):
+        figure = figures.Figure(figsize=size, layout="constrained")
+        widths = [width for _, width in columns]
+        grid = figure.subplots(1, len(columns), sharey=True, squeeze=False, width_ratios=widths)
+        grid[0][0].set_title(title, fontsize=9, loc="left")
+        for (paint, _), axes in zip(columns, grid[0], strict=True):
+            _paint(paint, axes)
+        text = io.StringIO()
+        # Without a date the same findings give the same page.
+        backends.FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Title": title})
+    svg = text.getvalue()
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    return re.sub("|".join(_OF_THE_PAGE), lambda found: _OF_THE_PAGE[found[0]], svg)
+
+
+def _paint(paint: Paint, axes: Axes) -> None:
     axes.tick_params(labelsize=7, which="both")
     axes.spines[["top", "right"]].set_visible(False)
     paint(axes)
     for label in (axes.xaxis.label, axes.yaxis.label):
         label.set_fontsize(8)
-    text = io.StringIO()
-    # Without a date, and with ids that do not depend on chance, the same findings give the
-    # same page.
-    backends.FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Title": title})
-    svg = text.getvalue()
-    return re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
 
 
 def fill_page(
@@ -74,13 +110,11 @@ def missing_library(error: ImportError) -> DataError:
     )
 
 
-def _matplotlib() -> tuple[ModuleType, ModuleType]:
+def _matplotlib() -> tuple[ModuleType, ModuleType, ModuleType]:
     try:
         import matplotlib as mpl
         from matplotlib import figure
         from matplotlib.backends import backend_svg
     except ImportError as error:
         raise missing_library(error) from error
-    mpl.rcParams["svg.hashsalt"] = "hago"
-    mpl.rcParams["svg.fonttype"] = "none"  # text stays text: smaller, and can be searched
-    return figure, backend_svg
+    return mpl, figure, backend_svg

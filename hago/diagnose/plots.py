@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from hago.diagnose.diagnosis import Diagnosis, EdgeDiagnosis
-from hago.figure import Axes, draw
+from hago.figure import INK, SHADE, Axes, draw
 
-_ACTIVATION, _WEIGHT, _ALL, _BAD = "#3b7dd8", "#1f9d78", "#1f2933", "#c0392b"
+_ACTIVATION, _WEIGHT, _BAD = "#3b7dd8", "#1f9d78", "#d1495b"
 _SMALL, _WIDE = (5.2, 2.6), 10.8  # inches
 _NAMED = 60  # edges below an axis that can be read
 
@@ -21,10 +21,10 @@ def noise(found: Diagnosis) -> str:
         heights = np.minimum([edge.alone_db for edge in edges], top)
         colours = [_WEIGHT if edge.is_weight else _ACTIVATION for edge in edges]
         axes.bar(np.arange(len(edges)), top - heights, 0.8, bottom=heights, color=colours)
-        axes.plot([min(edge.together_db, top) for edge in edges], c=_ALL, lw=1.2)
+        axes.plot([min(edge.together_db, top) for edge in edges], c=INK, lw=1.2)
         for colour, label in ((_ACTIVATION, "activation alone"), (_WEIGHT, "weight alone")):
             axes.bar(0, 0, 0, bottom=top, color=colour, label=label)
-        axes.plot([], c=_ALL, lw=1.2, label="all up to here")
+        axes.plot([], c=INK, lw=1.2, label="all up to here")
         axes.legend(fontsize=7, frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
         axes.set_ylabel("SQNR of the outputs [dB]")
         axes.invert_yaxis()  # upwards is noise
@@ -81,11 +81,11 @@ def histogram(edge: EdgeDiagnosis) -> str:
         middles = (ends[1:] + ends[:-1]) / 2
         is_clipped = ((middles < edge.low) | (middles > edge.high)) & (edge.clipped > 0)
         shown = max(edge.low, ends[0]), min(edge.high, ends[-1])
-        axes.axvspan(*shown, color="#eef2f6", zorder=0)
+        axes.axvspan(*shown, color=SHADE, zorder=0)
         axes.stairs(np.where(is_clipped, 0, counts), ends, fill=True, color=_ACTIVATION)
         axes.stairs(np.where(is_clipped, counts, 0), ends, fill=True, color=_BAD)
         for end in shown:
-            axes.axvline(end, c=_ALL, lw=0.8, ls=":")
+            axes.axvline(end, c=INK, lw=0.8, ls=":")
         axes.set_yscale("symlog", linthresh=1)
         axes.set_ylim(bottom=0)
         axes.set_xlabel("in steps of its channel" if edge.is_weight else "value")

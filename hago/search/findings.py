@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from hago.errors import DataError
 from hago.report import Json
-from hago.search.goal import Goal
+from hago.search.flow import find_flow
+from hago.search.goal import Figures, Goal
 from hago.search.loss import rank_correlation
 from hago.search.records import Record
 from hago.search.session import read_session
@@ -38,7 +39,8 @@ class GroupFinding:
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything that a report tells."""
+    """Everything that a report tells. ``flow`` is :func:`hago.search.flow.find_flow`'s, empty in
+    sessions from before it was told."""
 
     folder: Path
     model: str
@@ -53,6 +55,7 @@ class Findings:
     records: tuple[Record, ...]
     damaged_lines: int
     no_gradients: str = ""
+    flow: tuple[tuple[int, int], ...] = ()
 
     def ranks(self, name: str) -> float | None:
         """How well the sensitivity ``name`` ranks the changes of the loss; None: not known."""
@@ -63,10 +66,20 @@ class Findings:
         return rank_correlation(rows, truth)
 
     @property
+    def measured(self) -> list[tuple[Record, Figures]]:
+        """The trials that were measured, without those that failed, and what was found."""
+        return [(r, r.measured) for r in self.records if r.measured is not None and not r.error]
+
+    @property
     def best(self) -> Record | None:
         """The best that was measured, by the goal of the session's last run."""
-        measured = [r for r in self.records if r.measured is not None and not r.error]
+        measured = [record for record, _ in self.measured]
         return min(measured, key=lambda r: (*self.goal.rank(r.known), r.trial), default=None)
+
+    @property
+    def floats(self) -> Record | None:
+        """The measured trial of all-float32, which others are compared with."""
+        return next((r for r, _ in self.measured if set(r.precisions) == {"float32"}), None)
 
     @property
     def seconds(self) -> float:
@@ -119,6 +132,7 @@ def problem_of(
         "goal": asdict(subject.request.goal),
         "strategies": str(subject.space.size),
         "groups": [_lists(asdict(group)) for group in groups],
+        "flow": [list(pair) for pair in find_flow(subject.numbers.graph, subject.space)],
         "no_gradients": known.missing,
         "segments": [_lists(asdict(segment)) for segment in subject.segments],
         "failures": dict(failures),
@@ -161,6 +175,7 @@ def _findings(
         records=fitting,
         damaged_lines=damaged + len(records) - len(fitting),
         no_gradients=str(problem.get("no_gradients", "")),
+        flow=tuple((int(first), int(second)) for first, second in problem.get("flow", ())),
     )
 
 

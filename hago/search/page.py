@@ -8,6 +8,8 @@ from pathlib import Path
 from hago.figure import Filter, fill_page
 from hago.search import plots
 from hago.search.findings import Findings
+from hago.search.goal import Figures
+from hago.search.network_plot import colour_of, network
 from hago.search.outcome import pareto_front
 from hago.search.session import write_whole
 
@@ -23,25 +25,35 @@ def write_page(findings: Findings, path: Path) -> None:
 def render_page(findings: Findings) -> str:
     """The page as HTML. Raises DataError where the extra ``report`` is not installed."""
     best = findings.best
-    has_gradients = all(group.first_order for group in findings.groups)
     drawn = {
         "pareto": plots.pareto(findings),
         "history": plots.history(findings),
         "noise": plots.predictions(findings, "noise"),
         "latency": plots.predictions(findings, "latency_ms"),
-        "sensitivity": plots.sensitivity(findings),
-        "gradients": plots.sensitivity(findings, "first_order") if has_gradients else "",
-        "strategy": plots.strategy(findings, best) if best is not None else "",
+        "network": network(findings, best.precisions) if best is not None else "",
     }
     front = pareto_front(findings.records)
     is_met = best is not None and not findings.goal.violation(best.known)
     filters: dict[str, Filter] = {
-        "share": _share, "size": _size, "latency": _latency, "mix": _mix,
-        "colour": plots.colour_of,
+        "share": _share, "size": _size, "latency": _latency, "mix": _mix, "count": _count,
+        "counted": Counter, "colour": colour_of,
     }  # fmt: skip
     return fill_page(
-        _TEMPLATE, filters, f=findings, best=best, is_met=is_met, front=front, plots=drawn
-    )
+        _TEMPLATE, filters, f=findings, best=best, is_met=is_met, front=front, plots=drawn,
+        gains=_gains(findings),
+    )  # fmt: skip
+
+
+def _gains(findings: Findings) -> dict[str, float]:
+    """By how much the best is faster and smaller than float32, where both are known."""
+    if findings.best is None or findings.floats is None:
+        return {}
+    best, floats = findings.best.measured or Figures(), findings.floats.measured or Figures()
+    pairs = {
+        "faster": (floats.latency_ms, best.latency_ms),
+        "smaller": (floats.size_bytes, best.size_bytes),
+    }
+    return {name: before / after for name, (before, after) in pairs.items() if before and after}
 
 
 def _share(value: float | None) -> str:
@@ -56,6 +68,11 @@ def _size(value: float | None) -> str:
 
 def _latency(value: float | None) -> str:
     return _NONE if value is None else f"{value:.3f} ms"
+
+
+def _count(value: int) -> str:
+    """With its digits, or only the first ones of very many."""
+    return f"{value:,}" if value < 1e9 else f"{value:.1e}"
 
 
 def _mix(precisions: tuple[str, ...]) -> str:

@@ -9,7 +9,7 @@ parallel or shares a residual is measured together (arXiv 2505.13060, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -17,7 +17,7 @@ import networkx as nx
 
 from hago.annotate.operators import is_anchor
 from hago.dataflow import Dataflow, read_dataflow
-from hago.graph import Edge, QuantGraph
+from hago.graph import QuantGraph
 from hago.report import FUSED
 from hago.search.space import Space
 
@@ -39,8 +39,8 @@ def cut(graph: QuantGraph, space: Space) -> tuple[Segment, ...]:
     """The segments of the module, in program order; together they have every operation."""
     dataflow = read_dataflow(graph.module)
     parts = _between_articulations(dataflow, _units(dataflow, graph))
-    readers = _index(space, lambda edge: edge.dst)
-    writers = _index(space, lambda edge: edge.src)
+    readers = space.groups_by(lambda edge: edge.dst)
+    writers = space.groups_by(lambda edge: edge.src)
     found: list[Segment] = []
     for part in parts:
         found += _small_enough(part, readers, writers, space)
@@ -138,12 +138,3 @@ def _small_enough(
 
 def _leaves(space: Space, group: int, name: str, inside: set[str]) -> bool:
     return any(e.src == name and e.dst not in inside for e in space.groups[group].edges)
-
-
-def _index(space: Space, key: Callable[[Edge], str]) -> dict[str, set[int]]:
-    """The numbers of the groups that have an edge with this ``key``."""
-    found: dict[str, set[int]] = {}
-    for number, group in enumerate(space.groups):
-        for edge in group.edges:
-            found.setdefault(key(edge), set()).add(number)
-    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
@@ -84,6 +84,14 @@ class Space:
     def names(self, assignment: Assignment) -> list[str]:
         """The chosen option of each group, by name."""
         return [g.options[o].name for g, o in zip(self.groups, assignment, strict=True)]
+
+    def groups_by(self, end: Callable[[Edge], str]) -> dict[str, set[int]]:
+        """By what ``end`` gives of an edge, the numbers of the groups that have such an edge."""
+        found: dict[str, set[int]] = {}
+        for number, group in enumerate(self.groups):
+            for edge in group.edges:
+                found.setdefault(end(edge), set()).add(number)
+        return found
 
     def strategy(self, assignment: Assignment) -> dict[Edge, QuantScheme]:
         chosen: dict[Edge, QuantScheme] = {}

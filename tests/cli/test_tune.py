@@ -16,6 +16,7 @@ import pytest
 from hago.cli.options import UsageError
 from hago.cli.quantities import BYTES, MILLISECONDS, SECONDS, SHARES, parse_quantity
 from hago.deploy.load import load
+from hago.figure import INK, LINE, SHADE
 from tests.cli.program import MACHINE, Program, start_program
 
 
@@ -119,13 +120,27 @@ def test_the_page_is_whole_and_needs_nothing_else(session, hago_program: Program
     assert outcome.code == 0
     text = (tmp_path / "page.html").read_text()
     has_gradients = find_spec("torch") is not None
-    assert text.count("<svg") == text.count("</svg>") == 6 + has_gradients
+    assert text.count("<svg") == text.count("</svg>") == 5
+    assert (">by gradients</text>" in text) == has_gradients
     assert ("No sensitivities from gradients: this method needs PyTorch" in text) != has_gradients
     assert "Rank correlation with what lowering one group does to the loss" in text
     assert not re.search(r"(src|href)=[\"'](?!#)", text.replace("xlink:href", "href"))
     assert "<script" not in text
     for group in json.loads((session / "problem.json").read_text())["groups"]:
         assert group["name"] in text
+
+
+def test_plots_take_the_pages_colours_so_that_they_can_be_read_at_night(
+    session, hago_program: Program, tmp_path
+):
+    hago_program("report", session, "-o", tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    assert "prefers-color-scheme: dark" in text
+    for plot in text.split("<svg")[1:]:
+        svg, _, _ = plot.partition("</svg>")
+        assert "fill: currentColor" in svg
+        assert "stroke: var(--line)" in svg
+        assert not {INK, LINE, SHADE, "#ffffff", "#000000"} & set(re.findall("#[0-9a-f]{6}", svg))
 
 
 def test_the_same_session_gives_the_same_page(session, hago_program: Program, tmp_path):

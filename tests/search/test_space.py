@@ -16,6 +16,7 @@ from hago.hardware.load import load_spec
 from hago.realize import interpret, realize
 from hago.search.extract import digest, extract
 from hago.search.features import chosen_options, features, works_of
+from hago.search.flow import find_flow
 from hago.search.grouping import build_space
 from hago.search.segments import MOST_CONFIGURATIONS, cut
 from hago.search.space import Assignment, Space
@@ -54,6 +55,20 @@ def test_the_operands_of_a_product_and_tied_edges_move_together():
         assert len({group_of[edge] for edge in tie}) == 1
     for product in ("conv2d", "conv2d_1", "conv2d_2", "matmul"):
         assert len({g for edge, g in group_of.items() if edge.dst == product}) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "flow"),
+    [
+        # convolution -> (depthwise, sum, concatenation: tied) -> mean -> dense
+        ("residual", ((0, 1), (1, 2), (2, 3))),
+        # query, key and value -> scores -> their product with the values -> out
+        ("attention", ((0, 1), (0, 2), (1, 2), (2, 3))),
+    ],
+)
+def test_the_flow_leads_from_groups_to_those_that_read_what_they_made(name, flow):
+    graph = graph_of(name)
+    assert find_flow(graph, build_space(graph)) == flow
 
 
 @pytest.mark.parametrize("name", MODELS)
