@@ -24,7 +24,7 @@ def check_cpu(machine: Machine, where: str, present: AbstractSet[str]) -> None:
     if any(map(is_gpu_feature, missing)):
         raise BuildError(
             f"{where}: built for '{machine.name}', which is not here",
-            fact=f"no NVIDIA GPU of {' and '.join(missing)} or later, or no driver for it",
+            fact=f"no NVIDIA GPU that runs code for {' and '.join(missing)}, or no driver",
             source="libcuda.so.1",
             way_out="Copy the folder to a computer with such a GPU.",
         )

@@ -22,7 +22,7 @@ from typing import Any
 import tvm_ffi
 from tvm.runtime import Executable
 
-from hago.codegen.cuda.device import capability_of
+from hago.codegen.cuda.device import architecture_of
 from hago.codegen.cuda.nvcc import compile_cuda
 from hago.errors import BuildError
 from hago.hardware.spec import HardwareSpec
@@ -41,7 +41,7 @@ def export_for_gpu(
     compiled: list[tuple[bytes, bytes]] = []
 
     def compile_and_pad(text: str, target: object) -> str:
-        code = compile_cuda(text, capability_of(spec))
+        code = compile_cuda(text, architecture_of(spec))
         padded = text.encode().ljust(len(code) + len(_CODE) - len(_KIND), b"\n")
         compiled.append((padded, code))
         return padded.decode()

@@ -29,8 +29,10 @@ def gpu_capability() -> int:
 
 
 def gpu_features() -> frozenset[str]:
-    """The words of specifications that the GPU fulfils: a later one runs PTX of all before it."""
-    return frozenset(f"sm_{number}" for number in range(_OLDEST, gpu_capability() + 1))
+    """The words of specifications that the GPU fulfils: a later one runs PTX of all before it, but
+    for what is an architecture's own ("sm_90a")."""
+    earlier = (f"sm_{number}" for number in range(_OLDEST, gpu_capability() + 1))
+    return frozenset((*earlier, f"sm_{gpu_capability()}a"))
 
 
 def is_gpu_feature(feature: str) -> bool:

@@ -31,9 +31,11 @@ from tests.codegen.judge import assert_equal
 from tests.codegen.recipes import Recipe
 from tests.cuda.gpu import Program, program, run, source
 
-# Those whose kernels are played; Ada's are Ampere's and Hopper's (test_ada.py).
+# Those whose kernels are played; those of the others are the same (test_alike.py) but for products
+# of warpgroups (test_warpgroups.py).
 HARDWARE = ("cuda-sm75", "cuda-sm80", "cuda-sm90")
-MACHINES = (*HARDWARE, "cuda-sm89")
+BY_WARPS = (*HARDWARE, "cuda-sm89")
+MACHINES = (*BY_WARPS, "cuda-sm90a")
 
 
 @dataclass(frozen=True, eq=False)

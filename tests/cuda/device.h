@@ -21,6 +21,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <string>
 #include <ucontext.h>
 #include <utility>
@@ -47,7 +48,7 @@ inline int2 make_int2(int x, int y) { return {x, y}; }
 
 namespace emulation {
 
-constexpr int WARP = 32, STACK = 64 << 10, SHARED = 228 << 10;
+constexpr int WARP = 32, STACK = 64 << 10, SHARED = 228 << 10, ALIGNED = 64;
 constexpr unsigned char RUBBISH = 0xA5;
 
 struct Copy { void* to; const void* from; int size; bool valid; };
@@ -63,7 +64,16 @@ struct Thread {
   std::vector<Copy> open;
 };
 
-struct Warp { int arrived = 0; const char* what = ""; void* given[WARP]; };
+// Products of a warpgroup in the background (warpgroup.h): those that remain to be computed, by
+// groups, the oldest first, the last one open; sums by the registers that wait for them.
+struct Background {
+  std::vector<std::vector<std::function<void()>>> groups{1};
+  std::map<void*, std::pair<std::vector<double>, std::function<void(const double*)>>> sums;
+  bool ordered = false;  // registers are as products may find them
+  size_t issued = 0;
+};
+
+struct Warp { int arrived = 0; const char* what = ""; void* given[WARP]; Background products; };
 
 // What one launch has; the only one, since launches do not overlap.
 struct Machine {
@@ -77,7 +87,9 @@ struct Machine {
   std::function<void()> body;
   std::string error;
   long conflicts = 0, instructions = 0;
-  alignas(1024) unsigned char shared[SHARED];
+  alignas(1024) unsigned char shared[SHARED], published[SHARED];
+  unsigned char* start;  // of the block's part, aligned no better than it says
+  std::vector<std::vector<std::pair<uint64_t, uint64_t>>> issued;  // products by warpgroup
 };
 
 inline Machine& machine() { static Machine it; return it; }
@@ -97,6 +109,8 @@ inline void enter() {
   m.body();
   self().done = true;
   if (!self().open.empty() || !self().groups.empty()) fail("a thread ends before its copies do");
+  if (!m.warps[self().number / WARP].products.sums.empty())
+    fail("a thread ends before its products do");
   _longjmp(m.scheduler, 1);
 }
 
@@ -113,7 +127,8 @@ inline void run_block() {
     t.started = t.done = false;
     m.ready.push_back(t.number);
   }
-  for (Warp& w : m.warps) w.arrived = 0;
+  for (Warp& w : m.warps) w = Warp();
+  m.issued.assign(m.warps.size() / 4 + 1, {});
   m.at_barrier = 0;
   m.running = int(m.threads.size());
   while (m.running > 0) {
@@ -162,6 +177,8 @@ const char* launch(void (*kernel)(A...), void** arguments, unsigned blocks, unsi
   for (unsigned b = 0; b < blocks && m.error.empty(); ++b) {
     m.block = {b, 0, 0};
     memset(m.shared, RUBBISH, SHARED);
+    memset(m.published, RUBBISH, SHARED);
+    m.start = m.shared + drawn() % 8 * ALIGNED;
     run_block();
   }
   return m.error.c_str();
@@ -267,41 +284,13 @@ inline int __dp4a(int a, int b, int c) {
 
 namespace hago {
 
-struct S8 { typedef int Sum; };
-struct U8S8 { typedef int Sum; };
-struct S4 { typedef int Sum; };
-struct E4M3 { typedef float Sum; };
-struct BF16 { typedef float Sum; };
-
-inline void load_matrices(uint32_t (&to)[4], const void* row) {
-  using namespace emulation;
-  struct Given { uint32_t* to; const unsigned char* row; };
-  Given mine{to, static_cast<const unsigned char*>(row)};
-  aligned(row, 16, "a row of ldmatrix");
-  shared_only(row, "a row of ldmatrix");
-  together("ldmatrix", &mine, [](void** given, int) {
-    for (int matrix = 0; matrix < 4; ++matrix) {
-      unsigned banks = 0;  // of 16 bytes; eight rows at once
-      for (int r = 0; r < 8; ++r) {
-        auto* source = static_cast<Given*>(given[matrix * 8 + r]);
-        unsigned bank = 1u << reinterpret_cast<uintptr_t>(source->row) / 16 % 8;
-        machine().conflicts += (banks & bank) != 0;
-        banks |= bank;
-      }
-      for (int l = 0; l < WARP; ++l) {
-        auto* source = static_cast<Given*>(given[matrix * 8 + l / 4]);
-        memcpy(static_cast<Given*>(given[l])->to + matrix, source->row + l % 4 * 4, 4);
-      }
-    }
-  });
-}
-
 template <int BYTES> inline void copy_async(void* to, const void* from, bool valid) {
   using namespace emulation;
   aligned(to, BYTES, "the target of cp.async");
   aligned(from, BYTES, "the source of cp.async");
   shared_only(to, "the target of cp.async");
   memset(to, RUBBISH, BYTES);
+  memset(machine().published + (static_cast<unsigned char*>(to) - machine().shared), RUBBISH, BYTES);
   self().open.push_back({to, from, BYTES, valid});
 }
 
@@ -322,67 +311,7 @@ template <int N> inline void wait_copies() {
   }
 }
 
-// PTX ISA, figures of "mma.m16n8k32": what lane l holds of A (16 rows of 32 bytes), B (8 columns of
-// 32 bytes) and C (16x8).
-// Of each row and column COUNT elements are multiplied, which F and H take by their number.
-template <typename S, typename A, int COUNT, typename F, typename H>
-inline void multiply_fragments(S (&c)[4], const uint32_t (&a)[4], const uint32_t* b, F left,
-                               H right) {
-  using namespace emulation;
-  struct Given { S* c; const uint32_t *a, *b; };
-  Given mine{c, a, b};
-  together("mma", &mine, [=](void** given, int) {
-    unsigned char rows[16][32], columns[8][32];
-    for (int l = 0; l < WARP; ++l) {
-      auto* fragment = static_cast<Given*>(given[l]);
-      for (int i = 0; i < 4; ++i)
-        memcpy(rows[l / 4 + i % 2 * 8] + l % 4 * 4 + i / 2 * 16, fragment->a + i, 4);
-      for (int i = 0; i < 2; ++i) memcpy(columns[l / 4] + l % 4 * 4 + i * 16, fragment->b + i, 4);
-    }
-    ++machine().instructions;
-    for (int l = 0; l < WARP; ++l)
-      for (int i = 0; i < 4; ++i) {
-        auto* fragment = static_cast<Given*>(given[l]);
-        const unsigned char* row = rows[l / 4 + i / 2 * 8];
-        const unsigned char* column = columns[l % 4 * 2 + i % 2];
-        A sum = fragment->c[i];
-        for (int k = 0; k < COUNT; ++k) sum += A(left(row, k)) * A(right(column, k));
-        fragment->c[i] = S(sum);
-      }
-  });
-}
-
-inline int signed_byte(const unsigned char* row, int k) { return int8_t(row[k]); }
-inline int unsigned_byte(const unsigned char* row, int k) { return row[k]; }
-inline int signed_nibble(const unsigned char* row, int k) {
-  return ((row[k / 2] >> k % 2 * 4 & 15) ^ 8) - 8;
-}
-inline double bfloat16(const unsigned char* row, int k) {
-  uint16_t bits; memcpy(&bits, row + 2 * k, 2);
-  return __uint_as_float(uint32_t(bits) << 16);
-}
-// OCP OFP8, E4M3: bias 7, no infinities, NaN is all ones.
-inline double e4m3(const unsigned char* row, int k) {
-  int exponent = row[k] >> 3 & 15, mantissa = row[k] & 7;
-  if ((row[k] & 0x7f) == 0x7f) return NAN;
-  double size = exponent ? std::ldexp(8 + mantissa, exponent - 10) : std::ldexp(mantissa, -9);
-  return row[k] & 0x80 ? -size : size;
-}
-
-inline void multiply(S8, int (&c)[4], const uint32_t (&a)[4], const uint32_t* b) {
-  multiply_fragments<int, int, 32>(c, a, b, signed_byte, signed_byte);
-}
-inline void multiply(U8S8, int (&c)[4], const uint32_t (&a)[4], const uint32_t* b) {
-  multiply_fragments<int, int, 32>(c, a, b, unsigned_byte, signed_byte);
-}
-inline void multiply(S4, int (&c)[4], const uint32_t (&a)[4], const uint32_t* b) {
-  multiply_fragments<int, int, 64>(c, a, b, signed_nibble, signed_nibble);
-}
-inline void multiply(BF16, float (&c)[4], const uint32_t (&a)[4], const uint32_t* b) {
-  multiply_fragments<float, double, 16>(c, a, b, bfloat16, bfloat16);
-}
-inline void multiply(E4M3, float (&c)[4], const uint32_t (&a)[4], const uint32_t* b) {
-  multiply_fragments<float, double, 32>(c, a, b, e4m3, e4m3);
-}
-
 }  // namespace hago
+
+#include "tensor_cores.h"
+#include "warpgroup.h"

@@ -146,7 +146,7 @@ def run(kernel: Kernel, built: Program, name: str, arrays: Sequence[np.ndarray],
 
 # Shared memory as C++: of a size that the launch gives, and of a fixed one.
 _SHARED = (
-    (r"extern __shared__ .*? (\w+)\[\];", r"uchar* \1 = emulation::machine().shared;"),
+    (r"extern __shared__ .*? (\w+)\[\];", r"uchar* \1 = emulation::machine().start;"),
     (r"__shared__ (alignas\(\d+\))", r"\1 static"),
 )
 _LAUNCHER = """

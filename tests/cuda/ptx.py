@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from hago.codegen.cuda.device import architecture_of
 from hago.codegen.cuda.nvcc import compile_cuda, find_nvcc
 from hago.codegen.workload import Kernel
 from hago.hardware.load import load_spec
-from hago.lower.select import machine_of
 from tests.cuda.gpu import source
 
 
@@ -24,8 +24,8 @@ def require_nvcc() -> None:
 def ptx(kernels: Sequence[Kernel], hardware: str) -> list[str]:
     """The PTX of each of ``kernels``."""
     require_nvcc()
-    capability = machine_of(load_spec(hardware)).capability
-    text = compile_cuda(source(kernels, hardware), capability, "ptx").decode()
+    architecture = architecture_of(load_spec(hardware))
+    text = compile_cuda(source(kernels, hardware), architecture, "ptx").decode()
     parts = re.split(r"\.entry k(\d+)_kernel", text)
     found = dict(zip(map(int, parts[1::2]), parts[2::2], strict=True))
     return [found[number] for number in range(len(kernels))]

@@ -39,7 +39,7 @@ def test_the_library_has_machine_code_and_no_text(artifact):
 
 def test_where_there_is_no_such_gpu_it_is_refused(artifact, monkeypatch):
     monkeypatch.setattr(gpu, "gpu_capability", lambda: 70)
-    with pytest.raises(BuildError, match=r"no NVIDIA GPU of sm_\d+ or later"):
+    with pytest.raises(BuildError, match=r"no NVIDIA GPU that runs code for sm_\d+"):
         load(artifact)
 
 

@@ -8,7 +8,7 @@ from hago.codegen.epilogue import Epilogue
 from hago.codegen.workload import BatchMatmul, Conv2d, GroupedMatmul, Matmul
 from hago.hardware.load import load_spec
 from hago.lower.select import build_kernel, find_template, machine_of
-from tests.cuda.cases import MACHINES
+from tests.cuda.cases import BY_WARPS
 from tests.cuda.ptx import instructions, loops, ptx
 
 INT8 = {"data": "int8", "weight": "int8"}
@@ -38,7 +38,7 @@ def plain(workload):
     return Epilogue(accumulator, accumulator)
 
 
-@pytest.fixture(scope="module", params=MACHINES)
+@pytest.fixture(scope="module", params=BY_WARPS)
 def code(request):
     """PTX by name, and what rows of the machine name for each."""
     spec = load_spec(request.param)

@@ -15,21 +15,20 @@ from hago.codegen.workload import Kernel
 from hago.deploy.device_code import export_for_gpu
 from hago.deploy.memory import GpuMemory
 from hago.deploy.runtime import load_gpu_runtime
-from hago.hardware.gpu import gpu_capability
+from hago.hardware.gpu import gpu_capability, gpu_features
 from hago.hardware.load import load_spec
 from hago.lower.build import build_kernels
 from hago.lower.linker import link_shared
-from hago.lower.select import machine_of
 from tests.cuda.ptx import require_nvcc
 
 
 def require_gpu(hardware: str) -> None:
     """Skips the test where no GPU runs code of the machine ``hardware``."""
-    needed = machine_of(load_spec(hardware)).capability
-    if gpu_capability() < needed:
+    needed = set(load_spec(hardware).features)
+    if not needed <= gpu_features():
         found = gpu_capability() or "none"
-        pytest.skip(f"needs an NVIDIA GPU of sm_{needed} (here: {found}): tests/cuda runs the same "
-                    "kernels on a CPU that plays one")  # fmt: skip
+        pytest.skip(f"needs an NVIDIA GPU for {', '.join(needed)} (here: {found}): tests/cuda runs "
+                    "the same kernels on a CPU that plays one")  # fmt: skip
     require_nvcc()
 
 

@@ -101,7 +101,7 @@ def test_kernels_of_the_executable_model_equal_the_reference():
 
 def test_machines_without_such_products_refuse():
     able = [name for name in list_specs() if multiplies(load_spec(name), E4M3)]
-    assert able == ["cuda-sm89", "cuda-sm90", "gaudi-fp8"]
+    assert able == ["cuda-sm89", "cuda-sm90", "cuda-sm90a", "gaudi-fp8"]
     graph = annotate(residual_network(), load_spec("x86-vnni"))
     with pytest.raises(StrategyError, match="x86-vnni cannot compute in float8"):
         choose_strategy(graph, "float8")

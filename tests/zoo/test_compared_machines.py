@@ -18,7 +18,7 @@ def of(machine, module):
 def test_machines_with_other_instructions_for_the_same_codes_are_one(module):
     assert of("arm-neon", module) == of("arm-dotprod", module)
     assert of("cuda-sm75", module) == of("cuda-sm80", module)
-    assert of("cuda-sm89", module) == of("cuda-sm90", module)
+    assert of("cuda-sm89", module) == of("cuda-sm90", module) == of("cuda-sm90a", module)
     kinds = ("x86-vnni", "x86-avx2", "arm-dotprod", "cuda-sm80", "gaudi-fp8")
     assert len({of(machine, module) for machine in kinds}) == len(kinds)
 

@@ -41,20 +41,22 @@ def require_nvcc() -> str:
     )
 
 
-def compile_cuda(source: str, capability: int, form: Form = "fatbin") -> bytes:
-    """``source`` for GPUs of ``capability`` (80 is 8.0).
+def compile_cuda(source: str, architecture: str, form: Form = "fatbin") -> bytes:
+    """``source`` for GPUs of an ``architecture`` ("80" is 8.0, "90a" Hopper's own).
 
-    "fatbin" holds the machine code, and PTX that drivers translate for later GPUs. Raises
+    "fatbin" holds the machine code, and PTX that drivers translate for later GPUs (not an
+    architecture's own). Raises
     BuildError where there is no nvcc, or it refuses the source.
     """
     nvcc = require_nvcc()
-    codes = f"[sm_{capability},compute_{capability}]" if form == "fatbin" else f"sm_{capability}"
+    code = f"sm_{architecture}"
+    codes = f"[{code},compute_{architecture}]" if form == "fatbin" else code
     with tempfile.TemporaryDirectory(prefix="hago-") as scratch:
         text, binary = Path(scratch) / "kernels.cu", Path(scratch) / "kernels.bin"
         text.write_text(source, encoding="utf-8")
         command = [
             nvcc, f"--{form}", "-O3", "-std=c++17", f"-I{INCLUDE}",
-            f"-gencode=arch=compute_{capability},code={codes}", "-o", str(binary), str(text),
+            f"-gencode=arch=compute_{architecture},code={codes}", "-o", str(binary), str(text),
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:

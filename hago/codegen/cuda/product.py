@@ -17,7 +17,14 @@ from hago.codegen.cuda.device import Device
 from hago.codegen.cuda.image import Image
 from hago.codegen.cuda.operations import C_TYPES
 from hago.codegen.cuda.shell import Body, Launch, Type, build_shell, constants, lanes_of
-from hago.codegen.cuda.tile import DEPTH_TILE, FLOAT_TILE, TILES, Tile, choose_tile
+from hago.codegen.cuda.tile import (
+    DEPTH_TILE,
+    FLOAT_TILE,
+    TILES,
+    Tile,
+    choose_group_tile,
+    choose_tile,
+)
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.workload import (
     PROVEN,
@@ -31,6 +38,9 @@ from hago.codegen.workload import (
 from hago.scheme import BFLOAT16_ARRAY
 
 _STEP = 32  # bytes of a row that one instruction takes
+# Bytes of depth after which sums of fp8 join those of float32, where tensor cores keep few bits of
+# them (DeepSeek-V3, arXiv 2412.19437, section 3.3.2).
+_PROMOTED = 128
 
 # The element types of products by the dtypes of A and B: the name in include/hago/mma.cuh, and what
 # the instruction's name ends with in specifications.
@@ -48,8 +58,7 @@ def multiplies(
 ) -> bool:
     """Whether a row of the specification names an instruction for these elements. Codes of 4 bits
     are bytes in memory; weights are packed."""
-    ending = TYPES.get(_elements(workload.data, workload.weight), ("", "?"))[1]
-    return any(name.startswith("mma.") and name.endswith(ending) for name in device.instructions)
+    return device.has("mma", _ending(workload.data, workload.weight))
 
 
 def multiplies_floats(workload: Conv2d | Matmul | BatchMatmul, device: Device) -> bool:
@@ -185,9 +194,22 @@ class Product:
         return -(-self.image.depth // 2) if self._are_nibbles else self.image.depth
 
     def _tile(self, device: Device) -> Tile:
-        shapes = TILES[1:] if self.scale_each else TILES  # totals take as many registers as sums
-        tile = choose_tile(self.image.rows, self.channels, self.groups, device, shapes)
+        extents = self.image.rows, self.channels, self.groups
+        tile = choose_group_tile(*extents) if self._multiplies_in_groups(device) else None
+        # Totals take as many registers as sums.
+        shapes = TILES[1:] if self._joined(device.sums_float8_in_few_bits) else TILES
+        tile = tile or choose_tile(*extents, device, shapes)
         return tile if self._is_copied else replace(tile, stages=2)
+
+    def _multiplies_in_groups(self, device: Device) -> bool:
+        """Whether four warps may multiply together."""
+        return not self.scale_each and device.has("wgmma", _ending(self.data[1], self.weight))
+
+    def _joined(self, keeps_few_bits: bool) -> int:
+        """Bytes of depth whose sums join float32 totals; 0 where all are one sum. Of fp8 tensor
+        cores may keep few bits."""
+        is_short = self.data[1] == "float8_e4m3fn" and keeps_few_bits
+        return self.scale_each or (_PROMOTED if is_short else 0)
 
     @property
     def _is_copied(self) -> bool:
@@ -208,6 +230,7 @@ class Product:
         return self.groups, channels, _padded(self._depth, DEPTH_TILE) // size
 
     def _constants(self, tile: Tile, device: Device) -> dict[str, int]:
+        joined = self._joined(tile.in_groups or device.sums_float8_in_few_bits)
         in_background = device.copies_in_background and self._is_copied
         return {
             **self.image.constants(), "CHANNELS": self.channels,
@@ -218,7 +241,8 @@ class Product:
             "GROUP_CHANNELS": 0 if self.group_rows else self.channels,
             "BM": tile.rows, "BN": tile.channels, "WM": tile.warp_rows, "WN": tile.warp_channels,
             "STAGES": tile.stages, "IN_BACKGROUND": int(in_background),
-            "LANES": lanes_of(self.channels, 4), "GROUP": self.scale_each,
+            "LANES": lanes_of(self.channels, 4), "IN_GROUPS": int(tile.in_groups),
+            "GROUP": joined, "SCALED": int(self.scale_each > 0),
         }  # fmt: skip
 
     def _types(self, epilogue: Epilogue) -> dict[str, str]:
@@ -244,6 +268,11 @@ def nibbles(columns: Array) -> Array:
 def _elements(data: str, weight: str) -> tuple[str, str]:
     """What is multiplied: nibbles where both have 4 bits."""
     return (data, weight if data == "int4" else stored(weight))
+
+
+def _ending(data: str, weight: str) -> str:
+    """How the names of the instructions end that multiply these elements."""
+    return TYPES.get(_elements(data, weight), ("", "?"))[1]
 
 
 def stored(dtype: str) -> str:

@@ -12,7 +12,8 @@
 //
 // A block computes BM x BN sums; WM x WN of them are a warp's. STAGES tiles of DEPTH_TILE bytes
 // are in shared memory, rows of 64 bytes whose four chunks of 16 are permuted so that neither
-// ldmatrix nor the copies meet in a bank.
+// ldmatrix nor the copies meet in a bank. Where four warps multiply together (IN_GROUPS), 16 rows of
+// their 64 are a warp's, and their tensor cores know that order of chunks.
 #pragma once
 #include "hago/sums.cuh"
 
@@ -148,6 +149,7 @@ template <class G> struct Product {
       accumulate_async(sums, first_row, first_channel);
     else
       accumulate(sums, first_row, first_channel);
+    sums.end();
     __syncthreads();
     typedef typename G::Result Result;
     Result* held = reinterpret_cast<Result*>(shared) + warp * 16 * (G::WN + 8);
@@ -166,9 +168,9 @@ template <class G> struct Product {
       if (has(i, G::BN)) copy_async<CHUNK>(to + A + at(i), weights(i, tile), true);
   }
 
-  // STAGES - 1 tiles are on their way while one is multiplied.
+  // STAGES - 1 tiles are on their way while one is multiplied, or STAGES - 2 while two are.
   __device__ __forceinline__ void accumulate_async(Sums<G>& sums, int first_row, int first_channel) {
-    constexpr int AHEAD = G::STAGES - 1;
+    constexpr int AHEAD = G::STAGES - 1 - G::IN_GROUPS;
 #pragma unroll
     for (int tile = 0; tile < AHEAD; ++tile) {
       if (tile < TILES) copy(tile, tile);
@@ -176,7 +178,8 @@ template <class G> struct Product {
     }
     for (int tile = 0; tile < TILES; ++tile) {
       wait_copies<AHEAD - 1>();
-      __syncthreads();  // the tile is there for all, and the one before it is read by all
+      if constexpr (G::IN_GROUPS) publish_shared();
+      __syncthreads();  // the tile is there for all, and the oldest one is read by all
       if (tile + AHEAD < TILES) copy(tile + AHEAD, (tile + AHEAD) % G::STAGES);
       commit_copies();
       const uint8_t* stage = shared + tile % G::STAGES * STAGE;
@@ -192,13 +195,12 @@ template <class G> struct Product {
     Held b;
     fetch(a, b, 0);
     put(a, b, 0);
-    __syncthreads();
     for (int tile = 0; tile < TILES; ++tile) {
+      __syncthreads();
       if (tile + 1 < TILES) fetch(a, b, tile + 1);
       const uint8_t* stage = shared + tile % 2 * STAGE;
       sums.add(stage, stage + A, first_row, first_channel, tile);
       if (tile + 1 < TILES) put(a, b, (tile + 1) % 2);
-      __syncthreads();
     }
   }
 
@@ -216,6 +218,7 @@ template <class G> struct Product {
     for (int i = 0; i < A_CHUNKS; ++i)
       if (has(i, G::BM)) *reinterpret_cast<uint4*>(to + at(i)) = a[i];
     b.put(*this, to + A);
+    if constexpr (G::IN_GROUPS) publish_shared();
   }
 };
 
@@ -224,8 +227,11 @@ __device__ __forceinline__ void product(const void* data, const void* weight, co
                                         void* shared, const void* scales = nullptr) {
   constexpr int ACROSS = G::CHANNELS_PADDED / G::BN, DOWN = (G::ROWS + G::BM - 1) / G::BM;
   const int tile = blockIdx.x % (ACROSS * DOWN);
+  // The order of chunks goes by addresses where tensor cores know it.
+  uint8_t* tiles = static_cast<uint8_t*>(shared);
+  if constexpr (G::IN_GROUPS) tiles += -shared_address(shared) % SWIZZLED;
   Product<G> block{static_cast<const uint8_t*>(data), static_cast<const uint8_t*>(weight),
-                   static_cast<uint8_t*>(shared), tile / ACROSS * G::BM, tile % ACROSS * G::BN,
+                   tiles, tile / ACROSS * G::BM, tile % ACROSS * G::BN,
                    int(blockIdx.x) / (ACROSS * DOWN), static_cast<const float*>(scales)};
   block.run(epilogue);
 }

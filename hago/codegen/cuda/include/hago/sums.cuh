@@ -4,7 +4,8 @@
 
 namespace hago {
 
-// The sums of one warp, and how they grow by a tile of shared memory.
+// The sums of one warp, and how they grow by a tile of shared memory. Those of GROUP bytes of depth
+// join float32 totals, times their scales where they are SCALED.
 template <class G> struct Sums {
   static constexpr int M = G::WM / 16, N = G::WN / 8;
   typedef typename G::Type::Sum Sum;
@@ -34,7 +35,9 @@ template <class G> struct Sums {
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         const int c = first_channel + channel + n * 8 + threadIdx.x % 4 * 2 + i;
-        const float scale = c < G::CHANNELS ? scales[int64_t(group) * G::CHANNELS + c] : 0.0f;
+        float scale = 1.0f;
+        if constexpr (G::SCALED)
+          scale = c < G::CHANNELS ? scales[int64_t(group) * G::CHANNELS + c] : 0.0f;
 #pragma unroll
         for (int m = 0; m < M; ++m)
 #pragma unroll
@@ -46,12 +49,44 @@ template <class G> struct Sums {
   }
 
   __device__ __forceinline__ Result result(int m, int n, int i) const {
-    if constexpr (G::GROUP > 0) return totals[m][n][i];
+    if constexpr (G::GROUP > 0) return totals[m][n][i] + Result(of[m][n][i]);
     else return of[m][n][i];
+  }
+
+  __device__ __forceinline__ void end() {
+    if constexpr (G::IN_GROUPS) wait_products<0>();
+  }
+
+  // By a warpgroup, whose tensor cores read shared memory by themselves: a tile is multiplied while
+  // the next one is waited for, if others than that are written (IN_BACKGROUND).
+  __device__ __forceinline__ void add_in_group(const uint8_t* a, const uint8_t* b, int row,
+                                               int tile) {
+    publish_sums();
+#pragma unroll
+    for (int half = 0; half < DEPTH_TILE / 32; ++half)
+      multiply_group(typename G::Type(), of[0],
+                     matrix_at(a + row / GROUP_ROWS_OF_A * GROUP_ROWS_OF_A * DEPTH_TILE + half * 32),
+                     matrix_at(b + half * 32));
+    commit_products();
+    if constexpr (G::GROUP > 0) {
+      static_assert(G::GROUP % DEPTH_TILE == 0, "groups of whole tiles");
+      const int depth = tile * DEPTH_TILE + DEPTH_TILE;
+      if (depth % G::GROUP == 0 && depth <= G::DEPTH) {
+        wait_products<0>();
+        return end_group(depth / G::GROUP - 1, 0);
+      }
+    }
+    wait_products<G::IN_BACKGROUND>();
   }
 
   __device__ __forceinline__ void add(const uint8_t* a, const uint8_t* b, int row, int channel,
                                       int tile) {
+    if constexpr (G::IN_GROUPS) return add_in_group(a, b, row, tile);
+    else return add_in_warps(a, b, row, channel, tile);
+  }
+
+  __device__ __forceinline__ void add_in_warps(const uint8_t* a, const uint8_t* b, int row,
+                                               int channel, int tile) {
     const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int half = 0; half < DEPTH_TILE / 32; ++half) {

@@ -1,6 +1,6 @@
 // Rows of an implicit matrix: what windows of an NHWC image cover, in chunks of shared memory.
 #pragma once
-#include "hago/mma.cuh"
+#include "hago/wgmma.cuh"
 #include "hago/vector.cuh"
 
 namespace hago {
