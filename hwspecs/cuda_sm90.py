@@ -7,9 +7,10 @@ mma gets about two thirds of them (Luo et al., arXiv 2402.13499), and fp8 no mor
 [SASS] nvcc 13.0 makes two HMMA.16816.F32 of an mma with e4m3 operands, widened by
 F2FP.F16.E4M3.UNPACK_B (sm_89 has QMMA.16832 for it). What 8 bits save is memory, and reading it. An
 mma with s4 operands becomes a call of code that widens them for IMMA.16832.S8.S8: there is no row.
+[DPQ] Dual Precision Quantization, arXiv 2505.14638.
 """
 
-from hago.hardware import bf16, e4m3, f32, machine, memory, op, rows_of, s8, s32
+from hago.hardware import bf16, e4m3, f32, machine, memory, op, rows_of, s4, s8, s32
 
 DENSE = ("conv2d", "matmul")
 
@@ -28,8 +29,10 @@ MACHINE = machine(
         op("batch_matmul", s8, s8, sums_in=s32, gives=(s8, f32), by="mma.m16n8k32.s8",
            align={"k": 32, "n": 8, "m": 16}, throughput=8192),
         # [PTX] mma.m16n8k32 with e4m3 operands, sm_89 and later; [SASS] at float16's rate here.
-        op(DENSE, e4m3, e4m3.per_channel, sums_in=f32, gives=(e4m3, bf16, f32),
-           by="mma.m16n8k32.e4m3", align={"k": 32, "n": 8, "m": 16}, throughput=4096),
+        # [DPQ] Weights may be stored as s4 in groups, and become e4m3 on the way to shared memory.
+        op(DENSE, e4m3, e4m3.per_channel.stored_as(s4), sums_in=f32,
+           gives=(e4m3, bf16, f32), by="mma.m16n8k32.e4m3", align={"k": 32, "n": 8, "m": 16},
+           throughput=4096),
         op("batch_matmul", e4m3, e4m3, sums_in=f32, gives=(e4m3, bf16, f32),
            by="mma.m16n8k32.e4m3", align={"k": 32, "n": 8, "m": 16}, throughput=4096),
         # [PTX] mma.m16n8k16 with bf16 operands.

@@ -4,12 +4,13 @@ Sources: [PTX] NVIDIA PTX ISA, "wgmma.mma_async"; [GH] as of cuda-sm90: 1,979 To
 989 bfloat16, which only wgmma reaches. [SASS] nvcc 13.0 makes IGMMA, QGMMA and HGMMA of it. Code
 for sm_90a runs on no other GPU. [FP8] QGMMA keeps 13 bits of a sum behind the leading one (Khattak
 and Mikaitis, arXiv 2512.07004), so kernels add up 128 products at a time in float32.
+[DPQ] as of cuda-sm90.
 
 No GPU was at hand: order between stores, copies and these instructions, descriptors and fragments
 are as [PTX] says, on the CPU that plays the GPU. cuda-sm90 does without what is new here.
 """
 
-from hago.hardware import bf16, e4m3, f32, machine, memory, op, rows_of, s8, s32
+from hago.hardware import bf16, e4m3, f32, machine, memory, op, rows_of, s4, s8, s32
 
 DENSE = ("conv2d", "matmul")
 
@@ -27,8 +28,10 @@ MACHINE = machine(
         op("batch_matmul", s8, s8, sums_in=s32, gives=(s8, f32), by="wgmma.m64nNk32.s8",
            align={"k": 32, "n": 8, "m": 64}, throughput=8192),
         # [PTX] wgmma.m64nNk32 with e4m3 operands.
-        op(DENSE, e4m3, e4m3.per_channel, sums_in=f32, gives=(e4m3, bf16, f32),
-           by="wgmma.m64nNk32.e4m3", align={"k": 32, "n": 8, "m": 64}, throughput=8192),
+        # [DPQ] Weights may be stored as s4 in groups, and become e4m3 on the way to shared memory.
+        op(DENSE, e4m3, e4m3.per_channel.stored_as(s4), sums_in=f32,
+           gives=(e4m3, bf16, f32), by="wgmma.m64nNk32.e4m3", align={"k": 32, "n": 8, "m": 64},
+           throughput=8192),
         op("batch_matmul", e4m3, e4m3, sums_in=f32, gives=(e4m3, bf16, f32),
            by="wgmma.m64nNk32.e4m3", align={"k": 32, "n": 8, "m": 64}, throughput=8192),
         # [PTX] wgmma.m64nNk16 with bf16 operands.

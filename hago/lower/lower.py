@@ -44,6 +44,7 @@ from hago.lower.stored_float8 import (
     fold_stored,
     packed_form,
 )
+from hago.lower.stored_weight import with_stored_weight
 from hago.lower.view import View, view_of
 from hago.realize.float8_values import hold_values
 from hago.rebuild import Values, rebuild, substitute
@@ -126,12 +127,14 @@ def lower_with_weights(
     groups: Iterable[Group] = find_groups(view, supports)
     if isinstance(machine, Device):
         groups = [with_narrow_data(group, view, supports) for group in groups]
+        groups = [with_stored_weight(group, stored, supports) for group in groups]
+        stored = {}  # what is left multiplies values that the library holds
     calls = _Calls(view, [_merged(group, machine) for group in groups], machine, stored, choose)
     called = rebuild(module, calls.rewrite, params=calls.packed_params())
     called = relax.transform.DeadCodeElimination()(_without_unpacked(called, calls))
     packers = {name: packer for name, (_, packer) in calls.packed.items()}
     complete = lower_rest(called, spec)
-    if isinstance(machine, Machine):  # GPUs unpack nothing yet: weights of few bits take bytes
+    if isinstance(machine, Machine):  # GPUs unpack weights of few bits only in products
         complete = store_narrow(complete, machine, calls.codes)
     return Lowered(complete, packers, tuple(calls.made))
 

@@ -1,6 +1,7 @@
 """Weights that are stored as codes and computed in an 8-bit float: kept in the library as codes.
 
-    w = common * round(codes * scale)        the form that hago/realize/qdq.py writes
+    w = round(codes * scale)        the form that hago/realize/qdq.py writes
+    float32(w), common * float32(w)
 
 Kernels multiply values, so the codes become values in front of each, from bytes and scales that
 are all that the library holds.
@@ -9,7 +10,7 @@ are all that the library holds.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 import numpy as np
@@ -22,7 +23,7 @@ from hago.realize.interpret import evaluate
 from hago.rebuild import Values, rebuild, substitute
 from hago.scheme import Array, Floats
 
-_CHAIN = ("astype", "astype", "multiply", "astype")  # from the last product backwards
+_CHAIN = ("multiply", "astype")  # from the rounding backwards
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,7 @@ class PackedCodes:
 def fold_stored(module: ir.IRModule) -> tuple[ir.IRModule, Mapping[bytes, Stored]]:
     """``module`` with such weights as values, and what they are made of, by :func:`content`."""
     dataflow = read_dataflow(module)
-    found = {name: stored for name, stored in _stored(dataflow).items() if stored is not None}
+    found = _stored(dataflow)
     if not found:
         return module, {}
     nodes, folded = dataflow.by_name(), {}
@@ -77,17 +78,35 @@ def packed_form(stored: Stored, pack: Callable[[Array], Array]) -> PackedCodes:
     return PackedCodes(form, codes, np.ascontiguousarray(rows[:, :, 0]))
 
 
-def _stored(dataflow: Dataflow) -> dict[str, Stored | None]:
+def _stored(dataflow: Dataflow) -> dict[str, Stored]:
+    """Such weights and their values by name, in program order."""
     nodes = dataflow.by_name()
-    return {node.name: _chain(nodes, node) for node in dataflow.nodes if node.op == "multiply"}
+    found: dict[str, Stored] = {}
+    for node in dataflow.nodes:
+        rounded = _rounded(nodes, node) if node.dtype in KINDS else _value_of(found, node)
+        if rounded is not None:
+            found[node.name] = rounded
+    return found
 
 
-def _chain(nodes: Mapping[str, Node], last: Node) -> Stored | None:
-    """What ``last`` is made of, if it is the last product of such weights."""
-    common = last.constants.get(1)
+def _value_of(found: Mapping[str, Stored], node: Node) -> Stored | None:
+    """What ``node`` is made of, if it is such weights as float32, or their product."""
+    source = found.get(node.inputs[0]) if node.inputs else None
+    if source is None or node.op not in ("astype", "multiply") or node.dtype != "float32":
+        return None
+    if node.op == "astype":
+        return source
+    common = node.constants.get(1)
     if common is None or common.size != 1:
         return None
-    node, chain = last, []
+    return replace(source, common=float(common.reshape(())))
+
+
+def _rounded(nodes: Mapping[str, Node], node: Node) -> Stored | None:
+    """What ``node`` is made of, if it rounds products of constants to an 8-bit float."""
+    kind, chain = KINDS[node.dtype], []
+    if node.op != "astype":
+        return None
     for op in _CHAIN:
         if 0 in node.constants or node.inputs[0] not in nodes:
             return None
@@ -95,11 +114,11 @@ def _chain(nodes: Mapping[str, Node], last: Node) -> Stored | None:
         if node.op != op:
             return None
         chain.append(node)
-    _, rounded, scaled, cast = chain
+    scaled, cast = chain
     codes, scale = cast.constants.get(0), scaled.constants.get(1)
-    if codes is None or codes.dtype != np.int8 or scale is None or rounded.dtype not in KINDS:
+    if codes is None or codes.dtype != np.int8 or scale is None:
         return None
-    return Stored(codes, scale, KINDS[rounded.dtype], float(common.reshape(())))
+    return Stored(codes, scale, kind, 1.0)
 
 
 def _value(nodes: Mapping[str, Node], name: str) -> Array:

@@ -1,6 +1,7 @@
 """8-bit floats as float32, for machines whose products do not take them as they are in memory.
 
     quantize(x, s)                =>  float32(float8(clip(x / s)))      a value of the format
+    float8(x)                     =>  float32(float8(x))
     dequantize(v, s)              =>  v * s
     constants of 8-bit floats     =>  their values
 """
@@ -38,6 +39,9 @@ def hold_values(module: ir.IRModule, kept: Collection[str] = ()) -> ir.IRModule:
         name = op_name(value)
         if name == "quantize" and tensor_type(binding.var)[1] in held:
             return _rounded(builder, value, values)
+        if name == "astype" and tensor_type(binding.var)[1] in held:
+            kind = KINDS[tensor_type(binding.var)[1]]
+            return round_to_float8(builder, substitute(value.args[0], values), kind)
         if name == "dequantize" and tensor_type(value.args[0])[1] in held:
             real, scale = (_held(leaf, values, held) for leaf in value.args[:2])
             return relax.op.multiply(real, _along(scale, value))

@@ -127,9 +127,10 @@ def _are_factors(data: Codes, weight: Codes) -> bool:
 
 
 def _is_weight(weight: Codes, channel_axis: int) -> bool:
-    """Constant, numbers per tensor or per output channel, sums of products below 2^31."""
+    """Numbers per tensor or per output channel, and either constant, sums of products below 2^31,
+    or floats of constants."""
     if not is_constant(weight.expr):
-        return False
+        return weight.is_per_tensor and not weight.is_integer
     shape = tensor_type(weight.expr)[0]
     if not weight.is_per_tensor and weight.axis % len(shape) != channel_axis:
         return False

@@ -2,7 +2,7 @@
 
 ``relax.quantize`` divides, rounds half to even, adds the zero point (8-bit floats have none) and
 saturates. Weights that are stored in fewer bits than they are computed in are rounded by a cast to
-an 8-bit float and back.
+an 8-bit float.
 """
 
 from __future__ import annotations
@@ -73,15 +73,16 @@ def round_to_float8(builder: relax.BlockBuilder, value: relax.Expr, kind: str) -
 def decode_stored(
     builder: relax.BlockBuilder, codes: Array, quant: TensorQuant
 ) -> relax.Expr:
-    """float32 weights of ``codes`` that are stored, and computed in an 8-bit float: of constants
-    alone, so that what is kept can be the codes."""
+    """float32 weights of ``codes`` that are stored, dequantized from the 8-bit float that they are
+    computed in: of constants alone, so that what is kept can be the codes."""
     assert quant.scheme.computed_in is not None
     common = quant.common_scale
     scale, _ = quant.spread(codes.shape)
     real = builder.emit(relax.op.astype(relax.const(codes), "float32"))
     scaled = builder.emit(relax.op.multiply(real, relax.const(np.asarray(scale / common))))
-    rounded = builder.emit(round_to_float8(builder, scaled, quant.scheme.computed_in.kind))
-    return relax.op.multiply(rounded, relax.const(common))
+    narrow = builder.emit(relax.op.astype(scaled, MEMORY[quant.scheme.computed_in.kind]))
+    zero_point = relax.const(np.int32(0))
+    return relax.op.dequantize(narrow, relax.const(common), zero_point, -1, "float32")
 
 
 def round_to_mantissa(

@@ -24,6 +24,7 @@ from hago.codegen.workload import (
     Workload,
     convolve,
 )
+from hago.float8 import round_float8
 from hago.hardware.load import load_spec
 from hago.lower.select import build_kernel, machine_of
 from tests.codegen.isa import random_tensor
@@ -101,6 +102,10 @@ def meaning(workload: Workload, inputs: list[np.ndarray]) -> np.ndarray:
         case Matmul() | BatchMatmul():
             wide = np.int64 if workload.accum == "int32" else np.float64
             return (first.astype(wide) @ inputs[1].astype(wide)).astype(workload.accum)
+        case GroupedMatmul(data="float8_e4m3fn", group=group):
+            real = inputs[2].astype(np.float32) * np.repeat(inputs[1], group, axis=0)
+            weight = round_float8(real, "float8_e4m3").astype(np.float64)
+            return (first.astype(np.float64) @ weight).astype(np.float32)
         case GroupedMatmul(m=m, n=n, group=group, groups=groups):
             parts = first.reshape(m, groups, group).swapaxes(0, 1).astype(np.int64)
             sums = parts @ inputs[2].reshape(groups, group, n).astype(np.int64)

@@ -37,7 +37,8 @@ from hago.codegen.workload import (
 )
 from hago.scheme import BFLOAT16_ARRAY
 
-_STEP = 32  # bytes of a row that one instruction takes
+_STEP, _CHUNK = 32, 16  # bytes of a row that one instruction takes, and that a thread stores
+_FLOAT8 = "float8_e4m3fn"
 # Bytes of depth after which sums of fp8 join those of float32, where tensor cores keep few bits of
 # them (DeepSeek-V3, arXiv 2412.19437, section 3.3.2).
 _PROMOTED = 128
@@ -49,7 +50,7 @@ TYPES: dict[tuple[str, str], tuple[str, str]] = {
     ("uint8", "int8"): ("U8S8", ".s8"),
     ("int4", "int4"): ("S4", ".s4"),
     ("bfloat16", "bfloat16"): ("BF16", ".bf16"),
-    ("float8_e4m3fn", "float8_e4m3fn"): ("E4M3", ".e4m3"),
+    (_FLOAT8, _FLOAT8): ("E4M3", ".e4m3"),
 }
 
 
@@ -81,20 +82,30 @@ def build_matmul(workload: Matmul, epilogue: Epilogue, device: Device) -> Kernel
 
 
 def multiplies_groups(workload: GroupedMatmul, device: Device) -> bool:
-    """Whether groups of rows are whole steps of an instruction."""
+    """Whether groups of rows are whole steps of an instruction; or, of weights that become 8-bit
+    floats first, whole chunks."""
+    if workload.data == _FLOAT8:
+        is_able = workload.weight == "int4" and device.has("mma", _ending(_FLOAT8, _FLOAT8))
+        return is_able and workload.group % _CHUNK == 0
     return multiplies(workload, device) and workload.group % _STEP == 0
 
 
 def build_grouped_matmul(workload: GroupedMatmul, epilogue: Epilogue, device: Device) -> Kernel:
-    """``func(data [m, k], scales [groups, n], packed weights, *operands, output [m, n])``."""
+    """``func(data [m, k], scales [groups, n], packed weights, *operands, output [m, n])``.
+
+    Weights for 8-bit floats are rounded to these times their scales; others are multiplied, and the
+    scales multiply the sums of groups.
+    """
+    decodes = workload.data == _FLOAT8
     product = Product(
-        name="grouped_matmul",
+        name="decoded_matmul" if decodes else "grouped_matmul",
         data=((workload.m, workload.k), workload.data),
-        weight=stored(workload.weight),
+        weight=_FLOAT8 if decodes else stored(workload.weight),
         image=Image(workload.m, 1, 1, 1, 1, workload.k, workload.k),
         channels=workload.n,
         as_columns=lambda weight: weight.reshape(workload.k, workload.n).T[None],
         scale_each=workload.group,
+        decodes=decodes,
     )
     return product.build(workload.output_shape, epilogue, device)
 
@@ -144,7 +155,8 @@ class Product:
     ``as_columns`` gives constant weights as ``[groups, channels, elements]``; without it B is an
     activation ``[groups, elements, channels]``. A group's results are ``group_rows`` rows behind
     those of the one before; with none, they are beside them, in other channels. With ``scale_each``
-    there is an argument "scales" [elements / scale_each, channels] in front of the weights.
+    there is an argument "scales" [elements / scale_each, channels] in front of the weights, which
+    are nibbles if it ``decodes`` them: they become elements on their way to shared memory.
     """
 
     name: str
@@ -156,6 +168,7 @@ class Product:
     group_rows: int = 0
     as_columns: Callable[[Array], Array] | None = None
     scale_each: int = 0
+    decodes: bool = False
 
     def build(self, shape: tuple[int, ...], epilogue: Epilogue, device: Device) -> Kernel:
         """The kernel, whose output has ``shape``."""
@@ -172,9 +185,10 @@ class Product:
         rows, columns = -(-self.image.rows // tile.rows), -(-self.channels // tile.channels)
         launch = Launch(self.groups * rows * columns, tile.threads, tile.shared)
         data = (self.data[0], stored(self.data[1]))
-        inputs = [("data", data), *self._scales(), ("weight", (packed, stored(self.weight)))]
+        held = "int8" if self.decodes else stored(self.weight)
+        inputs = [("data", data), *self._scales(), ("weight", (packed, held))]
         func = build_shell(self.name, inputs, epilogue, shape, launch, body)
-        columns_of, are_nibbles = self.as_columns, self._are_nibbles
+        columns_of, are_nibbles = self.as_columns, self._are_nibbles or self.decodes
         if columns_of is None:
             return Kernel(func, None, self.name)
 
@@ -203,18 +217,20 @@ class Product:
 
     def _multiplies_in_groups(self, device: Device) -> bool:
         """Whether four warps may multiply together."""
-        return not self.scale_each and device.has("wgmma", _ending(self.data[1], self.weight))
+        are_whole = self.decodes or not self.scale_each  # sums
+        return are_whole and device.has("wgmma", _ending(self.data[1], self.weight))
 
     def _joined(self, keeps_few_bits: bool) -> int:
         """Bytes of depth whose sums join float32 totals; 0 where all are one sum. Of fp8 tensor
         cores may keep few bits."""
-        is_short = self.data[1] == "float8_e4m3fn" and keeps_few_bits
-        return self.scale_each or (_PROMOTED if is_short else 0)
+        if self.data[1] == _FLOAT8:
+            return _PROMOTED if keeps_few_bits else 0
+        return self.scale_each
 
     @property
     def _is_copied(self) -> bool:
         """Whether tiles are copied to shared memory as they are."""
-        return self.as_columns is not None and not self._are_nibbles
+        return self.as_columns is not None and not self._are_nibbles and not self.decodes
 
     def _scales(self) -> list[tuple[str, Type]]:
         if not self.scale_each:
@@ -227,7 +243,7 @@ class Product:
         if self.as_columns is None:
             return self.groups, self.image.depth // size, self.channels
         channels = _padded(self.channels, tile.channels)
-        return self.groups, channels, _padded(self._depth, DEPTH_TILE) // size
+        return self.groups, channels, _padded(self._depth, DEPTH_TILE) // size // (1 + self.decodes)
 
     def _constants(self, tile: Tile, device: Device) -> dict[str, int]:
         joined = self._joined(tile.in_groups or device.sums_float8_in_few_bits)
@@ -242,7 +258,8 @@ class Product:
             "BM": tile.rows, "BN": tile.channels, "WM": tile.warp_rows, "WN": tile.warp_channels,
             "STAGES": tile.stages, "IN_BACKGROUND": int(in_background),
             "LANES": lanes_of(self.channels, 4), "IN_GROUPS": int(tile.in_groups),
-            "GROUP": joined, "SCALED": int(self.scale_each > 0),
+            "GROUP": joined, "SCALED": int(self.scale_each > 0 and not self.decodes),
+            "DECODED": self.scale_each if self.decodes else 0,
         }  # fmt: skip
 
     def _types(self, epilogue: Epilogue) -> dict[str, str]:

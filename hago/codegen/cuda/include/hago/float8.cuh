@@ -40,6 +40,24 @@ __device__ __forceinline__ Float8 to_float8(float x) {
 #endif
 }
 
+// Four nibbles, -8..7, the lowest first, times `scale` as 8-bit floats.
+__device__ __forceinline__ uint32_t float8s_of(uint32_t nibbles, float scale) {
+  float values[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i)  // 2^23 + n + 8, of which n + 8 are the last bits
+    values[i] = (__uint_as_float(0x4b000000u | ((nibbles >> 4 * i & 15u) ^ 8u)) - 8388616.0f) * scale;
+#if __CUDA_ARCH__ >= 890 && !defined(HAGO_EMULATION)
+  uint16_t low, high;
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(low) : "f"(values[1]), "f"(values[0]));
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(high) : "f"(values[3]), "f"(values[2]));
+  return uint32_t(high) << 16 | low;
+#else
+  uint32_t bits = 0;
+  for (int i = 0; i < 4; ++i) bits |= uint32_t(to_float8(values[i]).bits) << 8 * i;
+  return bits;
+#endif
+}
+
 __device__ __forceinline__ float from_float8(Float8 x) {
 #if __CUDA_ARCH__ >= 890 && !defined(HAGO_EMULATION)
   uint32_t halves;

@@ -8,7 +8,8 @@
 // A is made of two of the image. B is [channels][depth], padded
 // with zeros to whole tiles; where both operands are activations it is [depth][channels], and is
 // transposed in registers on its way. Where weights have a scale for each GROUP bytes of a column
-// (0: they have none), sums of a group join float32 totals, times its scale.
+// (0: they have none), sums of a group join float32 totals, times its scale. Where they are nibbles
+// of which each DECODED have a scale, they are rounded to 8-bit floats on their way.
 //
 // A block computes BM x BN sums; WM x WN of them are a warp's. STAGES tiles of DEPTH_TILE bytes
 // are in shared memory, rows of 64 bytes whose four chunks of 16 are permuted so that neither
@@ -102,8 +103,34 @@ template <class P> struct HeldSquares {
   }
 };
 
-template <class P, bool PACKED> struct HeldOf { typedef HeldChunks<P> Type; };
-template <class P> struct HeldOf<P, false> { typedef HeldSquares<P> Type; };
+// A tile of B in registers: nibbles, which become 8-bit floats, times their scales, when they are put.
+template <class P> struct HeldNibbles {
+  uint2 nibbles[P::B_CHUNKS];
+  float scales[P::B_CHUNKS];
+
+  __device__ __forceinline__ void fetch(const P& block, int tile) {
+#pragma unroll
+    for (int i = 0; i < P::B_CHUNKS; ++i) {
+      if (!block.has(i, P::BN)) continue;
+      const uint8_t* from = block.weight + (block.weights(i, tile) - block.weight) / 2;
+      nibbles[i] = *reinterpret_cast<const uint2*>(from);
+      scales[i] = block.scale(i, tile);
+    }
+  }
+
+  __device__ __forceinline__ void put(const P& block, uint8_t* to) const {
+#pragma unroll
+    for (int i = 0; i < P::B_CHUNKS; ++i)
+      if (block.has(i, P::BN))
+        *reinterpret_cast<uint4*>(to + block.at(i)) = {
+            float8s_of(nibbles[i].x, scales[i]), float8s_of(nibbles[i].x >> 16, scales[i]),
+            float8s_of(nibbles[i].y, scales[i]), float8s_of(nibbles[i].y >> 16, scales[i])};
+  }
+};
+
+template <class P, bool PACKED, bool DECODED> struct HeldOf { typedef HeldChunks<P> Type; };
+template <class P> struct HeldOf<P, false, false> { typedef HeldSquares<P> Type; };
+template <class P> struct HeldOf<P, true, true> { typedef HeldNibbles<P> Type; };
 
 // One block's tile: `data` is the image, `weight` the packed B, `shared` G::SHARED bytes.
 template <class G> struct Product {
@@ -115,7 +142,7 @@ template <class G> struct Product {
   static constexpr int TILES = G::DEPTH_PADDED / DEPTH_TILE;
   static constexpr int BN = G::BN, CHANNELS = G::CHANNELS, ELEMENT = G::ELEMENT;
   static constexpr int ROWS_OF_B = G::DEPTH / G::ELEMENT;
-  typedef typename HeldOf<Product, G::PACKED>::Type Held;
+  typedef typename HeldOf<Product, G::PACKED, (G::DECODED > 0)>::Type Held;
 
   const uint8_t *data, *weight;
   uint8_t* shared;
@@ -127,6 +154,14 @@ template <class G> struct Product {
     const int c = threadIdx.x % CHUNKS;
     return weight + (int64_t(group) * G::CHANNELS_PADDED + channel + r) * G::DEPTH_PADDED +
            tile * DEPTH_TILE + c * CHUNK;
+  }
+
+  // What multiplies the nibbles of a chunk of `weights`, all of one group.
+  __device__ __forceinline__ float scale(int number, int tile) const {
+    const int c = channel + threadIdx.x / CHUNKS + number * ROWS_APART;
+    const int depth = tile * DEPTH_TILE + threadIdx.x % CHUNKS * CHUNK;
+    if (c >= G::CHANNELS || depth >= G::DEPTH) return 0.0f;
+    return scales[int64_t(depth / G::DECODED) * G::CHANNELS + c];
   }
 
   __device__ __forceinline__ bool has(int number, int rows) const {
