@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -25,6 +24,12 @@ from hago.search.outcome import Outcome, pareto_front
 from hago.search.records import Record
 
 _SHOWN = 8  # rows of the front while the search runs
+_FIGURES = "drop", "latency", "size"
+
+_TOO_SHORT = (
+    "nothing below float32 was tried: preparing took the whole budget. The session keeps what it "
+    "learned; give more --budget, and it goes on from there"
+)
 
 Watch = Callable[[Outcome], None]
 
@@ -77,7 +82,7 @@ def _print_trial(console: Console, outcome: Outcome) -> None:
         first = record.error.splitlines()[0]
         console.print(f"  trial {record.trial:<4} {record.proposer:<10} {first}", highlight=False)
     elif record.measured is not None:
-        cells = "  ".join(_cells(record, record.measured))
+        cells = "  ".join((*_cells_of(record.measured), _mix(record)))
         mark = "  best" if outcome.best is record else ""
         line = f"  trial {record.trial:<4} {record.proposer:<10} {cells}{mark}"
         console.print(line, highlight=False, soft_wrap=True)
@@ -97,6 +102,8 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
     print_indented(console, f"{tried}, in {_clock(outcome.seconds)}; stopped by: {outcome.stopped}")
     if outcome.cost_model is not None:
         print_indented(console, _trust(outcome))
+    if outcome.stopped == "budget" and all(r is floats for r in outcome.records):
+        print_indented(console, Text(_TOO_SHORT, style="yellow"))
     if best is not None:
         print_indented(console, f"best: trial {best.trial}, {_mix(best)}, in {outcome.artifact}")
     for record in outcome.errors:
@@ -114,9 +121,10 @@ def refuse_unmet(outcome: Outcome) -> None:
     best = outcome.best
     known = best.known if best is not None else Figures()
     broken = ", ".join(name for name, _ in outcome.goal.exceeded(known))
+    shown = ", ".join(map(" ".join, zip(_FIGURES, _cells_of(known), strict=True)))
     raise StrategyError(
         "no strategy that was tried keeps the bounds",
-        fact=f"the closest ({_mix(best)}) exceeds that on {broken}: {_line(known)}"
+        fact=f"the closest ({_mix(best)}) exceeds that on {broken}: {shown}"
         if best is not None
         else "nothing could be built",
         source=str(outcome.session / "records.jsonl"),
@@ -134,26 +142,21 @@ def _trust(outcome: Outcome) -> str:
 
 
 def _front(records: list[Record], best: Record | None) -> Table:
-    names = ("drop", "latency", "size")
-    table = table_of("", "trial", "by", *names, "groups in", right=("trial", *names))
+    table = table_of("", "trial", "by", *_FIGURES, "groups in", right=("trial", *_FIGURES))
     for record in records:
         figures = record.measured or record.known
         mark = "*" if best is not None and record.trial == best.trial else ""
-        cells = (str(record.trial), record.proposer, *_cells(record, figures))
+        cells = (str(record.trial), record.proposer, *_cells_of(figures), _mix(record))
         table.add_row(mark, *cells)
     return table
 
 
-def _cells(record: Record, figures: Figures) -> tuple[str, str, str, str]:
+def _cells_of(figures: Figures) -> tuple[str, str, str]:
+    """The values of _FIGURES."""
     drop = "-" if figures.drop is None else _share(figures.drop)
     latency = "-" if figures.latency_ms is None else f"{figures.latency_ms:.3f} ms"
     size = "-" if figures.size_bytes is None else _size(figures.size_bytes)
-    return drop, latency, size, _mix(record)
-
-
-def _line(figures: Figures) -> str:
-    named = {k: v for k, v in asdict(figures).items() if v is not None}
-    return ", ".join(f"{name} {value:.4g}" for name, value in named.items())
+    return drop, latency, size
 
 
 def _share(value: float) -> str:

@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -50,17 +51,29 @@ class Cache:
     def put(self, key: Key, value: Json) -> None:
         """Keeps ``value``. Raises DataError where the folder cannot be written."""
         path = self._path(key)
-        try:
+        with self._writing():
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, scratch = tempfile.mkstemp(dir=path.parent)
             with os.fdopen(handle, "w", encoding="utf-8") as stream:
                 json.dump({"key": self._whole(key), "value": value}, stream)
             Path(scratch).replace(path)
+
+    def check(self) -> None:
+        """Raises DataError where the folder cannot be written: before the long work."""
+        with self._writing():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=self.folder).close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise DataError(
                 f"{self.folder}: cannot be written",
                 fact=str(error),
-                way_out="Set XDG_CACHE_HOME to another folder, or give one with hago tune --cache.",
+                way_out="Make it a folder that can be written, or take another: XDG_CACHE_HOME is "
+                "where caches are, --cache where a search's latencies are.",
             ) from error
 
     def _whole(self, key: Key) -> dict[str, str]:

@@ -7,13 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hago.errors import DataError
 from hago.report import Json
 from hago.search.flow import find_flow
 from hago.search.goal import Figures, Goal
 from hago.search.loss import rank_correlation
-from hago.search.records import Record
-from hago.search.session import read_session
+from hago.search.records import Log, Record, fitting
+from hago.search.session import PROBLEM, damaged, read_session
 
 if TYPE_CHECKING:
     from hago.search.sensitivity import Sensitivity
@@ -143,24 +142,19 @@ def read_findings(folder: Path) -> Findings:
     """The findings of a session. Raises DataError where it is none, or damaged."""
     about, problem, log = read_session(folder)
     try:
-        return _findings(folder, about, problem, log.records, log.damaged)
+        return _findings(folder, about, problem, log)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(
-            f"{folder / 'problem.json'}: damaged",
-            fact=f"{type(error).__name__}: {error}",
-            way_out="Run 'hago tune' on the session once more: it writes the file anew.",
-        ) from error
+        raise damaged(folder / PROBLEM, error) from error
 
 
 def _findings(
     folder: Path,
     about: Mapping[str, Any],
     problem: Mapping[str, Any],
-    records: tuple[Record, ...],
-    damaged: int,
+    log: Log,
 ) -> Findings:
     groups = tuple(map(_group, problem["groups"]))
-    fitting = tuple(r for r in records if len(r.precisions) == len(groups))
+    log = fitting(log, [group.options for group in groups])
     return Findings(
         folder=folder,
         model=str(problem["model"]),
@@ -172,8 +166,8 @@ def _findings(
         identity={str(k): str(v) for k, v in about["identity"].items()},
         groups=groups,
         failures={str(k): str(v) for k, v in problem["failures"].items()},
-        records=fitting,
-        damaged_lines=damaged + len(records) - len(fitting),
+        records=log.records,
+        damaged_lines=log.damaged,
         no_gradients=str(problem.get("no_gradients", "")),
         flow=tuple((int(first), int(second)) for first, second in problem.get("flow", ())),
     )

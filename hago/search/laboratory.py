@@ -55,7 +55,8 @@ class Laboratory:
     ) -> Record:
         """The record of trying ``assignment``; its artifact is in ``folder`` if it was measured."""
         names = tuple(self.subject.space.names(assignment))
-        record = Record(len(records), proposer, names, self._predicted(assignment, records))
+        number = 1 + max((earlier.trial for earlier in records), default=-1)  # some may be lost
+        record = Record(number, proposer, names, self._predicted(assignment, records))
         try:
             outputs = self.subject.simulate(assignment, self.subject.samples)
             record = replace(record, simulated=self.subject.judge.figures(outputs))

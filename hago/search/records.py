@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from math import isfinite
+from operator import contains
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,17 @@ def read_records(path: Path) -> Log:
     return Log(records, len(found) - len(records))
 
 
+def fitting(log: Log, options: Sequence[Collection[str]]) -> Log:
+    """``log`` without what is not about groups with these ``options``: damaged, too."""
+    kept = tuple(
+        record
+        for record in log.records
+        if len(record.precisions) == len(options)
+        and all(map(contains, options, record.precisions))
+    )
+    return Log(kept, log.damaged + len(log.records) - len(kept))
+
+
 def append_record(path: Path, record: Record) -> None:
     """Adds ``record``; when this returns it is on the disk. Raises DataError."""
     try:
@@ -120,4 +133,7 @@ def _record(found: Mapping[str, Any]) -> Record:
 def _figures(found: Mapping[str, float | None] | None) -> Figures | None:
     if found is None:
         return None
-    return Figures(**{k: None if v is None else float(v) for k, v in found.items()})
+    known = {k: None if v is None else float(v) for k, v in found.items()}
+    if not all(value is None or isfinite(value) for value in known.values()):
+        raise ValueError("finite numbers were expected")
+    return Figures(**known)

@@ -31,9 +31,13 @@ from hago.search.records import (
 from hago.search.winners import Winners
 
 FORMAT = 1
-_ABOUT, _RECORDS, _PROBLEM = "session.json", "records.jsonl", "problem.json"
+_ABOUT, _RECORDS, PROBLEM = "session.json", "records.jsonl", "problem.json"
 _KERNELS = "kernels"
 _LARGEST = 1 << 20  # bytes of a session.json: hago's own have a few hundred
+_WAYS_OUT = {
+    _ABOUT: "Give another folder with --session; the records in this one stay readable.",
+    PROBLEM: "Run 'hago tune' on the session once more: it writes the file anew.",
+}
 Identity = Mapping[str, str]
 # What figures depend on and a search does not: hago and TVM, and where they were measured.
 _CONDITIONS = frozenset({"machine", "threads", "version"})
@@ -126,7 +130,7 @@ class Session:
                 shutil.rmtree(old, ignore_errors=True)
 
     def write_problem(self, problem: Mapping[str, Json]) -> None:
-        write_whole(self.folder / _PROBLEM, json.dumps(problem))
+        write_whole(self.folder / PROBLEM, json.dumps(problem))
 
 
 @contextmanager
@@ -153,7 +157,7 @@ def read_session(folder: Path) -> tuple[dict[str, Json], dict[str, Json], Log]:
     Raises DataError where the folder is no session.
     """
     about = _read_json(folder / _ABOUT)
-    problem = _read_json(folder / _PROBLEM)
+    problem = _read_json(folder / PROBLEM)
     if about is None or problem is None:
         raise DataError(
             f"{folder}: no session, or none that has found anything yet",
@@ -161,6 +165,12 @@ def read_session(folder: Path) -> tuple[dict[str, Json], dict[str, Json], Log]:
             way_out="Give the folder that 'hago tune --session' wrote.",
         )
     return about, problem, read_records(folder / _RECORDS)
+
+
+def damaged(path: Path, error: Exception) -> DataError:
+    """What to raise for a file of a session whose content made ``error``."""
+    fact = f"{type(error).__name__}: {error}"
+    return DataError(f"{path}: damaged", fact=fact, way_out=_WAYS_OUT[path.name])
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -233,9 +243,5 @@ def _read_json(path: Path) -> dict[str, Json] | None:
         ):
             raise ValueError(f"it is not of format {FORMAT}")
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise DataError(
-            f"{path}: damaged",
-            fact=f"{type(error).__name__}: {error}",
-            way_out="Give another folder with --session; the records in this one stay readable.",
-        ) from error
+        raise damaged(path, error) from error
     return found

@@ -26,7 +26,7 @@ from hago.search.latency import Bench, Latencies
 from hago.search.outcome import Outcome, Stop
 from hago.search.proposers import propose
 from hago.search.proposers.proposer import history_of
-from hago.search.records import Record
+from hago.search.records import Record, fitting
 from hago.search.request import Effort, Request
 from hago.search.rpc_runner import RpcRunner
 from hago.search.runner import LocalRunner, Runner
@@ -63,6 +63,8 @@ def tune(
         _running(runner, request, effort) as worker,
         _simulating(request, effort) as simulation,
     ):
+        if request.goal.needs_latency:
+            _latency_cache(request).check()
         subject = build_subject(request, clock, partial(opened.check, anew=effort.anew), simulation)
         winners = _winners(subject, opened)
         return _Search(subject, effort, opened, worker, winners, clock, watch, start).run()
@@ -90,6 +92,10 @@ def _runner(request: Request, effort: Effort) -> Runner:
     if request.tracker is not None:
         return RpcRunner(request.tracker, effort.trial_limit_s)
     return LocalRunner(effort.trial_limit_s, request.threads)
+
+
+def _latency_cache(request: Request) -> Cache:
+    return Cache(request.cache or default_cache())
 
 
 def _winners(subject: Subject, session: Session) -> Winners | None:
@@ -125,7 +131,8 @@ class _Search:
     sensitivity: Sensitivity = field(init=False)
 
     def run(self) -> Outcome:
-        log = self.session.records()
+        names = [[option.name for option in group.options] for group in self.subject.space.groups]
+        log = fitting(self.session.records(), names)
         self.records, self.damaged = list(log.records), log.damaged
         zeros = tuple((0.0,) * len(group.options) for group in self.subject.space.groups)
         self.laboratory = Laboratory(self.subject, self.runner, self._setting, zeros, None)
@@ -165,7 +172,7 @@ class _Search:
         noise = self.sensitivity.noise
         latencies = None
         if subject.is_timed and request.goal.needs_latency:
-            cache = Cache(request.cache or default_cache()).scoped(self._latency_key)
+            cache = _latency_cache(request).scoped(self._latency_key)
             failed = own.scoped({**self._latency_key, "what": "failed"})
             bench = Bench(self.runner, self._setting, cache, failed)
             latencies = Latencies(subject.numbers, subject.segments, bench)

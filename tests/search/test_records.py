@@ -7,7 +7,14 @@ import json
 import pytest
 
 from hago.search.goal import Figures
-from hago.search.records import Record, append_record, drop_cut_off_line, read_records
+from hago.search.records import (
+    Log,
+    Record,
+    append_record,
+    drop_cut_off_line,
+    fitting,
+    read_records,
+)
 
 RECORD = Record(
     3, "milp", ("int8", "float32"), Figures(1e-3, 2e-3, 1.5, 1e3), Figures(1e-3, 0.0), None, True
@@ -48,6 +55,8 @@ def test_a_line_that_a_kill_cut_off_is_dropped_and_later_ones_are_whole(tmp_path
         json.dumps({**json.loads(RECORD.to_line()), "predicted": {"x": 1}}).encode(),
         json.dumps({**json.loads(RECORD.to_line()), "trial": "x"}).encode(),
         json.dumps({**json.loads(RECORD.to_line()), "predicted": None}).encode(),
+        RECORD.to_line().replace("1.5", "NaN").encode().rstrip(),
+        RECORD.to_line().replace("1.5", "-1e400").encode().rstrip(),
     ],
 )
 def test_a_damaged_line_is_skipped_and_counted(tmp_path, line):
@@ -56,6 +65,13 @@ def test_a_damaged_line_is_skipped_and_counted(tmp_path, line):
     log = read_records(path)
     assert log.records == (RECORD, RECORD)
     assert log.damaged == 1
+
+
+def test_a_record_of_other_groups_or_precisions_counts_as_damaged():
+    log = Log((RECORD, RECORD), damaged=1)
+    assert fitting(log, [("float32", "int8"), ("float32",)]) == log
+    assert fitting(log, [("float32", "int8"), ("int8",)]) == Log((), 3)
+    assert fitting(log, [("float32", "int8")]) == Log((), 3)
 
 
 def test_what_was_measured_counts_before_what_was_simulated_and_predicted():

@@ -290,10 +290,20 @@ def test_a_damaged_record_is_counted_and_the_search_goes_on(tmp_path):
     tune(request, tmp_path / "s", replace(TRIALS, trials=4), runner=ComputedRunner())
     path = tmp_path / "s" / "records.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join([lines[0], b"\x00{broken\n", *lines[2:], b'{"trial": 9']))
+    other = lines[2].replace(b'"int7"', b'"int9"')
+    assert other != lines[2]
+    path.write_bytes(b"".join([lines[0], b"\x00{broken\n", other, lines[3], b'{"trial": 9']))
     outcome = tune(request, tmp_path / "s", replace(TRIALS, trials=5), runner=ComputedRunner())
-    assert outcome.damaged_lines == 1
-    assert len(outcome.records) == 5
+    assert outcome.damaged_lines == 2
+    assert [record.trial for record in outcome.records] == [0, 3, 4, 5, 6]
+
+
+def test_a_cache_that_cannot_be_written_is_refused_before_the_long_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    request = request_of(tmp_path, cache=tmp_path / "file" / "latencies")
+    with pytest.raises(DataError, match=r"latencies: cannot be written(.|\n)*--cache"):
+        tune(request, tmp_path / "s", TRIALS, runner=ComputedRunner())
+    assert not (tmp_path / "s" / "session.json").exists()
 
 
 def test_a_best_artifact_that_is_gone_is_built_again(tmp_path):
