@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -110,8 +110,28 @@ class GroupedMatmul:
 
 
 @dataclass(frozen=True)
+class Strides:
+    """Where matrices lie that are not one after another: matrix ``b`` of ``batch`` belongs to head
+    ``b % heads`` of image ``b // heads``; the distances of images, heads, rows and columns in
+    elements."""
+
+    heads: int
+    image: int
+    head: int
+    row: int
+    column: int = 1
+
+    def start(self, matrix: Any) -> Any:
+        """The first element of ``matrix``, a number or an expression."""
+        return matrix // self.heads * self.image + matrix % self.heads * self.head
+
+
+@dataclass(frozen=True)
 class BatchMatmul:
-    """``[batch, m, k] x [batch, k, n]``: both operands are activations."""
+    """``[batch, m, k] x [batch, k, n]``: both operands are activations.
+
+    Operands and result that have strides are flat in memory.
+    """
 
     batch: int
     m: int
@@ -119,6 +139,9 @@ class BatchMatmul:
     k: int
     data: str = "float32"
     weight: str = "float32"
+    left: Strides | None = None
+    right: Strides | None = None
+    output: Strides | None = None
 
     @property
     def accum(self) -> str:
@@ -127,6 +150,28 @@ class BatchMatmul:
     @property
     def output_shape(self) -> tuple[int, int, int]:
         return self.batch, self.m, self.n
+
+    @property
+    def packed(self) -> BatchMatmul:
+        """The same of matrices that lie one after another."""
+        return replace(self, left=None, right=None, output=None)
+
+    @property
+    def left_memory(self) -> tuple[int, ...]:
+        """The shape that the left operand has in memory."""
+        return _memory((self.batch, self.m, self.k), self.left)
+
+    @property
+    def right_memory(self) -> tuple[int, ...]:
+        return _memory((self.batch, self.k, self.n), self.right)
+
+    @property
+    def output_memory(self) -> tuple[int, ...]:
+        return _memory(self.output_shape, self.output)
+
+
+def _memory(shape: tuple[int, ...], strides: Strides | None) -> tuple[int, ...]:
+    return shape if strides is None else (math.prod(shape),)
 
 
 @dataclass(frozen=True)
@@ -263,12 +308,14 @@ class Kernel:
     """A built template: ``func(data, packed_weight, *operands, output)`` and how to pack.
 
     ``pack`` turns the weights as the workload defines them into the constant that ``func``
-    takes; it is None where there are no constant weights.
+    takes; it is None where there are no constant weights. ``pack_scales`` does the same for the
+    scales of weights in groups.
     """
 
     func: tir.PrimFunc
     pack: Callable[[Array], Array] | None = None
     name: str = ""
+    pack_scales: Callable[[Array], Array] | None = None
 
 
 def convolve(workload: Conv2d, data: Array, weight: Array) -> Array:

@@ -8,7 +8,7 @@ What no template computes is left to TVM's legalization and fusion.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -20,7 +20,7 @@ from hago.codegen.epilogue import Epilogue
 from hago.codegen.fold import fold
 from hago.codegen.kernels.conv_winograd import WinogradTile
 from hago.codegen.schedule import Schedule
-from hago.codegen.workload import Kernel, Machine, Workload
+from hago.codegen.workload import BatchMatmul, Kernel, Machine, Workload
 from hago.dataflow import tensor_type
 from hago.hardware.host import kernels_of
 from hago.hardware.spec import HardwareSpec
@@ -31,6 +31,7 @@ from hago.lower.expression import Source
 from hago.lower.fixed_point import INSTRUCTIONS, in_fixed_point
 from hago.lower.fold import fold_dequantized_weights
 from hago.lower.group import Group, find_groups
+from hago.lower.in_place import in_place
 from hago.lower.narrow_data import with_narrow_data
 from hago.lower.objects import content_name
 from hago.lower.pairs import with_pairs
@@ -124,7 +125,12 @@ def lower_with_weights(
     def supports(workload: Workload) -> bool:
         return find_template(workload, machine) is not None
 
-    groups: Iterable[Group] = find_groups(view, supports)
+    def takes(workload: BatchMatmul) -> bool:
+        """Whether the template that would compute it packed can; those of GPUs cannot."""
+        same = find_template(workload, machine) is find_template(workload.packed, machine)
+        return same and isinstance(machine, Machine)
+
+    groups: Iterable[Group] = in_place(find_groups(view, supports), view, takes)
     if isinstance(machine, Device):
         groups = [with_narrow_data(group, view, supports) for group in groups]
         groups = [with_stored_weight(group, stored, supports) for group in groups]
@@ -216,7 +222,7 @@ class _Calls:
         members, arguments = prepared_names(group.members), kernel_arguments(kernel)
         self.made.append(KernelCall(name, members, arguments, *key, self.choose(*key)))
         shapes = [shape for shape, _ in arguments]
-        sources = [*group.data, *group.operands]
+        sources = [*_packed_scales(group.data, kernel), *group.operands]
         args = [self._argument(builder, source, values) for source in sources]
         if group.weight is not None:
             args.insert(len(group.data), self._weight(group, kernel))
@@ -249,6 +255,14 @@ class _Calls:
             source = node.inputs[0]
             node = self.view.node(source)
         return self.own_form.get(source, values[source])
+
+
+def _packed_scales(data: Sequence[Source], kernel: Kernel) -> list[Source]:
+    """``data`` with the constants among them as ``kernel`` takes them."""
+    pack = kernel.pack_scales
+    if pack is None:
+        return list(data)
+    return [source if isinstance(source, str) else pack(source) for source in data]
 
 
 def _reshaped(

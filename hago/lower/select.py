@@ -7,7 +7,11 @@ from functools import lru_cache
 from hago.codegen.cuda.device import Device, device_of
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.fold import fold
-from hago.codegen.kernels.batch_matmul import batch_matmul_blockings, build_batch_matmul
+from hago.codegen.kernels.batch_matmul import (
+    batch_matmul_blockings,
+    build_batch_matmul,
+    multiplies_batches,
+)
 from hago.codegen.kernels.batch_matmul_amx import (
     batch_matmul_cuts,
     batch_matmul_fills_tiles,
@@ -138,7 +142,7 @@ TEMPLATES: tuple[Template, ...] = (
     Template(BatchMatmul, batch_matmul_fills_tiles, build_batch_matmul_amx, batch_matmul_cuts),
     Template(Conv2d, has_dot, build_dense_conv, conv_schedules),
     Template(Matmul, has_dot, build_matmul, matmul_blockings),
-    Template(BatchMatmul, has_dot, build_batch_matmul, batch_matmul_blockings),
+    Template(BatchMatmul, multiplies_batches, build_batch_matmul, batch_matmul_blockings),
     Template(Pool2d, always, build_pool),
     Template(RowReduce, always, build_row_reduce),
     Template(Elementwise, always, build_elementwise),

@@ -29,9 +29,12 @@ CONVOLUTIONS = {
 
 
 def run(hardware, work, epilogue, inputs, weight, operands, shape, folder):
-    """The kernel's output under QEMU."""
+    """The kernel's output under QEMU; of weights in groups, scales are the last of ``inputs``."""
     kernel = build_kernel(work, epilogue, machine_of(load_spec(hardware)))
     packed = [] if kernel.pack is None else [kernel.pack(weight)]
+    if kernel.pack_scales is not None:
+        *inputs, scales = inputs
+        packed = [kernel.pack_scales(scales), *packed]
     built = program(kernel, hardware, folder)
     return built.run([*inputs, *packed, *operands], np.zeros(shape, epilogue.dtype))
 

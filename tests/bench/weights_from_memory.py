@@ -100,7 +100,9 @@ def _arguments(work: Matmul | GroupedMatmul, kernel: Kernel) -> tuple[Array, lis
     codes = np.clip(np.rint(real * bound / 3), -bound, bound).astype(np.int8)
     row = random.integers(0, 256, (1, work.k)).astype(np.uint8)
     if isinstance(work, GroupedMatmul):
-        return row, [np.ones((work.groups, work.n), np.float32), kernel.pack(codes)]
+        assert kernel.pack_scales is not None
+        scales = kernel.pack_scales(np.ones((work.groups, work.n), np.float32))
+        return row, [scales, kernel.pack(codes)]
     return row, [kernel.pack(codes), np.ones(work.n, np.float32)]
 
 

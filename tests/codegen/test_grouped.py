@@ -73,8 +73,8 @@ def test_groups_with_their_scales(isa, weight, m, n, group):
     data, codes = operands(work, largest)
     scales = np.random.default_rng(1).uniform(0.5, 2, (3, n)).astype(np.float32)
     kernel = build_grouped_matmul(work, Epilogue("float32", "float32"), MACHINES[isa])
-    packed = kernel.pack(codes.reshape(3, group, n))
-    actual = run(kernel, isa, [data, scales, packed], np.zeros((m, n), np.float32))
+    constants = [kernel.pack_scales(scales), kernel.pack(codes.reshape(3, group, n))]
+    actual = run(kernel, isa, [data, *constants], np.zeros((m, n), np.float32))
     sums = [exact_sums(data[:, g * group :][:, :group], codes[g * group :][:group]) * scales[g]
             for g in range(3)]  # fmt: skip
     # Two products and three additions of float32, each half a unit of the largest partial sum.
@@ -89,7 +89,8 @@ def test_an_epilogue_gets_float32(isa):
     relu = Epilogue("float32", "float32", (), (Step("relu", (0,)),))
     kernel = build_grouped_matmul(work, relu, machine(isa))
     scales = np.ones((2, 16), np.float32)
-    actual = run(kernel, isa, [data, scales, kernel.pack(codes)], np.zeros((2, 16), np.float32))
+    memory = [data, kernel.pack_scales(scales), kernel.pack(codes)]
+    actual = run(kernel, isa, memory, np.zeros((2, 16), np.float32))
     assert np.array_equal(actual, np.maximum(exact_sums(data, codes), 0))
 
 

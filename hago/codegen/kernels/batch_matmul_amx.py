@@ -15,10 +15,10 @@ from hago.codegen.access import flat
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.intrin.amx import LANES, ROWS, TileProduct, find_tile
 from hago.codegen.intrin.dot import DOTS
-from hago.codegen.kernels.batch_matmul import pack_step
 from hago.codegen.kernels.convert import fill
 from hago.codegen.kernels.cut_amx import Cut, choose_cut, every_cut, fills_tiles
 from hago.codegen.kernels.leave_amx import Output, Positions
+from hago.codegen.kernels.pack_right import pack_step
 from hago.codegen.kernels.product import Product, arguments, kernel
 from hago.codegen.kernels.product_amx import TiledProduct, padded_rows
 from hago.codegen.workload import BatchMatmul, Kernel, Machine
@@ -31,6 +31,8 @@ _LAYOUTS = {dot.depth: dot for dot in DOTS if dot.name in ("vpdpbusd", "vdpbf16p
 
 def batch_matmul_fills_tiles(workload: BatchMatmul, machine: Machine) -> bool:
     """Whether :func:`build_batch_matmul_amx` is the faster template."""
+    if workload != workload.packed:
+        return False
     tile = find_tile(workload, machine)
     return tile is not None and fills_tiles(_product(workload, tile), tile)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+import numpy as np
 from tvm import tirx as tir
 from tvm.script.ir_builder import tirx as T
 
@@ -19,7 +20,7 @@ from hago.codegen import vector as v
 from hago.codegen.access import flat, store, vector
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.intrin.dot import Dot
-from hago.codegen.kernels.convert import as_dot_data, copy_run, fill
+from hago.codegen.kernels.convert import as_dot_data
 from hago.codegen.kernels.matmul_nibbles import (
     FEW_ROWS,
     nibbles_shape,
@@ -54,13 +55,13 @@ def multiplies_groups(workload: GroupedMatmul, machine: Machine) -> bool:
 def build_grouped_matmul(
     workload: GroupedMatmul, epilogue: Epilogue, machine: Machine
 ) -> Kernel:
-    """``func(data [m, k], scales [groups, n], packed weights, *operands, output [m, n])``."""
+    """``func(data [m, k], packed scales, packed weights, *operands, output [m, n])``."""
     form = _form(workload, machine)
     m, n, k = workload.m, workload.n, workload.k
     lanes = machine.lanes
     types = [
         ((m, k), workload.data),
-        ((workload.groups, n), "float32"),
+        ((-(-n // lanes), workload.groups, lanes), "float32"),
         form.packed,
         *((operand.shape, operand.dtype) for operand in epilogue.operands),
         (workload.output_shape, epilogue.dtype),
@@ -69,8 +70,7 @@ def build_grouped_matmul(
     halved = replace(machine, registers=machine.registers // 2 + 2)
     with kernel("grouped_matmul") as builder:
         data, scales, weight, *operands, output = arguments("data scales weight", types)
-        padded = _padded(flat(scales), workload.groups, n, lanes)
-        multiply = _Groups(workload, form, padded, lanes).multiply
+        multiply = _Groups(workload, form, flat(scales), lanes).multiply
         product = rows_product(m, n, k)
         emit_product(
             product, form.geometry, halved, epilogue,
@@ -78,7 +78,9 @@ def build_grouped_matmul(
             form.weights(weight, product, form.dot, lanes),
             [flat(operand) for operand in operands], flat(output), workload.output_shape, multiply,
         )  # fmt: skip
-    return Kernel(builder.get(), form.pack, "grouped_matmul")
+    return Kernel(
+        builder.get(), form.pack, "grouped_matmul", lambda scales: _pack_scales(scales, lanes)
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,16 +122,13 @@ def _form(workload: GroupedMatmul, machine: Machine) -> _Form:
     )  # fmt: skip
 
 
-def _padded(scales: Buffer, groups: int, n: int, lanes: int) -> Buffer:
-    """``scales`` with rows of whole vectors: itself, or a copy."""
-    pitch = -(-n // lanes) * lanes
-    if pitch == n:
-        return scales
-    copy = T.alloc_buffer((groups * pitch,), "float32")
-    with T.serial(0, groups) as group:
-        copy_run(copy, group * pitch, scales, group * n, n, "float32")
-        fill(copy, group * pitch + n, pitch - n, 0, "float32")
-    return copy
+def _pack_scales(scales: Array, lanes: int) -> Array:
+    """``scales`` [groups, n] as ``[vectors, groups, lanes]``: what a tile reads is consecutive."""
+    groups, n = scales.shape
+    vectors = -(-n // lanes)
+    padded = np.zeros((groups, vectors * lanes), np.float32)
+    padded[:, :n] = scales
+    return np.ascontiguousarray(padded.reshape(groups, vectors, lanes).transpose(1, 0, 2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,8 +146,8 @@ class _Groups:
         """float32 totals of ``rows`` x ``columns`` vectors, from vector ``first`` on."""
         lanes, size, form = self.lanes, self.workload.group, self.form
         totals = cleared(rows * columns, "float32", lanes)
-        pitch = -(-self.workload.n // lanes) * lanes
-        with T.serial(0, self.workload.groups) as group:
+        vectors, groups = -(-self.workload.n // lanes), self.workload.groups
+        with T.serial(0, groups) as group:
             part = replace(
                 source,
                 base=T.Bind(source.base + group * size),
@@ -157,14 +156,12 @@ class _Groups:
                 stream=self._stream(source.stream, group),
             )
             sums = form.sums(part, rows, columns, first)
-            start = T.Bind(group * pitch + first * lanes)
-            # Those of the next tile: a row of scales is too far from the next for the hardware.
-            last = self.workload.groups * pitch - 1
+            for column in range(columns):  # those of the next tile
+                ahead = tir.min(first + columns + column, vectors - 1)
+                fetch(tir.address_of(self.scales[(ahead * groups + group) * lanes]))
             for column in range(columns):
-                ahead = tir.min(start + (columns + column) * lanes, last)
-                fetch(tir.address_of(self.scales[ahead]))
-            for column in range(columns):
-                scale = T.Bind(vector(self.scales, start + column * lanes, lanes))
+                place = ((first + column) * groups + group) * lanes
+                scale = T.Bind(vector(self.scales, place, lanes))
                 for row in range(rows):
                     number = row * columns + column
                     own = v.cast(vector(sums[number], 0, lanes), "float32") * scale

@@ -87,6 +87,15 @@ class Weights:
     address: Callable[[Expr], Expr] | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Where rows of the result lie: the first element of ``row``, and the distance of rows in a
+    tile."""
+
+    start: Callable[[Expr], Expr]
+    pitch: int
+
+
 # How a tile is summed: ``multiply(source, rows, columns, first vector of all columns)`` gives the
 # accumulators of ``rows`` x ``columns`` vectors.
 Multiply = Callable[[Source, int, int, Expr], Sequence[Buffer]]
@@ -142,18 +151,20 @@ def emit_product(
     shape: Sequence[int],
     multiply: Multiply | None = None,
     blocking: Blocking | None = None,
+    rows: Rows | None = None,
 ) -> None:
     """The loops over all tiles of ``product`` (inside an open PrimFunc).
 
     ``data`` is flat, ``operands`` and ``output`` are flat with logical ``shape``
-    [.., channels of all groups]. ``multiply`` is how ``dot`` sums a tile unless it is given,
-    ``blocking`` the static model's.
+    [.., channels of all groups], in memory one row after another unless ``rows`` says where.
+    ``multiply`` is how ``dot`` sums a tile unless it is given, ``blocking`` the static model's.
     """
     extents = product.extents(dot, machine.lanes)
     emitter = _Emitter(
         product, dot, machine.lanes, epilogue, data, weight, operands, output, shape,
         blocking or choose_blocking(extents, dot, machine.registers),
         multiply or plain_multiply(dot, machine.lanes),
+        rows or Rows(lambda row: row * shape[-1], shape[-1]),
     )  # fmt: skip
     with defined(dot):
         emitter.emit()
@@ -200,6 +211,7 @@ class _Emitter:
     shape: Sequence[int]
     blocking: Blocking
     multiply: Multiply
+    rows: Rows
 
     def emit(self) -> None:
         product, blocking = self.product, self.blocking
@@ -299,7 +311,7 @@ class _Emitter:
                 leave(registers, target, whole, channel)
 
     def _target(self, start: Expr) -> Target:
-        total = self.shape[-1]
+        first = T.Bind(self.rows.start(start))
 
         def load(number: int, row: Expr, channel: Expr, lanes: int) -> Expr:
             operand = self.epilogue.operands[number]
@@ -308,7 +320,7 @@ class _Emitter:
             )
 
         def write(value: Expr, row: Expr, channel: Expr, count: int) -> None:
-            store(self.output, value, (start + row) * total + channel, count)
+            store(self.output, value, first + row * self.rows.pitch + channel, count)
 
         return Target(self.epilogue, load, write)
 

@@ -127,13 +127,13 @@ class _Emitter:
 
 
 def transposed(vectors: Sequence[Expr]) -> list[Expr]:
-    """As many vectors as each has lanes, with rows and columns exchanged: lane i of vector j
-    becomes lane j of vector i, by halves, quarters and so on."""
-    lanes = len(vectors)
-    current, size = list(vectors), lanes // 2
+    """Blocks of as many lanes as there are ``vectors``, with rows and columns exchanged: lane i of
+    a block of vector j becomes lane j of that of vector i, by halves, quarters and so on."""
+    lanes = v.dtype_of(vectors[0])[1]
+    current, size = list(vectors), len(vectors) // 2
     while size:
         upper = [lane for lane in range(lanes) if lane & size]
-        for i in (number for number in range(lanes) if not number & size):
+        for i in (number for number in range(len(vectors)) if not number & size):
             a, b = current[i], current[i + size]
             low = [lane if lane not in upper else lanes + lane - size for lane in range(lanes)]
             high = [lane + size if lane not in upper else lanes + lane for lane in range(lanes)]
