@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from hago.errors import DataError
 from hago.report import Json
+from hago.search.disk import DiskError
 
 Key = Mapping[str, str]
 
@@ -49,7 +49,7 @@ class Cache:
                 yield found
 
     def put(self, key: Key, value: Json) -> None:
-        """Keeps ``value``. Raises DataError where the folder cannot be written."""
+        """Keeps ``value``. Raises DiskError where the folder cannot be written."""
         path = self._path(key)
         with self._writing():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ class Cache:
             Path(scratch).replace(path)
 
     def check(self) -> None:
-        """Raises DataError where the folder cannot be written: before the long work."""
+        """Raises DiskError where the folder cannot be written: before the long work."""
         with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.folder).close()
@@ -69,7 +69,7 @@ class Cache:
         try:
             yield
         except OSError as error:
-            raise DataError(
+            raise DiskError(
                 f"{self.folder}: cannot be written",
                 fact=str(error),
                 way_out="Make it a folder that can be written, or take another: XDG_CACHE_HOME is "

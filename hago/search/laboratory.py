@@ -12,6 +12,7 @@ from hago.errors import DataError
 from hago.graph import QuantModel
 from hago.realize import realize
 from hago.report import EdgeReport
+from hago.search.disk import DiskError
 from hago.search.goal import Figures
 from hago.search.latency import Latencies
 from hago.search.problem import Problem, drop_curve, latency_factor, size_line
@@ -53,7 +54,10 @@ class Laboratory:
     def attempt(
         self, proposer: str, assignment: Assignment, records: Sequence[Record], folder: Path
     ) -> Record:
-        """The record of trying ``assignment``; its artifact is in ``folder`` if it was measured."""
+        """The record of trying ``assignment``; its artifact is in ``folder`` if it was measured.
+
+        Raises DiskError where nothing can be written: no strategy's fault.
+        """
         names = tuple(self.subject.space.names(assignment))
         number = 1 + max((earlier.trial for earlier in records), default=-1)  # some may be lost
         record = Record(number, proposer, names, self._predicted(assignment, records))
@@ -66,6 +70,8 @@ class Laboratory:
                 record = replace(record, predicted=predicted, is_timed=True)
             if self._promises(record, records):
                 record = replace(record, measured=self._measured(assignment, record, folder))
+        except DiskError:
+            raise
         except (TrialError, DataError) as error:
             record = replace(record, error=str(error))
         return record

@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any, cast
 
 import numpy as np
 
 from hago.errors import DataError
 from hago.sample import Sample, did_you_mean
 from hago.scheme import Array
+from hago.search.worker import outcome_of
 
 Outputs = Sequence[Mapping[str, Array]]
 Floats64 = Array
@@ -32,12 +34,7 @@ class Reference:
 Score = Callable[[Outputs, Reference], float]
 
 LARGEST_NOISE = 1e6  # noise over signal power
-
-# What the code of a user raises when it is wrong.
-_FAULTS = (
-    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, OSError,
-    RuntimeError, TypeError, ValueError,
-)  # fmt: skip
+_USE = "It is given the outputs and the samples, lists of dicts of arrays, and returns a number."
 
 
 def noise_share(outputs: Outputs, exact: Outputs) -> float:
@@ -127,29 +124,44 @@ def check_labels(metric: str, labels: object) -> None:
 
 def _users(name: str, function: Callable[..., object]) -> Score:
     def score(outputs: Outputs, reference: Reference) -> float:
-        try:
-            value = function(list(outputs), list(reference.samples))
-            number = float(value)  # type: ignore[arg-type]  # anything: it is the user's
-        except _FAULTS as error:
-            raise DataError(f"metric '{name}' failed: {type(error).__name__}: {error}") from error
-        if not np.isfinite(number):
-            raise DataError(f"metric '{name}' gave {number}", way_out="It must be a finite number.")
-        return number
+        given = map(_unwritable, (outputs, reference.samples))
+        is_result, value = outcome_of(_number, function, *given)
+        if not is_result:
+            raise DataError(f"metric '{name}' failed: {value}", way_out=_USE)
+        if not np.isfinite(value):
+            raise DataError(f"metric '{name}' gave {value}", way_out="It must be a finite number.")
+        return float(value)
 
     return score
 
 
+def _number(function: Callable[..., Any], outputs: Outputs, samples: Sequence[Sample]) -> float:
+    return float(function(outputs, samples))
+
+
+def _unwritable(arrays: Outputs) -> list[dict[str, Array]]:
+    """The same arrays, which later trials are judged by, for who may only read them."""
+    views = [{name: value.view() for name, value in each.items()} for each in arrays]
+    for view in (view for each in views for view in each.values()):
+        view.flags.writeable = False
+    return views
+
+
 def _module(place: str) -> ModuleType:
-    try:
-        if not place.endswith(".py"):
-            return importlib.import_module(place)
-        spec = importlib.util.spec_from_file_location(Path(place).stem, place)
-        if spec is None or spec.loader is None:
-            raise ImportError(place)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    except (OSError, ImportError, SyntaxError) as error:
-        raise DataError(f"{place}: cannot be imported", fact=str(error)) from error
+    is_result, found = outcome_of(_imported, place)
+    if not is_result:
+        raise DataError(f"{place}: cannot be imported", fact=found)
+    return cast("ModuleType", found)
+
+
+def _imported(place: str) -> ModuleType:
+    if not place.endswith(".py"):
+        return importlib.import_module(place)
+    spec = importlib.util.spec_from_file_location(Path(place).stem, place)
+    if spec is None or spec.loader is None:
+        raise ImportError(place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
     return module
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hago.errors import DataError
+from hago.search.disk import AGAIN, DiskError
 from hago.search.goal import Figures
 
 
@@ -86,14 +87,14 @@ def fitting(log: Log, options: Sequence[Collection[str]]) -> Log:
 
 
 def append_record(path: Path, record: Record) -> None:
-    """Adds ``record``; when this returns it is on the disk. Raises DataError."""
+    """Adds ``record``; when this returns it is on the disk. Raises DiskError."""
     try:
         with path.open("ab") as stream:
             stream.write(record.to_line().encode())
             stream.flush()
             os.fsync(stream.fileno())
     except OSError as error:
-        raise DataError(f"{path}: cannot be written", fact=str(error)) from error
+        raise DiskError(f"{path}: cannot be written", fact=str(error), way_out=AGAIN) from error
 
 
 def drop_cut_off_line(path: Path) -> None:

@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 from hago.errors import BuildError
+from hago.search.disk import check_room
 
 T = TypeVar("T")
 HEADER = struct.Struct("<Q")  # the length of a message, before it
@@ -37,7 +38,8 @@ class Runner(Protocol):
         """How many calls run at a time."""
 
     def submit(self, call: Callable[..., T], *args: object) -> Future[T]:
-        """The result to come; it raises TrialError where the call does not give one."""
+        """The result to come; it raises TrialError where the call does not give one, DiskError
+        where there was no room for it."""
 
     def close(self) -> None:
         """Ends what is running."""
@@ -86,9 +88,11 @@ class LocalRunner:
         except (OSError, EOFError) as error:
             fact = self._worker.last_words()
             self._end()
+            check_room(what, fact)
             raise TrialError(f"{what}: the worker died", fact=fact) from error
         is_result, value = pickle.loads(answer)
         if not is_result:
+            check_room(what, value)
             raise TrialError(f"{what}: failed", fact=value)
         return value
 

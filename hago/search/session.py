@@ -21,6 +21,7 @@ from pathlib import Path
 
 from hago.errors import DataError
 from hago.report import Json
+from hago.search.disk import DiskError
 from hago.search.records import (
     Log,
     Record,
@@ -174,13 +175,14 @@ def damaged(path: Path, error: Exception) -> DataError:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes a file so that it is complete or as it was. Raises DataError."""
+    """Writes a file so that it is complete or as it was. Raises DiskError."""
     scratch = path.with_name(f".{path.name}")
     try:
         scratch.write_text(text, encoding="utf-8")
         scratch.replace(path)
     except OSError as error:
-        raise DataError(f"{path}: cannot be written", fact=str(error)) from error
+        way_out = "Make room there, or take another place; then run the same command again."
+        raise DiskError(f"{path}: cannot be written", fact=str(error), way_out=way_out) from error
 
 
 def _check_folder(folder: Path) -> None:

@@ -48,7 +48,7 @@ class Winners:
         return None
 
     def keep(self, workload: Workload, epilogue: Epilogue, winner: Winner) -> None:
-        """Raises DataError where the cache cannot be written."""
+        """Raises DiskError where the cache cannot be written."""
         self.cache.put(kernel_key(workload, epilogue, self.machine), asdict(winner))
 
     def choose(self, workload: Workload, epilogue: Epilogue) -> Schedule | None:
@@ -64,7 +64,7 @@ class Winners:
         return replace(self, cache=replace(self.cache, folder=folder))
 
     def copy_to(self, folder: Path) -> None:
-        """Keeps what is known now in ``folder``, too. Raises DataError where that cannot be."""
+        """Keeps what is known now in ``folder``, too. Raises DiskError where that cannot be."""
         copy = Cache(folder)
         for key, value in self.cache.items():
             copy.put(key, value)

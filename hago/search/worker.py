@@ -8,7 +8,7 @@ import pickle
 import signal
 import sys
 from collections.abc import Callable
-from typing import IO
+from typing import IO, Any
 
 from hago.search.runner import HEADER
 
@@ -38,9 +38,9 @@ def _called(message: bytes) -> object:
     return call(*args)
 
 
-def outcome_of(call: Callable[..., object], *args: object) -> tuple[bool, object]:
-    """True and the result, or False and why there is none: a failure of the trial, whatever it
-    is, becomes its record."""
+def outcome_of(call: Callable[..., object], *args: object) -> tuple[bool, Any]:
+    """True and the result, or False and why there is none: a failure of a trial, or of what a
+    user wrote, whatever it is, is told by whoever knows what was tried."""
     try:
         return True, call(*args)
     except Exception as error:

@@ -80,10 +80,28 @@ def test_a_users_metric_may_be_in_an_importable_module(tmp_path, monkeypatch):
     assert find_metric("my_metric:count")(OTHER, REFERENCE) == 2
 
 
-def test_a_users_metric_must_be_finite(tmp_path):
-    (tmp_path / "m.py").write_text("def nan(outputs, samples):\n    return float('nan')")
-    with pytest.raises(DataError, match="gave nan"):
-        find_metric(f"{tmp_path / 'm.py'}:nan")(OTHER, REFERENCE)
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return float('nan')", "gave nan"),
+        ("return 'good'", "failed: ValueError: .* 'good'\n  It is given"),
+        ("return None", "failed: TypeError"),
+        ("class Mine(Exception): pass\n    raise Mine('no')", "failed: Mine: no"),
+        ("return score(outputs, samples)", "failed: RecursionError"),
+        ("outputs[0]['y'][:] = 0", "failed: ValueError: assignment destination is read-only"),
+    ],
+)
+def test_a_users_metric_must_give_a_finite_number(tmp_path, body, message):
+    (tmp_path / "m.py").write_text(f"def score(outputs, samples):\n    {body}")
+    with pytest.raises(DataError, match=message):
+        find_metric(f"{tmp_path / 'm.py'}:score")(OTHER, REFERENCE)
+
+
+@pytest.mark.parametrize("text", ["1 / 0", "def score(:", "class E(Exception): pass\nraise E"])
+def test_a_users_file_that_fails_is_named(tmp_path, text):
+    (tmp_path / "m.py").write_text(text)
+    with pytest.raises(DataError, match=r"m.py: cannot be imported\n  \w*E"):
+        find_metric(f"{tmp_path / 'm.py'}:score")
 
 
 def test_bounds_come_before_the_objective():

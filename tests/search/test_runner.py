@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from hago.search.disk import DiskError
 from hago.search.runner import LocalRunner, TrialError
 
 ROOT = Path(__file__).parents[2]
@@ -75,6 +77,11 @@ def test_an_exception_is_told_and_the_worker_goes_on(runner: LocalRunner) -> Non
     with pytest.raises(TrialError, match="raise_it: failed\n  ValueError: no good"):
         runner.submit(raise_it, "no good").result()
     assert runner.submit(process_id).result() == first
+
+
+def test_a_full_disk_is_no_fault_of_the_trial(runner: LocalRunner) -> None:
+    with pytest.raises(DiskError, match=r"raise_it: no room on a disk(.|\n)*Make room"):
+        runner.submit(raise_it, f"ld: final link failed: {os.strerror(errno.ENOSPC)}").result()
 
 
 def test_a_crash_is_told_with_its_signal_and_last_words(runner: LocalRunner) -> None:

@@ -8,6 +8,7 @@ import multiprocessing
 import shutil
 import signal
 import time
+from concurrent.futures import Future
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -23,6 +24,7 @@ from hago.realize import interpret
 from hago.search import subject
 from hago.search import tune as search
 from hago.search.cache import Cache
+from hago.search.disk import DiskError
 from hago.search.findings import read_findings
 from hago.search.goal import Goal
 from hago.search.metrics import noise_share
@@ -183,6 +185,24 @@ def test_a_trial_that_crashes_is_a_record_and_the_search_goes_on(tmp_path):
     assert outcome.errors
     assert all("signal 11" in record.error for record in outcome.errors)
     assert outcome.best is not None
+
+
+def test_a_full_disk_ends_the_search_and_fails_no_trial(tmp_path):
+    class Full(ComputedRunner):
+        def submit(self, call, *args):
+            future = super().submit(call, *args)
+            if self.calls > 10:
+                future = Future()
+                future.set_exception(DiskError("verify: no room on a disk"))
+            return future
+
+    request = request_of(tmp_path)
+    whole = tune(request, tmp_path / "whole", TRIALS, runner=ComputedRunner())
+    shutil.rmtree(tmp_path / "latencies")
+    with pytest.raises(DiskError):
+        tune(request, tmp_path / "parts", TRIALS, runner=Full())
+    parts = tune(request, tmp_path / "parts", TRIALS, runner=ComputedRunner())
+    assert told(parts) == told(whole)
 
 
 def test_a_sub_graph_that_cannot_be_measured_is_told_and_never_chosen(tmp_path):
