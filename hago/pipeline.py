@@ -137,7 +137,7 @@ def compile_model(
         module = prepared_module(model, options.shapes)
     _check_narrows(module, options)
     samples = None if data is None else load_data(data, input_specs(module))
-    picked = _picked(module, options)
+    picked = _picked(module, spec, options)
     quantizer = Quantizer(
         module, spec, samples, picked.methods, clock, options.weights, picked.report,
         options.activations,
@@ -231,11 +231,11 @@ def _check_narrows(module: ir.IRModule, options: Options) -> None:
         )
 
 
-def _picked(module: ir.IRModule, options: Options) -> Picked:
+def _picked(module: ir.IRModule, spec: HardwareSpec, options: Options) -> Picked:
     """The methods for ``module``; none where no edge is to get a range."""
     if came_quantized(module) or options.precision in ("float32", "bfloat16"):
         return NONE
-    return pick_methods(options.recipe, facts_of(module, options.weights.bits))
+    return pick_methods(options.recipe, facts_of(module, options.weights.bits, spec))
 
 
 def model_name(model: Path | ir.IRModule) -> str:

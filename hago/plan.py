@@ -33,7 +33,7 @@ from hago.graph import QuantGraph, QuantModel, Strategy
 from hago.hardware.host import runnable
 from hago.hardware.spec import HardwareSpec
 from hago.methods.assign import assign_numbers
-from hago.methods.method import Method, Reshaping, Widening, needs_of
+from hago.methods.method import Method, Reshaping, Widening, needs_of, positions_of
 from hago.model import came_quantized, run_on
 from hago.progress import SILENT, Progress
 from hago.realize import insert_qdq, realize, realize_imported
@@ -139,8 +139,7 @@ class Quantizer:
             watched = watch(graph, self.spec)
             watched = reshape(watched, self.spec, self.samples, self.methods, self.weights)
         with self.clock.stage("calibrate"):
-            needs = needs_of(self.methods)
-            stats = watched.statistics(self.samples, self.clock.progress, needs)
+            stats = watched.statistics(self.samples, self.clock.progress, self.methods)
         return watched, stats
 
     def _given(self) -> Plan:
@@ -166,11 +165,13 @@ class Watched:
     look: Look
 
     def statistics(
-        self, samples: Dataset, progress: Progress = SILENT, needs: frozenset[str] = frozenset()
+        self, samples: Dataset, progress: Progress = SILENT, methods: Sequence[Method] = ()
     ) -> Stats:
-        """What one pass over ``samples`` shows; ``needs`` are those of ``needs_of``."""
-        readers = _readers(self.graph, self.names) if "moments" in needs else {}
-        return calibrate(self.look, samples, self.names, progress, readers)
+        """What one pass over ``samples`` shows of what ``methods`` need."""
+        readers = _readers(self.graph, self.names) if "moments" in needs_of(methods) else {}
+        wanted = positions_of(methods, self.graph)
+        positions = [name for name in self.names if name in wanted]
+        return calibrate(self.look, samples, self.names, progress, readers, positions)
 
     def moments(self, samples: Dataset) -> Moments:
         """What a few of ``samples`` show of what each product reads."""

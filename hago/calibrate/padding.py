@@ -42,11 +42,16 @@ class Seen:
 
     def counted_rows(self, name: str) -> Array:
         """[rows, channels]: the positions (all axes but the last) that are no padding."""
+        value = self.values[name].reshape(-1, self.values[name].shape[-1])
+        kept: Array = value[self.positions(name)]
+        return kept if len(kept) else value
+
+    def positions(self, name: str) -> Bools:
+        """[rows]: which positions (all axes but the last) are no padding."""
         value, other = (v[name].reshape(-1, v[name].shape[-1]) for v in (self.values, self.changed))
         if self.values[name] is self.changed[name]:
-            return value
-        kept: Array = value[(value == other).all(axis=1)]
-        return kept if len(kept) else value
+            return np.ones(len(value), np.bool_)
+        return np.asarray((value == other).all(axis=1))
 
 
 @dataclass(frozen=True)

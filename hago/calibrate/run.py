@@ -9,6 +9,7 @@ from hago.calibrate.ahead import one_ahead
 from hago.calibrate.moments import MomentObserver, Moments, Windows, rows_per_sample
 from hago.calibrate.observers import TensorObserver, TensorStats
 from hago.calibrate.padding import Look
+from hago.calibrate.positions import PositionObserver, Positions
 from hago.errors import DataError
 from hago.progress import SILENT, Progress
 from hago.sample import Sample, check_finite
@@ -22,6 +23,7 @@ class Stats(Mapping[str, TensorStats]):
     where they were asked for. ``data`` are the samples themselves, for methods that run the model
     on them (it can be iterated again and again), ``progress`` is where these tell what they are
     doing. ``mask`` is the input that is zero where a sample holds padding, if there is one.
+    ``positions`` are means and variances of each position of some tensors, where asked for.
     """
 
     tensors: Mapping[str, TensorStats]
@@ -30,6 +32,7 @@ class Stats(Mapping[str, TensorStats]):
     progress: Progress = SILENT
     moments: Moments = field(default_factory=dict)
     mask: str = ""
+    positions: Positions = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> TensorStats:
         return self.tensors[name]
@@ -63,12 +66,14 @@ def calibrate(
     names: Sequence[str],
     progress: Progress = SILENT,
     readers: Mapping[str, Reader] | None = None,
+    positions: Sequence[str] = (),
 ) -> Stats:
     """Statistics of the float tensors ``names``, from one pass over ``data``.
 
     ``look`` sees the values of (at least) those tensors and the sources of ``readers``, products
-    by name whose moments are wanted. Padding is not counted. Raises DataError for a tensor that is
-    not finite, with the sample, and for data without samples.
+    by name whose moments are wanted, and ``positions``, tensors whose positions are. Padding is not
+    counted. Raises DataError for a tensor that is not finite, with the sample, and for data without
+    samples.
     """
     tensors = {name: TensorObserver() for name in names}
     count = count_of(data)
@@ -76,6 +81,7 @@ def calibrate(
         name: MomentObserver(reader.windows, rows_per_sample(reader.windows, count))
         for name, reader in (readers or {}).items()
     }
+    places = {name: PositionObserver() for name in positions}
     samples = 0
     masks: set[str] = set()
     for number, seen in enumerate(one_ahead(look, progress.track(data, "calibrate", count))):
@@ -88,6 +94,8 @@ def calibrate(
             source = reader.source
             rows = seen.counted_rows(source) if is_product else seen.values[source]
             products[name].observe(rows)
+        for name, place in places.items():
+            place.observe(seen.values[name], seen.positions(name))
         samples += 1
     if not samples:
         raise DataError("calibration data: no samples", way_out="Give at least one sample.")
@@ -98,4 +106,5 @@ def calibrate(
         progress,
         {name: product.moments() for name, product in products.items()},
         masks.pop() if len(masks) == 1 else "",
+        {name: place.stats() for name, place in places.items()},
     )

@@ -71,7 +71,7 @@ def diagnose(question: Question, progress: Progress = SILENT) -> Diagnosis:
     with clock.stage("import model"):
         module = prepared_module(question.model, question.shapes)
     _check_float(module, question)
-    picked = pick_methods(question.recipe, facts_of(module, question.weights.bits))
+    picked = pick_methods(question.recipe, facts_of(module, question.weights.bits, spec))
     data = load_data(question.data, input_specs(module))
     quantizer = Quantizer(
         module, spec, data, picked.methods, clock, question.weights,

@@ -22,7 +22,8 @@ from hago.calibrate import Stats
 from hago.dataflow import Node, read_dataflow
 from hago.gradient import torch
 from hago.graph import Edge, QuantModel
-from hago.methods.biased_layers import change_layers, with_biases
+from hago.methods.biased_layers import change_layers
+from hago.methods.biases import with_biases
 from hago.methods.method import register
 from hago.scheme import Array, Floats, PerAxis, PerTensor, TensorQuant
 

@@ -20,7 +20,8 @@ import numpy as np
 from hago.calibrate import Stats
 from hago.dataflow import Node
 from hago.graph import QuantModel
-from hago.methods.biased_layers import change_layers, with_biases
+from hago.methods.biased_layers import change_layers
+from hago.methods.biases import with_biases
 from hago.methods.method import register
 from hago.scheme import Floats
 

@@ -6,20 +6,15 @@ What a method changes of a layer counts for all that come after it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
-
-import numpy as np
-from tvm import relax
 
 from hago.calibrate import Stats
 from hago.dataflow import Dataflow, Node, read_dataflow
 from hago.gradient import Hooks, Program, Step, over_samples, read_program, torch
 from hago.gradient.fake_quantize import model_hooks
-from hago.graph import Edge, QuantModel
+from hago.graph import QuantModel
+from hago.methods.biases import biases
 from hago.methods.first_samples import first_samples
-from hago.rebuild import Values, rebuild, substitute, with_leaves
-from hago.scheme import Floats
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,27 +53,6 @@ def change_layers(method: FromSamples, model: QuantModel, stats: Stats, change: 
         streams.release(dataflow, node)
 
 
-def biases(dataflow: Dataflow, model: QuantModel) -> tuple[str, ...]:
-    """The additions of a constant to channels, directly after products with quantized weights."""
-    nodes, users = dataflow.by_name(), dataflow.users()
-    return tuple(
-        node.name
-        for node in dataflow.nodes
-        if node.op == "add"
-        and 1 in node.constants
-        and node.inputs[0] in nodes
-        and _is_quantized(nodes[node.inputs[0]], model)
-        and len(users[node.inputs[0]]) == 1
-        and nodes[node.inputs[0]].shape == node.shape
-    )
-
-
-def _is_quantized(node: Node, model: QuantModel) -> bool:
-    if node.op not in ("nn.conv2d", "matmul") or 1 not in node.constants:
-        return False
-    return Edge(node.inputs[1], node.name, 1) in model.strategy
-
-
 class _Streams:
     """The values of the samples in the float model and in the quantized one, kept while needed."""
 
@@ -111,20 +85,3 @@ def _readers_left(program: Program) -> dict[str, set[str]]:
         for name in step.node.inputs:
             left.setdefault(name, set()).add(step.node.name)
     return left
-
-
-def with_biases(model: QuantModel, found: Mapping[str, Floats]) -> QuantModel:
-    """``model`` with the biases ``found`` [C], by the names of the additions."""
-    nodes = read_dataflow(model.graph.module).by_name()
-
-    def rewrite(_: relax.BlockBuilder, binding: relax.Binding, values: Values) -> relax.Expr:
-        value, name = substitute(binding.value, values), str(binding.var.name)
-        if name not in found:
-            return value
-        own = nodes[name].constants[1]
-        shape = np.broadcast_shapes(own.shape, found[name].shape)
-        bias = np.broadcast_to(found[name], shape).astype(np.float32)
-        return with_leaves(value, {1: relax.const(np.ascontiguousarray(bias))})
-
-    graph = replace(model.graph, module=rebuild(model.graph.module, rewrite))
-    return replace(model, graph=graph)

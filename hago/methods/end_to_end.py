@@ -27,7 +27,7 @@ from hago.gradient import Hooks, Program, over_samples, read_program, torch
 from hago.gradient.fake_quantize import gives, model_hooks
 from hago.gradient.program import as_tensor
 from hago.graph import Edge, QuantModel
-from hago.methods.biased_layers import biases, with_biases
+from hago.methods.biases import biases, with_biases
 from hago.methods.descent import Learned, descend, seeded
 from hago.methods.first_samples import first_samples
 from hago.methods.learned_steps import LearnedStep, activation_groups, learned_step, step_hooks

@@ -9,6 +9,7 @@ from tvm.ir import IRModule
 
 from hago.annotate.operators import MOVES
 from hago.dataflow import Node, read_dataflow
+from hago.hardware.spec import HardwareSpec
 from hago.methods.attention import find_attention
 from hago.methods.blocks import is_layer
 
@@ -21,7 +22,7 @@ class Facts:
     ``depthwise`` are the convolutions of single channels, ``normalised`` the products that read a
     layer normalisation, whose channels are known to stand out; ``attentions`` have queries, keys
     and values from layers of their own; ``residuals`` are sums of two activations of one shape.
-    ``weight_bits`` are those of all but the end layers.
+    ``weight_bits`` are those of all but the end layers, of which a machine may have fewer than 8.
     """
 
     convolutions: int = 0
@@ -45,8 +46,9 @@ class Facts:
         return ", ".join([*told, f"weights of {self.weight_bits} bits"])
 
 
-def facts_of(module: IRModule, weight_bits: int) -> Facts:
-    """The facts of a prepared ``module`` whose weights are to have ``weight_bits``."""
+def facts_of(module: IRModule, weight_bits: int, spec: HardwareSpec | None = None) -> Facts:
+    """The facts of a prepared ``module`` whose weights are to have ``weight_bits``, or as many as
+    the products of ``spec`` multiply, where these are fewer."""
     dataflow = read_dataflow(module)
     nodes = dataflow.by_name()
     layers = [node for node in dataflow.nodes if is_layer(node)]
@@ -59,8 +61,14 @@ def facts_of(module: IRModule, weight_bits: int) -> Facts:
         normalised=sum(_reads_layer_norm(nodes, node) for node in products),
         attentions=len(find_attention(dataflow)),
         residuals=sum(_is_residual(nodes, node) for node in dataflow.nodes),
-        weight_bits=weight_bits,
+        weight_bits=weight_bits if spec is None else min(weight_bits, _multiplied_bits(spec)),
     )
+
+
+def _multiplied_bits(spec: HardwareSpec) -> int:
+    """The bits of weights in the products that the machine prefers."""
+    preferred = [spec.rows(op)[:1] for op in ("conv2d", "matmul")]
+    return min((row.inputs[1].dtype.bits for rows in preferred for row in rows), default=8)
 
 
 def _is_depthwise(node: Node) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 
 from hago.dataflow import read_dataflow
 from hago.graph import Edge, QuantModel, parse_edge
-from hago.methods.biased_layers import with_biases
+from hago.methods.biases import with_biases
 from hago.scheme import Array, TensorQuant
 
 _CODES, _SCALE, _ZERO_POINT, _BIAS = "codes", "scale", "zero_point", "bias"

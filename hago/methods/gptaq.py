@@ -36,7 +36,7 @@ from hago.dataflow import Node
 from hago.gradient import torch
 from hago.gradient.fake_quantize import numbers_of
 from hago.graph import QuantModel
-from hago.methods.biased_layers import with_biases
+from hago.methods.biases import with_biases
 from hago.methods.blocks import single_layers
 from hago.methods.centred_rows import CentredRows
 from hago.methods.coordinate_descent import descend

@@ -66,6 +66,25 @@ def needs_of(methods: Iterable[Method]) -> frozenset[str]:
     return frozenset().union(*(getattr(method, "needs", ()) for method in methods))
 
 
+@runtime_checkable
+class Positioned(Protocol):
+    """A method that looks at the positions of tensors, see ``hago.calibrate.positions``."""
+
+    def positions(self, graph: QuantGraph) -> tuple[str, ...]:
+        """The tensors whose positions it wants to see."""
+
+
+def positions_of(methods: Iterable[Method], graph: QuantGraph) -> frozenset[str]:
+    """The tensors whose positions ``methods`` look at."""
+    looking = [method for method in methods if isinstance(method, Positioned)]
+    return frozenset(name for method in looking for name in method.positions(graph))
+
+
+def keeps_function(method: Method) -> bool:
+    """Whether the module that ``method`` leaves computes the same over the real numbers."""
+    return bool(getattr(method, "keeps_function", False))
+
+
 def extra_of(method: object) -> str:
     """The package beside hago's own that a method (or its class) needs, by its ``extra``."""
     return str(getattr(method, "extra", ""))

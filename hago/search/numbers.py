@@ -7,14 +7,14 @@ a strategy takes for each group those of its option.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hago.annotate.constants import constant_edges
 from hago.calibrate import Stats
 from hago.errors import StrategyError
 from hago.graph import QuantGraph, QuantModel
 from hago.methods.assign import assign_numbers
-from hago.methods.method import Method
+from hago.methods.method import Method, keeps_function
 from hago.search.space import Assignment, Space
 
 
@@ -48,9 +48,11 @@ def find_numbers(
 ) -> Numbers:
     """Ranges of min and max, then methods in order, for each level of ``space``.
 
-    Raises StrategyError for a method that changes the module for the strategy at hand.
+    Of a method that moves biases and keeps what the module computes, the first level's module
+    serves all: codes of data have the same steps in each. Raises StrategyError for a method that
+    changes the module for the strategy at hand.
     """
-    constants = constant_edges(graph)
+    constants, moved = constant_edges(graph), graph
     levels = []
     for assignment in space.levels():
         strategy = space.strategy(assignment)
@@ -60,9 +62,12 @@ def find_numbers(
         if any(scheme.is_quantized for scheme in strategy.values()):
             for method in methods_for(_weight_bits(space, assignment)):
                 model = method.apply(model, stats)
+                if keeps_function(method):
+                    moved = model.graph if moved is graph else moved
+                    model = replace(model, graph=graph)
                 _check_module(method, model, graph)
         levels.append(model)
-    return Numbers(space, graph, tuple(levels))
+    return Numbers(space, moved, tuple(replace(level, graph=moved) for level in levels))
 
 
 def _weight_bits(space: Space, assignment: Assignment) -> int:

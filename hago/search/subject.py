@@ -22,7 +22,6 @@ from hago.hardware.load import load_spec, spec_digest
 from hago.hardware.spec import HardwareSpec
 from hago.lower.select import machine_of
 from hago.methods.facts import facts_of
-from hago.methods.method import needs_of
 from hago.methods.pick import Picked, check_recipe, pick_methods
 from hago.model import came_quantized, input_specs, output_specs
 from hago.plan import reshape, watch
@@ -87,7 +86,7 @@ def build_subject(
     labels = _labels(request)
     with clock.stage("import model"):
         module = _float_module(request)
-    recipes = _recipes(request, module)
+    recipes = _recipes(request, module, spec)
     inputs = input_specs(module)
     data = load_data(request.data, inputs)
     judged = data if request.judged_on is None else load_data(request.judged_on, inputs)
@@ -123,10 +122,12 @@ def _float_module(request: Request) -> ir.IRModule:
     return module
 
 
-def _recipes(request: Request, module: ir.IRModule) -> Mapping[int, Picked]:
+def _recipes(
+    request: Request, module: ir.IRModule, spec: HardwareSpec
+) -> Mapping[int, Picked]:
     """The methods for weights of each number of bits that there may be."""
     every = (_WEIGHT_BITS, *_narrow_bits(request))
-    return {bits: pick_methods(request.recipe, facts_of(module, bits)) for bits in every}
+    return {bits: pick_methods(request.recipe, facts_of(module, bits, spec)) for bits in every}
 
 
 def _numbers(
@@ -142,8 +143,8 @@ def _numbers(
         watched = reshape(watch(annotate(module, spec), spec), spec, data, usual.methods)
     space = build_space(watched.graph, [bits for bits in recipes if bits != _WEIGHT_BITS])
     with clock.stage("calibrate"):
-        needs = needs_of([method for picked in recipes.values() for method in picked.methods])
-        stats = watched.statistics(data, clock.progress, needs)
+        methods = [method for picked in recipes.values() for method in picked.methods]
+        stats = watched.statistics(data, clock.progress, methods)
     with clock.stage("choose numbers"):
         return find_numbers(
             space, watched.graph, stats, lambda bits: recipes.get(bits, usual).methods

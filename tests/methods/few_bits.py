@@ -17,7 +17,7 @@ from hago.gradient.fake_quantize import model_hooks
 from hago.graph import QuantGraph, QuantModel, Strategy
 from hago.hardware.load import load_spec
 from hago.methods.assign import assign_numbers
-from hago.methods.method import find_methods, needs_of
+from hago.methods.method import find_methods
 from hago.model import input_specs
 from hago.plan import reshape, watch
 from hago.sample import Sample
@@ -31,7 +31,7 @@ def quantized(
     spec, methods = load_spec("x86-vnni"), find_methods(recipe)
     data = load_data(samples, input_specs(module))
     watched = reshape(watch(annotate(module, spec), spec), spec, data, methods)
-    stats = watched.statistics(data, needs=needs_of(methods))
+    stats = watched.statistics(data, methods=methods)
     strategy = _narrowed(watched.graph, bits)
     model = assign_numbers(
         watched.graph,

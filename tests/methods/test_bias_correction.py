@@ -11,7 +11,7 @@ from hago.errors import DataError
 from hago.gradient import over_samples, read_program
 from hago.gradient.fake_quantize import model_hooks
 from hago.methods.bias_correction import BiasCorrection
-from hago.methods.biased_layers import biases
+from hago.methods.biases import biases
 from hago.realize import insert_qdq
 from hago.realize.interpret import interpret
 from tests.graphs import Builder

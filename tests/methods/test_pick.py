@@ -11,6 +11,7 @@ from tvm import relax
 
 import hago.methods.pick
 from hago.errors import StrategyError
+from hago.hardware.load import load_spec
 from hago.methods.catalogue import catalogue
 from hago.methods.facts import Facts, facts_of
 from hago.methods.method import extra_of, known_methods
@@ -156,6 +157,14 @@ def test_facts_are_counted_in_the_graph():
     found = facts_of(residual_network(), 4)
     assert found == Facts(convolutions=3, depthwise=1, products=1, residuals=1, weight_bits=4)
     assert facts_of(attention(), 8) == Facts(products=4, attentions=1)
+
+
+@pytest.mark.parametrize(("machine", "bits"), [("x86-avx2", 7), ("x86-vnni", 8)])
+def test_a_machine_whose_products_take_fewer_bits_has_narrow_weights(machine, bits):
+    facts = facts_of(residual_network(), 8, load_spec(machine))
+    assert facts.weight_bits == bits
+    assert ("weight_output" in names("balanced", facts)) == (bits < 8)
+    assert facts_of(residual_network(), 4, load_spec(machine)).weight_bits == 4
 
 
 def test_products_that_read_a_normalisation_through_a_reshape_are_counted():

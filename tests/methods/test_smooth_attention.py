@@ -4,7 +4,6 @@ from functools import cache
 
 import numpy as np
 import pytest
-from tvm import relax
 
 from hago.annotate import annotate
 from hago.annotate.narrow import MACHINE_FORMAT
@@ -14,47 +13,9 @@ from hago.methods.attention import find_attention
 from hago.methods.smooth_attention import SmoothAttention
 from hago.prepare import prepare
 from hago.prepare.scale_channels import ChannelScale, scale_inside
-from tests.graphs import Builder, all_values, machine, residual_network
+from tests.graphs import all_values, machine, residual_network
+from tests.methods.attentive import WIDTH, network, spelled_out, texts
 from tests.methods.few_bits import fidelity
-
-op = relax.op
-TOKENS, WIDTH, HEADS = 16, 24, 3
-NAMED = {"hago.input_names": ["x"], "hago.output_names": ["y"]}
-
-
-def heads_of(b, name, axes):
-    """A layer with its bias, cut into heads."""
-    own = b.emit(f"{name}_bias", op.add(b.dense(name, b.input, WIDTH), b.const(WIDTH)))
-    cut = b.emit(f"{name}_cut", op.reshape(own, (1, TOKENS, HEADS, WIDTH // HEADS)))
-    return b.emit(f"{name}_heads", op.permute_dims(cut, axes))
-
-
-def network(read_again=None):
-    """Attention with three heads; ``read_again`` is a tensor that is a result, too."""
-    return prepare(spelled_out(read_again))
-
-
-def spelled_out(read_again=None):
-    """The same with a softmax, and with names."""
-    b = Builder(1, TOKENS, WIDTH)
-    query, value = (heads_of(b, name, (0, 2, 1, 3)) for name in ("query", "value"))
-    scores = op.matmul(query, heads_of(b, "key", (0, 2, 3, 1)))
-    scaled = b.emit("scaled", op.multiply(b.emit("scores", scores), relax.const(np.float32(0.1))))
-    masked = b.emit("masked", op.add(scaled, b.const(1, 1, 1, TOKENS)))
-    shares = b.emit("shares", op.nn.softmax(masked))
-    mixed = b.emit("mixed", op.permute_dims(b.emit("per_head", op.matmul(shares, value)),
-                                            (0, 2, 1, 3)))  # fmt: skip
-    joined = b.emit("joined", op.reshape(mixed, (1, TOKENS, WIDTH)))
-    out = b.emit("out_bias", op.add(b.dense("out", joined, WIDTH), b.const(WIDTH)))
-    again = {"scores": scaled, "value": value}.get(read_again)
-    module = b.done(out, *([again] if again is not None else []))
-    module["main"] = module["main"].with_attr(NAMED)
-    return module
-
-
-def texts(count, seed):
-    random = np.random.default_rng(seed)
-    return [{"x": random.normal(size=(1, TOKENS, WIDTH)).astype("float32")} for _ in range(count)]
 
 
 def with_outliers():

@@ -56,3 +56,17 @@ def test_a_method_that_changes_the_module_is_refused(graph_and_stats):
     graph, stats = graph_and_stats
     with pytest.raises(StrategyError, match="new_biases: it cannot be searched with"):
         find_numbers(build_space(graph), graph, stats, lambda bits: [Mse(), NewBiases()])
+
+
+class MovedBiases(NewBiases):
+    """The same of a method whose module computes what it did."""
+
+    name = "moved_biases"
+    keeps_function = True
+
+
+def test_a_module_that_computes_the_same_is_that_of_all_levels(graph_and_stats):
+    graph, stats = graph_and_stats
+    numbers = find_numbers(build_space(graph), graph, stats, lambda bits: [MovedBiases(), Mse()])
+    assert numbers.graph.module is not graph.module
+    assert all(level.graph is numbers.graph for level in numbers.levels)

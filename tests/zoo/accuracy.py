@@ -70,7 +70,7 @@ def _quantized(
         return load(scratch / "artifact", threads=options.threads).run
     module = prepare(import_onnx(file, dict(options.shapes)))
     data = load_data(samples, input_specs(module))
-    picked = pick_methods(options.recipe, facts_of(module, options.weights.bits))
+    picked = pick_methods(options.recipe, facts_of(module, options.weights.bits, spec))
     quantizer = Quantizer(module, spec, data, picked.methods, Clock(), options.weights)
     plan = next(iter(quantizer.plans(options.precision)))  # of "auto": the lowest precision
     return run_on(plan.module, host_spec())

@@ -150,9 +150,9 @@ def arithmetic(graph: QuantGraph) -> object:
 
 
 def _quantized(case: Case, machine: str, recipe: str) -> RunModel:
-    data = load_data(list(case.calibration), input_specs(case.module))
-    methods = pick_methods(recipe, facts_of(case.module, 8)).methods
-    quantizer = Quantizer(case.module, load_spec(machine), data, methods, Clock())
+    data, spec = load_data(list(case.calibration), input_specs(case.module)), load_spec(machine)
+    methods = pick_methods(recipe, facts_of(case.module, 8, spec)).methods
+    quantizer = Quantizer(case.module, spec, data, methods, Clock())
     plan = next(iter(quantizer.plans("int8")))
     plan = lifted_plan(plan, data, Clock()) or plan
     return run_on(plan.module, host_spec())
