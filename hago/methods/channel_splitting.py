@@ -23,6 +23,8 @@ from hago.calibrate.channels import Channels, ChannelStats
 from hago.dataflow import Node, read_dataflow
 from hago.graph import Edge, QuantGraph
 from hago.methods.method import BeforeNumbers, register
+from hago.methods.os_plus import WeightNoise, predicted_error
+from hago.methods.scaled_copies import best_copies
 from hago.prepare import prepare
 from hago.prepare.split_channels import Split, region_of, split_channels
 
@@ -36,7 +38,8 @@ class ChannelSplitting(BeforeNumbers):
     """Splits channels of tensors that only products read, computed by products.
 
     ``share`` of the channels may be added, in whole vectors. A tensor is changed if its range
-    shrinks by the factor ``gain``.
+    shrinks by the factor ``gain``. With ``scales`` what matrix products read is scaled as well, see
+    :mod:`hago.methods.scaled_copies`, if the predicted error falls by that factor.
     """
 
     name: ClassVar[str] = "channel_splitting"
@@ -44,6 +47,7 @@ class ChannelSplitting(BeforeNumbers):
 
     share: float = 0.025
     gain: float = 1.5
+    scales: bool = False
 
     def tensors(self, graph: QuantGraph) -> tuple[str, ...]:
         """The tensors whose channels may be split."""
@@ -53,7 +57,11 @@ class ChannelSplitting(BeforeNumbers):
         """The prepared module with split channels; the same where nothing is won."""
         found: dict[str, Split] = {}
         for source, readers in self._wide(graph).items():
-            split = self._split(channels[source], takes_offsets=not any(map(_pads, readers)))
+            if self.scales and all(reader.op == "matmul" for reader in readers):
+                noise = [WeightNoise.of(reader, weights) for reader in readers]
+                split = self._scaled(channels[source], noise)
+            else:
+                split = self._split(channels[source], takes_offsets=not any(map(_pads, readers)))
             if split is not None:
                 found[source] = split
         return prepare(split_channels(graph.module, found)) if found else graph.module
@@ -77,6 +85,17 @@ class ChannelSplitting(BeforeNumbers):
         if before < self.gain * width:
             return None
         return Split(copies, width / 255 if takes_offsets else 0.0)
+
+    def _scaled(self, stats: ChannelStats, weights: list[WeightNoise]) -> Split | None:
+        best = best_copies(stats, weights, self._extra(len(stats.mean)))
+        whole = np.ones(len(stats.mean))
+        before = predicted_error(stats, np.zeros_like(whole), whole, weights)
+        if best is None or before < self.gain * best.error:
+            return None
+        parts = best.copies * best.scale
+        low, high = float((stats.low / parts).min()), float((stats.high / parts).max())
+        width = max(high, 0.0) - min(low, 0.0)
+        return Split(best.copies, width / 255, best.scale.astype(np.float32))
 
 
 def spend(reach: npt.NDArray[np.float64], extra: int) -> npt.NDArray[np.int64]:

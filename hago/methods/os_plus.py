@@ -13,6 +13,7 @@ Quantization Noise, 2008, chapter 4), which products pass on by the squares of t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -106,7 +107,7 @@ def best_scale(
     if all(each.is_matmul for each in weights):  # others pad with zero
         shifts.append((stats.low + stats.high) / 2)
     trials = [
-        (_error(stats, shift, scale, weights), scale, shift)
+        (predicted_error(stats, shift, scale, weights), scale, shift)
         for shift in shifts
         for scale in _scales(stats, shift)
     ]
@@ -167,8 +168,8 @@ class WeightNoise:
         return WeightNoise(power, largest, taps * split.shape[1], True, False, levels, 1)
 
 
-def _error(
-    stats: ChannelStats, shift: Doubles, scale: Doubles, weights: list[WeightNoise]
+def predicted_error(
+    stats: ChannelStats, shift: Doubles, scale: Doubles, weights: Sequence[WeightNoise]
 ) -> float:
     """The predicted error of all readers (see the top), 12 times."""
     low = min(float(((stats.low - shift) / scale).min()), 0.0)

@@ -79,7 +79,8 @@ class Recipe:
 
 _SCALED = Pick("os_plus", "scales down channels that stand out, where a prediction says it pays")
 _SCALED_WIDE = replace(_SCALED, when="high bits or products")
-_SPLIT = Pick("channel_splitting", "splits wide layers' channels that stand out: no weight grows")
+_SPLIT = Pick("channel_splitting(scales=True)",
+              "splits wide layers' channels that stand out, and those that scaling cannot pay for")
 _EVEN = Pick("smooth_attention", "evens out queries, keys and values, for nothing at run time",
              "attention")  # fmt: skip
 _RANGES = Pick("mse", "ranges with the least squared error")

@@ -36,15 +36,19 @@ ELEMENTWISE = frozenset(
 class Split:
     """``copies`` int64 [C] of each channel, at least one; ``step`` of the codes to come.
 
-    A step of 0 leaves the offsets out.
+    A step of 0 leaves the offsets out. Each channel is divided by its ``scale`` (positive, [C]) as
+    well, which the product takes back.
     """
 
     copies: Ints
     step: float
+    scale: Floats | None = None
 
     def __post_init__(self) -> None:
         if self.copies.ndim != 1 or not np.all(self.copies >= 1):
             raise ValueError("every channel has one copy or more")
+        if self.scale is not None and not np.all(self.scale > 0):
+            raise ValueError("a scale is positive")
 
     @property
     def channels(self) -> Ints:
@@ -54,8 +58,18 @@ class Split:
 
     @property
     def parts(self) -> Floats:
-        """The part of its channel that each copy carries, [C']."""
-        return (1 / self.copies[self.channels]).astype(np.float32)
+        """The part of its channel that each copy carries, divided by the scale, [C']."""
+        return (1 / (self.copies * self._scale)[self.channels]).astype(np.float32)
+
+    @property
+    def _scale(self) -> Floats:
+        return np.ones(len(self.copies), np.float32) if self.scale is None else self.scale
+
+    def rows(self, weight: Floats, axis: int) -> Floats:
+        """``weight`` with a row for each copy along ``axis``, times the scale."""
+        shape = [-1 if each == axis else 1 for each in range(weight.ndim)]
+        rows = np.take(weight * self._scale.reshape(shape), self.channels, axis=axis)
+        return np.asarray(rows, np.float32)
 
     @property
     def offsets(self) -> Floats:
@@ -129,7 +143,7 @@ def _constants(
     constants, shift = dict(node.constants), np.zeros((), np.float32)
     if reads is not None:
         axis = 0 if node.op == "matmul" else 3
-        rows = np.take(constants[1], reads.channels, axis=axis)
+        rows = reads.rows(constants[1], axis)
         spread = np.tensordot(rows.astype(np.float64), reads.offsets, axes=(axis, 0))
         shift = (spread if node.op == "matmul" else spread.sum(axis=(1, 2))).astype(np.float32)
         constants[1] = rows

@@ -34,10 +34,11 @@ def convolutions() -> object:
 
 
 @pytest.mark.parametrize("step", [0.0, 0.1])
+@pytest.mark.parametrize("scale", [None, 1 + np.arange(8, dtype=np.float32)])
 @pytest.mark.parametrize("build", [dense_network, convolutions])
-def test_the_result_stays(build: object, step: float) -> None:
+def test_the_result_stays(build: object, scale: np.ndarray | None, step: float) -> None:
     before = build()
-    after = split_channels(before, {"gated": Split(COPIES, step)})
+    after = split_channels(before, {"gated": Split(COPIES, step, scale)})
     assert read_dataflow(after).by_name()["up"].shape[-1] == 11
     shape = [int(extent) for extent in before["main"].params[0].ty.shape]
     values = normal(*shape)

@@ -1,0 +1,97 @@
+"""Copies of the channels that scaling cannot pay for, and scales of all: split and scaled at once.
+
+Scaling a channel down by ``s`` multiplies its weights by ``s``, and of each output the largest
+weight sets the step. So a few channels, those whose weights become the largest of many outputs, are
+what a smaller threshold ``t`` of OS+ costs (arXiv 2304.09145, section 4.2). They are the ones to
+split (arXiv 1901.09504, equation 2) rather than those that reach furthest: a channel in ``m`` parts
+needs only ``s = max(1, reach / (m t))``. Each threshold of a grid is tried with its own splits, and
+the error that :mod:`hago.methods.os_plus` predicts decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from hago.calibrate.channels import ChannelStats
+from hago.methods.os_plus import WeightNoise, predicted_error
+
+Doubles = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+_THRESHOLDS = 0.8 ** np.arange(1, 14)  # parts of the largest reach
+_TURNS = 8  # so many times the channels that are worst at present get one more copy
+
+
+@dataclass(frozen=True, eq=False)
+class ScaledCopies:
+    """``copies`` int64 [C] of each channel, its ``scale`` [C], and the predicted ``error``."""
+
+    copies: Ints
+    scale: Doubles
+    error: float
+
+
+def best_copies(
+    stats: ChannelStats, weights: Sequence[WeightNoise], extra: int
+) -> ScaledCopies | None:
+    """The best of the grid with ``extra`` more channels for what matrix products with ``weights``
+    read; None where every channel reaches as far as the others."""
+    largest = float(stats.reach.max())
+    thresholds = [t for t in largest * _THRESHOLDS if t > float(np.median(stats.reach))]
+    trials = [_with_threshold(stats, weights, extra, threshold) for threshold in thresholds]
+    return min(trials, key=lambda trial: trial.error, default=None)
+
+
+def _with_threshold(
+    stats: ChannelStats, weights: Sequence[WeightNoise], extra: int, threshold: float
+) -> ScaledCopies:
+    copies = _spend(stats.reach / threshold, np.hstack([w.largest for w in weights]), extra)
+    channels = np.repeat(np.arange(len(copies)), copies)
+    parts = copies[channels]
+    low, high, mean = (each[channels] / parts for each in (stats.low, stats.high, stats.mean))
+    split = ChannelStats(low, high, mean, stats.square[channels] / np.square(parts))
+    # The codes of m copies round their sum once: hago/prepare/split_channels.py.
+    noise = [_of_copies(each, channels, parts) for each in weights]
+    scale = np.maximum(1.0, stats.reach / (copies * threshold))
+    error = predicted_error(split, np.zeros(len(channels)), scale[channels], noise)
+    return ScaledCopies(copies, scale, error)
+
+
+def _of_copies(weights: WeightNoise, channels: Ints, parts: Ints) -> WeightNoise:
+    """``weights`` with a row for each copy; groups that no longer fit are one column."""
+    fits = len(channels) % weights.group == 0
+    return replace(
+        weights,
+        power=weights.power[channels] / parts,
+        largest=weights.largest[channels],
+        group=weights.group if fits else len(channels),
+    )
+
+
+def _spend(needed: Doubles, weights: Doubles, extra: int) -> Ints:
+    """Copies of each channel, ``extra`` more than there are channels.
+
+    ``needed`` [C] is the scale of a whole channel. A copy goes where it lowers the squares of the
+    largest scaled magnitudes of the outputs most; ``weights`` [C, N] are these before scaling.
+    Where it lowers none, the channel that needs the largest scale gets it.
+    """
+    copies = np.ones(len(needed), np.int64)
+    (wide,) = np.nonzero(needed > 1)
+    floor = np.delete(weights, wide, axis=0).max(axis=0, initial=0.0)
+    known, outputs = weights[wide], np.arange(weights.shape[1])
+    turns = min(_TURNS, extra)
+    for turn in range(turns):
+        count = extra * (turn + 1) // turns - extra * turn // turns
+        scaled = known * np.maximum(1.0, needed[wide] / copies[wide])[:, None]
+        first = scaled.argmax(axis=0)
+        top = np.maximum(scaled[first, outputs], floor)
+        less = known[first, outputs] * np.maximum(1.0, needed[wide] / (copies[wide] + 1))[first]
+        scaled[first, outputs] = 0.0
+        rest = np.maximum(np.maximum(scaled.max(axis=0), less), floor)
+        gains = np.bincount(first, np.square(top) - np.square(rest), len(wide))
+        order = np.lexsort((-needed[wide] / copies[wide], -gains))[:count]
+        copies[wide[np.resize(order, count)]] += 1
+    return copies
