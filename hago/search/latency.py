@@ -130,14 +130,14 @@ class Latencies:
     def tables(self) -> tuple[Table, ...]:
         """Every configuration of every segment, guessed where it was not measured."""
         if not self._tables:
-            rows, latencies = self._measurements()
+            rows, latencies = self.measurements()
             model = fit_cost_model(rows, latencies) if len(rows) else None
             self._tables = tuple(self._table(number, model) for number in range(len(self.segments)))
         return self._tables
 
     def error(self) -> ModelError | None:
         """How well the cost model guesses what it has not seen."""
-        return held_out_error(*self._measurements())
+        return held_out_error(*self.measurements())
 
     def _table(self, number: int, model: CostModel | None) -> Table:
         """The guesses are scaled to agree with what was measured of this very segment."""
@@ -157,7 +157,7 @@ class Latencies:
         measured = frozenset(config for config, value in known.items() if value is not None)
         return Table(self.segments[number].groups, found, measured)
 
-    def _measurements(self) -> tuple[Matrix, list[float]]:
+    def measurements(self) -> tuple[Matrix, list[float]]:
         """Features and latency of what was measured, each class of segments once."""
         rows, latencies = [], []
         seen: set[str] = set()
