@@ -2,7 +2,8 @@
 
     python -m tests.cuda.fuzz --hw cuda-sm80 --seed 1 --count 60
 
-prints what fails and how many did; all kernels are one program, so that 60 take a minute.
+prints what fails and how many did; all kernels are one program, so that 60 take a minute. Products
+of cuda-sm90a are those of warpgroups, whatever their size.
 """
 
 from __future__ import annotations
@@ -27,15 +28,19 @@ from hago.codegen.workload import (
     Workload,
 )
 from tests.codegen.recipes import Recipe
-from tests.cuda.cases import HARDWARE, case, play
+from tests.cuda.cases import HARDWARE, Case, case, play
 from tests.cuda.test_others import SLACK
+from tests.cuda.test_warpgroups import HOPPER, TILES, tiles
 
 _WINDOWS = [(1, 1), (3, 3), (5, 5), (1, 3), (7, 7), (2, 2)]
 # TVM's text for bfloat16 and for e4m3 is not played together: one of them a machine.
-_FLOATS = {"cuda-sm75": (), "cuda-sm80": ("bfloat16",), "cuda-sm90": ("float8_e4m3fn",)}
-_NIBBLES = {"cuda-sm75": ("int4",), "cuda-sm80": ("int4",), "cuda-sm90": ()}
+_FLOATS = {
+    "cuda-sm75": (), "cuda-sm80": ("bfloat16",), "cuda-sm90": ("float8_e4m3fn",),
+    HOPPER: ("bfloat16",),
+}  # fmt: skip
+_NIBBLES = {"cuda-sm75": ("int4",), "cuda-sm80": ("int4",), "cuda-sm90": (), HOPPER: ()}
 # What epilogues read and give in memory, beside integers and float32.
-_CODES = {**dict.fromkeys(HARDWARE, ()), "cuda-sm90": ("float8_e4m3fn",)}
+_CODES = {**dict.fromkeys((*HARDWARE, HOPPER), ()), "cuda-sm90": ("float8_e4m3fn",)}
 _EXACT = ("int32", "int8", "uint8")
 
 
@@ -69,6 +74,9 @@ def product(r: random.Random, hardware: str) -> Matmul | BatchMatmul | GroupedMa
     if kind < 0.6 and dtype == "int8":
         size = r.choice([32, 64])
         return GroupedMatmul(m, n, size * r.randint(1, 5), size, dtype, dtype)
+    if kind < 0.6 and dtype == "float8_e4m3fn":
+        size = r.choice([16, 32, 80])
+        return GroupedMatmul(m, n, size * r.randint(1, 5), size, dtype, "int4")
     dtype = r.choice([dtype, *_NIBBLES[hardware]])
     return Matmul(m, n, k, dtype, dtype)
 
@@ -117,11 +125,18 @@ def recipe(r: random.Random, hardware: str) -> Recipe:
     )
 
 
+def any_case(r: random.Random, work: Workload, hardware: str) -> Case:
+    if hardware != HOPPER:
+        return case(work, recipe(r, hardware), hardware)
+    with tiles(r.choice(TILES)):
+        return case(work, recipe(r, hardware), hardware)
+
+
 def failures(hardware: str, seed: int, count: int, folder: Path) -> list[str]:
     """Of ``count`` random kernels, those that do not equal their meaning, and how."""
     r = random.Random(seed)
     workloads = {str(i): r.choice(KINDS)(r, hardware) for i in range(count)}
-    cases = {name: case(work, recipe(r, hardware), hardware) for name, work in workloads.items()}
+    cases = {name: any_case(r, work, hardware) for name, work in workloads.items()}
     program, names = play(cases, hardware, folder)
     found = []
     for name, work in workloads.items():
@@ -135,7 +150,7 @@ def failures(hardware: str, seed: int, count: int, folder: Path) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.cuda.fuzz", description=__doc__)
-    parser.add_argument("--hw", default="cuda-sm80", choices=HARDWARE)
+    parser.add_argument("--hw", default="cuda-sm80", choices=(*HARDWARE, HOPPER))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=60)
     arguments = parser.parse_args()

@@ -22,7 +22,7 @@ from tests.cuda.ptx import instructions, loops, ptx
 HOPPER, FLOAT8 = "cuda-sm90a", "float8_e4m3fn"
 INT8, E4M3, PAD = {"data": "int8", "weight": "int8"}, {"data": FLOAT8, "weight": FLOAT8}, (1,) * 4
 BF16 = {"data": "bfloat16", "weight": "bfloat16"}
-LARGE, WIDE, SQUARE, SMALL = tile.GROUP_TILES
+TILES = LARGE, WIDE, SQUARE, SMALL = tile.GROUP_TILES
 WORKLOADS = {
     "two groups, 128 channels": (LARGE, Matmul(200, 140, 200, **INT8), Recipe(output="int8")),
     "one tile of depth": (SMALL, Matmul(70, 33, 40, **INT8), Recipe(residual="int8")),
