@@ -25,7 +25,7 @@ class Conv2d:
 
     ``padding`` is (top, left, bottom, right) and is filled with ``pad_code`` (the zero point of
     quantized data, 0 otherwise). ``accum`` is int32 for 8-bit operands, float32 otherwise:
-    products of bfloat16 are exact in it.
+    products of bfloat16 are exact in it. Weights "int4" for 8-bit floats have a scale a channel.
     """
 
     n: int
@@ -86,7 +86,9 @@ class Matmul:
 @dataclass(frozen=True)
 class GroupedMatmul:
     """``[m, k] x [k, n]`` of bytes, with a float32 scale [k / group, n] for each ``group`` rows of
-    the constant weights: the float32 sum of the groups' integer products times their scales."""
+    the constant weights: the float32 sum of the groups' integer products times their scales. Where
+    data are 8-bit floats, weights ("int4") times their scales are rounded to such, and multiplied.
+    """
 
     m: int
     n: int
@@ -102,7 +104,7 @@ class GroupedMatmul:
     @property
     def accum(self) -> str:
         """What a group is summed in; the epilogue gets float32."""
-        return "int32"
+        return "int32" if self.data in CODES else "float32"
 
     @property
     def output_shape(self) -> tuple[int, int]:

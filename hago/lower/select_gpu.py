@@ -22,6 +22,7 @@ from hago.codegen.cuda.product import (
     build_conv,
     build_grouped_matmul,
     build_matmul,
+    decodes_channels,
     multiplies,
     multiplies_floats,
     multiplies_groups,
@@ -43,6 +44,7 @@ from hago.lower.template import Template, always
 GPU_TEMPLATES: tuple[Template, ...] = (
     Template(Conv2d, sums_by_dp4a, build_depthwise_dp4a),
     Template(Conv2d, is_depthwise, build_depthwise),
+    Template(Conv2d, decodes_channels, build_conv),
     Template(Conv2d, multiplies, build_conv),
     Template(Matmul, multiplies, build_matmul),
     Template(BatchMatmul, multiplies, build_batch_matmul),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +79,9 @@ def inputs_of(workload: Workload) -> list[tuple[tuple[int, ...], str]]:
             return [((batch, m, k), data), ((batch, k, n), weight)]
         case Conv2d(n=n, h=h, w=w, ci=ci, co=co, kh=kh, kw=kw):
             weights = (co, kh, kw, ci // workload.groups), workload.weight
-            return [((n, h, w, ci), workload.data), weights]
+            is_decoded = (workload.data, workload.weight) == ("float8_e4m3fn", "int4")
+            scales = [((1, co), "float32")] if is_decoded else []
+            return [((n, h, w, ci), workload.data), *scales, weights]
         case Pool2d(n=n, h=h, w=w, c=c, data=data):
             return [((n, h, w, c), data)]
         case RowReduce(kind="layer_norm", rows=rows, length=length):
@@ -97,6 +99,11 @@ def meaning(workload: Workload, inputs: list[np.ndarray]) -> np.ndarray:
     """The accumulator: what the kernel computes without its epilogue."""
     first = inputs[0]
     match workload:
+        case Conv2d(data="float8_e4m3fn", weight="int4"):
+            real = inputs[2].astype(np.float32) * inputs[1].reshape(-1, 1, 1, 1)
+            weight = round_float8(real, "float8_e4m3").astype(workload.data)
+            plain = replace(workload, weight=workload.data)
+            return convolve(plain, first, weight).astype(workload.accum)
         case Conv2d():
             return convolve(workload, *inputs).astype(workload.accum)
         case Matmul() | BatchMatmul():

@@ -7,9 +7,9 @@ from hago.annotate import annotate, choose_strategy
 from hago.annotate.constants import constant_edges
 from hago.annotate.narrow import WeightFormat, narrow_weights
 from hago.codegen.epilogue import Epilogue
-from hago.codegen.workload import GroupedMatmul
+from hago.codegen.workload import Conv2d, GroupedMatmul
 from hago.hardware.load import load_spec
-from hago.lower.lower import lower
+from hago.lower.lower import lower, lower_with_weights
 from hago.lower.select import build_kernel, find_template, machine_of
 from hago.lower.stored import constant_bytes
 from hago.methods.assign import assign_numbers
@@ -20,7 +20,7 @@ from tests.cuda.network import codes_on
 from tests.cuda.ptx import instructions, loops, ptx
 from tests.cuda.test_others import SLACK
 from tests.cuda.test_warpgroups import LARGE, is_in_groups, tiles
-from tests.graphs import Builder, all_values, input_for
+from tests.graphs import Builder, all_values, input_for, residual_network
 from tests.zoo.exactness import assert_exact, compare_codes
 
 HOPPER, FLOAT8 = "cuda-sm90", "float8_e4m3fn"
@@ -29,6 +29,8 @@ WORKLOADS = {
     "a row, groups of 32": (GroupedMatmul(1, 40, 192, 32, **FORM), Recipe()),
     "groups of 16": (GroupedMatmul(33, 37, 80, 16, **FORM), Recipe(activation="gelu")),
     "groups of 128": (GroupedMatmul(20, 72, 512, 128, **FORM), Recipe(output=FLOAT8)),
+    "3x3": (Conv2d(1, 7, 6, 12, 24, 3, 3, padding=(1,) * 4, **FORM), Recipe(output=FLOAT8)),
+    "odd channels, stride 2": (Conv2d(2, 9, 8, 5, 7, 3, 3, (2, 2), (1,) * 4, **FORM), Recipe()),
     "a scale a column": (GroupedMatmul(17, 24, 208, 208, **FORM), Recipe(residual="float32")),
 }
 DEEP = GroupedMatmul(2048, 2048, 4096, 128, **FORM)
@@ -71,19 +73,36 @@ def test_older_tensor_cores_do_not_take_them(hardware):
     assert find_template(DEEP, machine_of(load_spec(hardware))) is None
 
 
-def test_a_network_holds_nibbles_and_equals_the_reference(tmp_path):
-    spec, b = load_spec(HOPPER), Builder(1, 16, 64)
-    module = b.done(b.dense("second", b.dense("first", b.input, 64), 64))
-    graph, values = annotate(module, spec), all_values(module, input_for(module))
+def stored_in_four_bits(module, group):
+    """``module`` for Hopper in fp8, with weights of 4 bits."""
+    spec, values = load_spec(HOPPER), all_values(module, input_for(module))
+    graph = annotate(module, spec)
     strategy = choose_strategy(graph, "float8")
-    strategy = narrow_weights(graph, strategy, WeightFormat(4, 32, ends=True))
+    strategy = narrow_weights(graph, strategy, WeightFormat(4, group, ends=True))
     model = assign_numbers(
         graph, strategy, lambda src, _: (float(values[src].min()), float(values[src].max())),
         constant_edges(graph),
     )  # fmt: skip
-    realized = realize(model)
+    return realize(model)
+
+
+def two_layers():
+    b = Builder(1, 16, 64)
+    return b.done(b.dense("second", b.dense("first", b.input, 64), 64))
+
+
+def test_the_library_holds_nibbles_and_scales():
     codes, scales, numbers = 2 * 64 * 64 // 2, 2 * 64 * 2 * 4, 3 * 4
-    assert constant_bytes(lower(realized, spec)) == codes + scales + numbers
+    lowered = lower(stored_in_four_bits(two_layers(), 32), load_spec(HOPPER))
+    assert constant_bytes(lowered) == codes + scales + numbers
+
+
+@pytest.mark.parametrize(("build", "group"), [(two_layers, 32), (residual_network, None)])
+def test_a_network_equals_the_reference(build, group, tmp_path):
+    module = build()
+    realized = stored_in_four_bits(module, group)
+    calls = lower_with_weights(realized, load_spec(HOPPER), ()).calls
+    decoded = [c for c in calls if getattr(c.workload, "weight", "") == "int4"]
+    assert len(decoded) == 2  # a matrix of 8 columns has no whole chunk
     found = compare_codes(realized, input_for(module), codes_on(HOPPER, tmp_path))
-    assert len(found) == 2
     assert_exact(found)

@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 
 from tests.codegen.judge import assert_equal
-from tests.cuda import test_fp8, test_others, test_products, test_warpgroups
+from tests.cuda import test_decoded, test_fp8, test_others, test_products, test_warpgroups
 from tests.cuda.cases import MACHINES, case
 from tests.gpu.board import board, require_gpu
 
 ALL = {**test_others.INTEGERS, **test_others.FLOATS}
 GROUPS = {f"in groups, {name}": name for name in test_warpgroups.WORKLOADS}
-FP8 = {f"e4m3, {name}": each for name, each in test_fp8.WORKLOADS.items()}
+FP8 = {
+    **{f"e4m3, {name}": each for name, each in test_fp8.WORKLOADS.items()},
+    **{f"decoded, {name}": each for name, each in test_decoded.WORKLOADS.items()},
+}
 
 
 def workloads_of(hardware):

@@ -126,8 +126,16 @@ def build_batch_matmul(workload: BatchMatmul, epilogue: Epilogue, device: Device
     return product.build(workload.output_shape, epilogue, device)
 
 
+def decodes_channels(workload: Conv2d, device: Device) -> bool:
+    """Whether weights are nibbles that become 8-bit floats."""
+    are_stored = (workload.data, workload.weight, workload.groups) == (_FLOAT8, "int4", 1)
+    return are_stored and device.has("mma", _ending(_FLOAT8, _FLOAT8))
+
+
 def build_conv(workload: Conv2d, epilogue: Epilogue, device: Device) -> Kernel:
-    """``func(data [n,h,w,ci], packed weights, *operands, output [n,oh,ow,co])``."""
+    """``func(data [n,h,w,ci], packed weights, *operands, output [n,oh,ow,co])``; in front of
+    weights that become 8-bit floats are their scales [1, co]."""
+    decodes = decodes_channels(workload, device)
     size, groups = size_of(stored(workload.data)), workload.groups
     n, oh, ow, co = workload.output_shape
     image = Image(
@@ -139,11 +147,13 @@ def build_conv(workload: Conv2d, epilogue: Epilogue, device: Device) -> Kernel:
     product = Product(
         name="conv2d",
         data=((workload.n, workload.h, workload.w, workload.ci), workload.data),
-        weight=workload.weight,
+        weight=_FLOAT8 if decodes else workload.weight,
         image=image,
         channels=co // groups,
         groups=groups,
         as_columns=lambda weight: weight.reshape(groups, co // groups, -1),
+        scale_each=image.depth if decodes else 0,
+        decodes=decodes,
     )
     return product.build(workload.output_shape, epilogue, device)
 
