@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -19,6 +18,7 @@ from hago.cli.progress import draw_on, drawn_progress
 from hago.cli.render import INDENT, count, print_indented, print_table, print_title, table_of
 from hago.errors import StrategyError
 from hago.progress import Progress
+from hago.search import words
 from hago.search.goal import Figures, Goal
 from hago.search.outcome import Outcome, pareto_front
 from hago.search.records import Record
@@ -82,7 +82,7 @@ def _print_trial(console: Console, outcome: Outcome) -> None:
         first = record.error.splitlines()[0]
         console.print(f"  trial {record.trial:<4} {record.proposer:<10} {first}", highlight=False)
     elif record.measured is not None:
-        cells = "  ".join((*_cells_of(record.measured), _mix(record)))
+        cells = "  ".join((*_cells_of(record.measured), words.mix(record.precisions)))
         mark = "  best" if outcome.best is record else ""
         line = f"  trial {record.trial:<4} {record.proposer:<10} {cells}{mark}"
         console.print(line, highlight=False, soft_wrap=True)
@@ -105,7 +105,8 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
     if outcome.stopped == "budget" and all(r is floats for r in outcome.records):
         print_indented(console, Text(_TOO_SHORT, style="yellow"))
     if best is not None:
-        print_indented(console, f"best: trial {best.trial}, {_mix(best)}, in {outcome.artifact}")
+        mix = words.mix(best.precisions)
+        print_indented(console, f"best: trial {best.trial}, {mix}, in {outcome.artifact}")
     for record in outcome.errors:
         line = record.error.replace("\n", " ")
         print_indented(console, Text(f"trial {record.trial} failed: {line}", style="yellow"))
@@ -124,7 +125,7 @@ def refuse_unmet(outcome: Outcome) -> None:
     shown = ", ".join(map(" ".join, zip(_FIGURES, _cells_of(known), strict=True)))
     raise StrategyError(
         "no strategy that was tried keeps the bounds",
-        fact=f"the closest ({_mix(best)}) exceeds that on {broken}: {shown}"
+        fact=f"the closest ({words.mix(best.precisions)}) exceeds that on {broken}: {shown}"
         if best is not None
         else "nothing could be built",
         source=str(outcome.session / "records.jsonl"),
@@ -146,31 +147,15 @@ def _front(records: list[Record], best: Record | None) -> Table:
     for record in records:
         figures = record.measured or record.known
         mark = "*" if best is not None and record.trial == best.trial else ""
-        cells = (str(record.trial), record.proposer, *_cells_of(figures), _mix(record))
-        table.add_row(mark, *cells)
+        cells = (*_cells_of(figures), words.mix(record.precisions))
+        table.add_row(mark, str(record.trial), record.proposer, *cells)
     return table
 
 
 def _cells_of(figures: Figures) -> tuple[str, str, str]:
     """The values of _FIGURES."""
-    drop = "-" if figures.drop is None else _share(figures.drop)
-    latency = "-" if figures.latency_ms is None else f"{figures.latency_ms:.3f} ms"
-    size = "-" if figures.size_bytes is None else _size(figures.size_bytes)
-    return drop, latency, size
-
-
-def _share(value: float) -> str:
-    """Two digits of small percentages: 0.015 %."""
-    return f"{value:.2%}" if abs(value) >= 1e-3 or value == 0 else f"{value * 100:.2g}%"
-
-
-def _size(size: float) -> str:
-    return f"{size / 1e6:.2f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
-
-
-def _mix(record: Record) -> str:
-    """``13 int8, 2 float32``."""
-    return ", ".join(f"{n} {name}" for name, n in Counter(record.precisions).most_common())
+    drop, latency_ms = words.share(figures.drop), words.latency(figures.latency_ms)
+    return drop, latency_ms, words.size(figures.size_bytes)
 
 
 def _bounds(goal: Goal) -> str:

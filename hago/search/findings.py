@@ -11,7 +11,7 @@ from hago.report import Json
 from hago.search.flow import find_flow
 from hago.search.goal import Figures, Goal
 from hago.search.loss import rank_correlation
-from hago.search.records import Log, Record, fitting
+from hago.search.records import Log, Record, best_record, fitting
 from hago.search.session import PROBLEM, damaged, read_session
 
 if TYPE_CHECKING:
@@ -72,8 +72,7 @@ class Findings:
     @property
     def best(self) -> Record | None:
         """The best that was measured, by the goal of the session's last run."""
-        measured = [record for record, _ in self.measured]
-        return min(measured, key=lambda r: (*self.goal.rank(r.known), r.trial), default=None)
+        return best_record(self.records, self.goal)
 
     @property
     def floats(self) -> Record | None:

@@ -16,7 +16,7 @@ from hago.search.disk import DiskError
 from hago.search.goal import Figures
 from hago.search.latency import Latencies
 from hago.search.problem import Problem, drop_curve, latency_factor, size_line
-from hago.search.records import Record
+from hago.search.records import Record, best_record
 from hago.search.runner import Runner, TrialError
 from hago.search.space import Assignment
 from hago.search.subject import Subject
@@ -90,7 +90,7 @@ class Laboratory:
     def _promises(self, record: Record, records: Sequence[Record]) -> bool:
         """Whether it may be better than the best that was measured."""
         goal, known = self.subject.request.goal, record.known
-        best = best_record(records, self.subject)
+        best = best_record(records, goal)
         if best is None or best.measured is None:
             return True
         if record.proposer == LEVEL:
@@ -169,11 +169,3 @@ def _why(noises: Sequence[float], option: int, names: Sequence[str]) -> str:
 def precision_name(names: Sequence[str]) -> str:
     """The name of the one precision, or "mixed"."""
     return names[0] if len(set(names)) == 1 else "mixed"
-
-
-def best_record(records: Sequence[Record], subject: Subject) -> Record | None:
-    """The best of what was measured, by the goal; None before there is anything."""
-    goal = subject.request.goal
-    measured = [r for r in records if r.measured is not None and not r.error]
-    ranked = [(goal.rank(r.measured), r.trial, r) for r in measured if r.measured is not None]
-    return min(ranked, key=lambda each: each[:2])[2] if ranked else None

@@ -6,14 +6,13 @@ from collections import Counter
 from pathlib import Path
 
 from hago.figure import Filter, fill_page
-from hago.search import plots
+from hago.search import plots, words
 from hago.search.findings import Findings
 from hago.search.goal import Figures
 from hago.search.network_plot import colour_of, network
 from hago.search.outcome import pareto_front
 from hago.search.session import write_whole
 
-_NONE = "-"
 _TEMPLATE = Path(__file__).with_name("page.html.jinja")
 
 
@@ -35,8 +34,8 @@ def render_page(findings: Findings) -> str:
     front = pareto_front(findings.records)
     is_met = best is not None and not findings.goal.violation(best.known)
     filters: dict[str, Filter] = {
-        "share": _share, "size": _size, "latency": _latency, "mix": _mix, "count": _count,
-        "counted": Counter, "colour": colour_of,
+        "share": words.share, "size": words.size, "latency": words.latency, "mix": words.mix,
+        "count": _count, "counted": Counter, "colour": colour_of,
     }  # fmt: skip
     return fill_page(
         _TEMPLATE, filters, f=findings, best=best, is_met=is_met, front=front, plots=drawn,
@@ -56,24 +55,6 @@ def _gains(findings: Findings) -> dict[str, float]:
     return {name: before / after for name, (before, after) in pairs.items() if before and after}
 
 
-def _share(value: float | None) -> str:
-    if value is None:
-        return _NONE
-    return f"{value:.2%}" if abs(value) >= 1e-3 or value == 0 else f"{value * 100:.2g}%"
-
-
-def _size(value: float | None) -> str:
-    return _NONE if value is None else f"{value / 1e6:.3f} MB"
-
-
-def _latency(value: float | None) -> str:
-    return _NONE if value is None else f"{value:.3f} ms"
-
-
 def _count(value: int) -> str:
     """With its digits, or only the first ones of very many."""
     return f"{value:,}" if value < 1e9 else f"{value:.1e}"
-
-
-def _mix(precisions: tuple[str, ...]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in Counter(precisions).most_common())

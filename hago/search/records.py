@@ -13,7 +13,7 @@ from typing import Any
 
 from hago.errors import DataError
 from hago.search.disk import AGAIN, DiskError
-from hago.search.goal import Figures
+from hago.search.goal import Figures, Goal
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,16 @@ def fitting(log: Log, options: Sequence[Collection[str]]) -> Log:
         and all(map(contains, options, record.precisions))
     )
     return Log(kept, log.damaged + len(log.records) - len(kept))
+
+
+def best_record(records: Sequence[Record], goal: Goal) -> Record | None:
+    """The best of what was measured, by ``goal``; None before there is anything."""
+    ranked = [
+        (goal.rank(record.measured), record.trial, record)
+        for record in records
+        if record.measured is not None and not record.error
+    ]
+    return min(ranked, key=lambda each: each[:2])[2] if ranked else None
 
 
 def append_record(path: Path, record: Record) -> None:

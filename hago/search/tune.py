@@ -21,12 +21,12 @@ from hago.progress import SILENT, Progress
 from hago.search.cache import Cache, default_cache
 from hago.search.cluster import simulating_on
 from hago.search.findings import problem_of
-from hago.search.laboratory import FIRST, LEVEL, Laboratory, best_record
+from hago.search.laboratory import FIRST, LEVEL, Laboratory
 from hago.search.latency import Bench, Latencies
 from hago.search.outcome import Outcome, Stop
 from hago.search.proposers import propose
 from hago.search.proposers.proposer import history_of
-from hago.search.records import Record, fitting
+from hago.search.records import Record, best_record, fitting
 from hago.search.request import Effort, Request
 from hago.search.rpc_runner import RpcRunner
 from hago.search.runner import LocalRunner, Runner
@@ -213,7 +213,7 @@ class _Search:
         record = self.laboratory.attempt(proposer, assignment, self.records, candidate)
         now = time.monotonic()
         record = replace(record, seconds=now - self.last)
-        if best_record([*self.records, record], self.subject) is record:
+        if best_record([*self.records, record], self.subject.request.goal) is record:
             self.session.keep(candidate, record.trial)
         self.session.append(record)
         self.records.append(record)
@@ -222,7 +222,7 @@ class _Search:
 
     def _repair_best(self) -> None:
         """Builds the best artifact anew, should a kill have come between it and its record."""
-        best = best_record(self.records, self.subject)
+        best = best_record(self.records, self.subject.request.goal)
         if best is None or (self.session.kept_trial() == best.trial and self._is_whole()):
             return
         with self.clock.stage("rebuild the best artifact"):
@@ -254,7 +254,7 @@ class _Search:
             groups=len(subject.space.groups),
             strategies=subject.space.size,
             records=tuple(self.records),
-            best=best_record(self.records, subject),
+            best=best_record(self.records, subject.request.goal),
             artifact=self.session.best,
             stopped=stopped,
             seconds=self._spent(),
