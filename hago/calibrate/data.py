@@ -68,7 +68,7 @@ def load_data(source: str | Path | Iterable[Sample], inputs: Sequence[TensorSpec
 
 def _columns(path: Path) -> list[Column]:
     if not path.exists():
-        raise DataError(f"{path}: no such file or folder", way_out="Check --data.")
+        raise DataError(f"{path}: no such file or folder", way_out="Check the path.")
     columns = folder_columns(path) if path.is_dir() else npz_columns(path)
     if not columns:
         raise DataError(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from hago.annotate.constants import constant_edges
 from hago.errors import DataError
 from hago.graph import QuantModel
@@ -84,7 +86,15 @@ class Judge:
 def judge_of(
     outputs: Outputs, samples: Sequence[Sample], labels: Array | None, score: Score
 ) -> Judge:
-    """The judge for float ``outputs``. Raises DataError where the metric cannot be had."""
+    """The judge for float ``outputs``. Raises DataError where the metric cannot be had, or they
+    are not finite: nothing can be compared with these."""
+    for number, output in enumerate(outputs):
+        for name, value in output.items():
+            if not np.isfinite(value).all():
+                raise DataError(
+                    f"sample {number}: output '{name}' is not finite in float32",
+                    way_out="Leave that sample out of what accuracy is judged on.",
+                )
     reference = Reference(outputs, samples, labels)
     return Judge(reference, score, score(outputs, reference))
 

@@ -60,6 +60,12 @@ def test_an_option_whose_outputs_are_not_finite_is_as_noisy_as_can_be(tmp_path):
     assert noise == ((0.0, LARGEST_NOISE),)
 
 
+def test_nothing_is_judged_by_float_outputs_that_are_not_finite():
+    outputs = [*ONES, {"y": np.array([1.0, np.inf])}]
+    with pytest.raises(DataError, match="sample 1: output 'y' is not finite in float32"):
+        judge_of(outputs, [{}, {}], None, find_metric("top1"))
+
+
 def test_the_judge_tells_noise_and_the_drop_of_the_metric():
     judge = judge_of(ONES, [{}], None, find_metric("sqnr"))
     figures = judge.figures([{"y": np.full(4, 1.1)}])
