@@ -33,6 +33,7 @@ from hago.graph import QuantGraph, QuantModel, Strategy
 from hago.hardware.host import runnable
 from hago.hardware.spec import HardwareSpec
 from hago.methods.assign import assign_numbers
+from hago.methods.facts import multiplied_bits
 from hago.methods.method import Method, Reshaping, Widening, needs_of, positions_of
 from hago.model import came_quantized, run_on
 from hago.progress import SILENT, Progress
@@ -228,7 +229,8 @@ def reshape(
     weights: WeightFormat = MACHINE_FORMAT,
 ) -> Watched:
     """``watched`` after those of ``methods`` that change its module, which see a few samples;
-    ``weights`` is the format to come."""
+    ``weights`` is the format to come, in as many bits as the machine multiplies at most."""
+    weights = replace(weights, bits=min(weights.bits, multiplied_bits(spec)))
     changing = [method for method in methods if isinstance(method, Reshaping | Widening)]
     channels: Channels = {}
     for number, method in enumerate(changing):

@@ -61,11 +61,11 @@ def facts_of(module: IRModule, weight_bits: int, spec: HardwareSpec | None = Non
         normalised=sum(_reads_layer_norm(nodes, node) for node in products),
         attentions=len(find_attention(dataflow)),
         residuals=sum(_is_residual(nodes, node) for node in dataflow.nodes),
-        weight_bits=weight_bits if spec is None else min(weight_bits, _multiplied_bits(spec)),
+        weight_bits=weight_bits if spec is None else min(weight_bits, multiplied_bits(spec)),
     )
 
 
-def _multiplied_bits(spec: HardwareSpec) -> int:
+def multiplied_bits(spec: HardwareSpec) -> int:
     """The bits of weights in the products that the machine prefers."""
     preferred = [spec.rows(op)[:1] for op in ("conv2d", "matmul")]
     return min((row.inputs[1].dtype.bits for rows in preferred for row in rows), default=8)

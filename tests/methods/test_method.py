@@ -4,11 +4,18 @@ import dataclasses
 
 import pytest
 
+from hago.annotate import annotate
+from hago.annotate.narrow import WeightFormat
+from hago.calibrate import load_data
 from hago.errors import StrategyError
+from hago.hardware.load import load_spec
 from hago.methods.method import Reshaping, find_methods, known_methods, needs_of
 from hago.methods.min_max import MinMax
 from hago.methods.obc import Obc
 from hago.methods.os_plus import OsPlus
+from hago.model import input_specs
+from hago.plan import reshape, watch
+from tests.methods.attentive import network, texts
 
 
 @pytest.mark.parametrize("name", sorted(known_methods()))
@@ -41,3 +48,25 @@ def test_methods_come_in_the_order_of_the_recipe():
 def test_an_unknown_method_is_refused_with_a_suggestion():
     with pytest.raises(StrategyError, match="did you mean 'percentile'"):
         find_methods(["mse", "percentil"])
+
+
+class Asked:
+    """Remembers the format of weights that it is told."""
+
+    name, paper = "asked", "none"
+
+    def widen(self, graph, moments, weights):
+        self.weights = weights
+        return graph.module
+
+
+@pytest.mark.parametrize(("machine", "given", "told"),
+                         [("x86-avx2", 8, 7), ("x86-avx2", 4, 4), ("x86-vnni", 8, 8)])  # fmt: skip
+def test_a_method_that_changes_the_module_knows_the_bits_that_weights_will_have(
+    machine, given, told
+):
+    spec, module, asked = load_spec(machine), network(), Asked()
+    watched = watch(annotate(module, spec), spec)
+    data = load_data(texts(1, 0), input_specs(module))
+    assert reshape(watched, spec, data, [asked], WeightFormat(given)) is watched
+    assert asked.weights.bits == told
