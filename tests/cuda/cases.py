@@ -32,9 +32,10 @@ from tests.codegen.judge import assert_equal
 from tests.codegen.recipes import Recipe
 from tests.cuda.gpu import Program, program, run, source
 
-# Those whose kernels are played; those of the others are the same (test_alike.py) but for products
-# of warpgroups (test_warpgroups.py).
 HARDWARE = ("cuda-sm75", "cuda-sm80", "cuda-sm90")
+# Whose kernels are played; those of the others are the same (test_alike.py) but for 8-bit floats
+# (test_fp8.py, test_decoded.py) and products of warpgroups (test_warpgroups.py).
+PLAYED = ("cuda-sm75", "cuda-sm80")
 BY_WARPS = (*HARDWARE, "cuda-sm89")
 MACHINES = (*BY_WARPS, "cuda-sm90a")
 

@@ -23,6 +23,10 @@ ALIKE = {
         {**dict.fromkeys([*test_products.ALL, *OTHERS], AMPERE), **dict.fromkeys(MOVES, HOPPER)},
         {**test_products.ALL, **OTHERS, **MOVES},
     ),
+    HOPPER: (
+        dict.fromkeys([*test_products.WORKLOADS, *OTHERS], AMPERE),
+        {**test_products.WORKLOADS, **OTHERS},
+    ),
     # Few rows: no warpgroup multiplies them.
     HOPPERS_OWN: (
         dict.fromkeys([*test_products.WORKLOADS, *OTHERS, *FP8], HOPPER),

@@ -16,7 +16,7 @@ from hago.codegen.workload import (
     Table,
 )
 from tests.codegen.recipes import Recipe
-from tests.cuda.cases import HARDWARE, case, play
+from tests.cuda.cases import PLAYED, case, play
 
 INT8, PAD = {"data": "int8", "weight": "int8"}, (1, 1, 1, 1)
 BF16 = {"data": "bfloat16", "weight": "bfloat16"}
@@ -91,7 +91,7 @@ def build(workloads, hardware, folder):
     return cases, *play(cases, hardware, folder)
 
 
-@pytest.fixture(scope="module", params=HARDWARE)
+@pytest.fixture(scope="module", params=PLAYED)
 def played(request, tmp_path_factory):
     more = {} if request.param == "cuda-sm75" else BFLOATS
     workloads = {**INTEGERS, **FLOATS, **more}

@@ -6,7 +6,7 @@ from hago.codegen.workload import BatchMatmul, Conv2d, Matmul
 from hago.hardware.load import load_spec
 from hago.lower.select import find_template, machine_of
 from tests.codegen.recipes import Recipe
-from tests.cuda.cases import HARDWARE, case, play
+from tests.cuda.cases import HARDWARE, PLAYED, case, play
 
 INT8 = {"data": "int8", "weight": "int8"}
 WORKLOADS = {
@@ -51,7 +51,7 @@ def workloads_of(hardware):
     return {name: each for name, each in ALL.items() if find_template(each[0], device) is not None}
 
 
-@pytest.fixture(scope="module", params=HARDWARE)
+@pytest.fixture(scope="module", params=PLAYED)
 def played(request, tmp_path_factory):
     cases = {
         name: case(workload, recipe, request.param)
