@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from hago.errors import HagoError
 from hago.progress import Progress
 from hago.sample import Sample
@@ -36,8 +38,11 @@ class Sensitivity:
 def find_sensitivity(
     subject: Subject, count: int, cache: Cache, progress: Progress
 ) -> Sensitivity:
-    """The sensitivities on the first ``count`` samples; what ``cache`` has is not found again."""
-    samples, exact = subject.samples[:count], subject.judge.reference.outputs[:count]
+    """The sensitivities on the ``count`` samples that suffer most, as all samples would have them;
+    what ``cache`` has is not found again."""
+    chosen, share = _hardest(subject, count)
+    samples = [subject.samples[number] for number in chosen]
+    exact = [subject.judge.reference.outputs[number] for number in chosen]
     figures = {
         "noise": lambda outputs: capped_noise(outputs, exact),
         "loss": lambda outputs: loss_change(outputs, exact),
@@ -53,7 +58,28 @@ def find_sensitivity(
         foretold, missing = _from_gradients(subject.numbers, samples, cache), ""
     except HagoError as error:
         foretold, missing = None, str(error).splitlines()[0]
-    return Sensitivity(found["noise"], found["loss"], foretold, missing)
+    noise = tuple(tuple(share * value for value in row) for row in found["noise"])
+    return Sensitivity(noise, found["loss"], foretold, missing)
+
+
+def _hardest(subject: Subject, count: int) -> tuple[list[int], float]:
+    """Those of the subject's samples that suffer most where all groups are lowered."""
+    exact = subject.judge.reference.outputs
+    if len(exact) <= count:
+        return list(range(len(exact))), 1.0
+    lowest = subject.simulate(subject.space.lowest, subject.samples)
+    return hardest([capped_noise([o], [e]) for o, e in zip(lowest, exact, strict=True)], count)
+
+
+def hardest(noises: Sequence[float], count: int) -> tuple[list[int], float]:
+    """The numbers of the ``count`` noisiest samples, and the mean of all over the mean of these.
+
+    The noise of a classifier that is sure of most of its inputs is that of the few others: samples
+    drawn without regard to that would tell nothing of it.
+    """
+    chosen = sorted(np.argsort(noises, kind="stable")[-count:].tolist())
+    mean = float(np.mean([noises[number] for number in chosen]))
+    return chosen, float(np.mean(noises)) / mean if mean else 1.0
 
 
 def _from_gradients(numbers: Numbers, samples: Sequence[Sample], cache: Cache) -> Table:

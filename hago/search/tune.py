@@ -37,7 +37,7 @@ from hago.search.subject import BuildSimulation, Subject, build_subject
 from hago.search.winners import Winners, open_winners
 from hago.search.work import Setting
 
-_ALONE = 8  # samples on which groups are lowered one by one: their order needs no more
+_ALONE = 8  # samples on which groups are lowered one by one: those that most noise falls on
 
 Watch = Callable[[Outcome], None]
 
@@ -165,7 +165,7 @@ class _Search:
         """Sensitivities, and latencies of the levels: what proposers start from."""
         subject, request = self.subject, self.subject.request
         own = Cache(self.session.folder / "cache")
-        scope = {**subject.identity, "what": "alone", "of": str(_ALONE)}
+        scope = {**subject.identity, "what": "alone", "of": f"the hardest {_ALONE}"}
         self.sensitivity = find_sensitivity(
             subject, _ALONE, own.scoped(scope), self.clock.progress
         )

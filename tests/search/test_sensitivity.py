@@ -9,10 +9,12 @@ from hago.clock import Clock
 from hago.demo import digits_calibration, digits_model
 from hago.errors import DataError
 from hago.progress import SILENT
+from hago.search.cache import Cache
 from hago.search.evaluate import capped_noise, measure_alone
 from hago.search.goal import Goal
 from hago.search.loss import loss_change, rank_correlation
 from hago.search.request import Request
+from hago.search.sensitivity import find_sensitivity, hardest
 from hago.search.subject import build_subject
 
 SAMPLES = 32
@@ -41,6 +43,15 @@ def test_ranks_are_of_all_options_below_float():
     assert rank_correlation([(0.0, 1.0)], [(0.0, 2.0)]) is None
     with pytest.raises(DataError, match="1 sensitivities for 3 options"):
         rank_correlation([(0.0, 1.0)], truth)
+
+
+def test_groups_are_lowered_on_the_samples_that_most_noise_falls_on():
+    noises = [1e-8] * 20 + [1e-3] + [1e-8] * 11
+    chosen, share = hardest(noises, 8)
+    assert 20 in chosen
+    assert len(chosen) == 8
+    assert share == pytest.approx(8 / 32, rel=1e-3)  # of 8 such samples one is noisy, of 32 as well
+    assert hardest([0.0] * 32, 8)[1] == 1
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +83,16 @@ def test_both_sensitivities_rank_what_lowering_one_group_does_to_the_loss(digits
     # Of 27 options in a random order, one in a hundred reaches 0.45.
     assert rank_correlation(predicted, found["loss"]) > 0.45
     assert rank_correlation(found["noise"], found["loss"]) > 0.45
+
+
+def test_noises_on_the_hardest_samples_add_up_to_what_all_samples_have(digits, tmp_path):
+    found = find_sensitivity(digits, 8, Cache(tmp_path), SILENT)
+    exact = digits.judge.reference.outputs
+    lowered = digits.simulate(digits.space.lowest, digits.samples)
+    whole = capped_noise(lowered, exact)
+    added = sum(row[-1] for row in found.noise)
+    # Noises of groups are independent but for their signs: sums are right within a factor of 2.
+    assert abs(np.log(added / whole)) < np.log(2)
 
 
 def test_first_order_sensitivities_add_up_to_what_all_groups_together_do(digits, predicted):
