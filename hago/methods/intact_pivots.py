@@ -11,8 +11,8 @@ back.
     x W + b  =  (x - o) W + (b + o W)        o = argmin over |o| <= d/2 of  E (q(p - o) - (p - o))^2
 
 Values of attention are moved in their own bias (shares of a softmax sum to one), what their layers
-read where a constant is added to it anyway. In MiniLM the first token has two thirds of the error that
-rounding these two costs, and this takes most of it where it varies by less than half a step.
+read where a constant is added to it anyway. In MiniLM the first token has two thirds of the error
+that rounding these two costs; this takes most of it where it varies by less than half a step.
 """
 
 from __future__ import annotations
