@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,7 @@ def _kl(outputs: Outputs, reference: Reference) -> float:
     return -float(np.mean([_divergence(_logs(b), _logs(a)) for a, b in pairs]))
 
 
+_TERMINATED = 128 + signal.SIGTERM  # the exit code of a program that is told to end
 METRICS: Mapping[str, Score] = {
     "top1": _top1,
     "accuracy": _accuracy,
@@ -136,7 +138,12 @@ def _users(name: str, function: Callable[..., object]) -> Score:
 
 
 def _number(function: Callable[..., Any], outputs: Outputs, samples: Sequence[Sample]) -> float:
-    return float(function(outputs, samples))
+    try:
+        return float(function(outputs, samples))
+    except SystemExit as error:
+        if error.code == _TERMINATED:
+            raise
+        raise RuntimeError(f"it ends the program with exit code {error.code}") from error
 
 
 def _unwritable(arrays: Outputs) -> list[dict[str, Array]]:

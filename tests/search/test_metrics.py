@@ -128,3 +128,17 @@ def test_what_is_not_known_keeps_no_bound():
 def test_a_goal_that_makes_no_sense_is_refused(arguments, message):
     with pytest.raises(StrategyError, match=message):
         Goal(**arguments)
+
+
+def test_a_metric_that_ends_the_program_failed(tmp_path):
+    place = tmp_path / "quits.py"
+    place.write_text("import sys\n\ndef quits(outputs, samples):\n    sys.exit(3)\n")
+    with pytest.raises(DataError, match="ends the program with exit code 3"):
+        find_metric(f"{place}:quits")(EXACT, REFERENCE)
+
+
+def test_a_program_that_is_told_to_end_does_so_in_a_metric_too(tmp_path):
+    place = tmp_path / "waits.py"
+    place.write_text("def waits(outputs, samples):\n    raise SystemExit(143)\n")
+    with pytest.raises(SystemExit):
+        find_metric(f"{place}:waits")(EXACT, REFERENCE)
