@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from tvm import tirx as tir
 from tvm.script.ir_builder import tirx as T
 
-from hago.codegen.access import flat
+from hago.codegen.access import divided, flat
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.intrin.amx import LANES, ROWS, TileProduct, find_tile
 from hago.codegen.intrin.dot import DOTS
@@ -97,8 +97,7 @@ def _pack(workload: BatchMatmul, tile: TileProduct, words: int, right: Buffer) -
     given, vectors, size = -(-workload.k // dot.depth), -(-workload.n // LANES), LANES * dot.depth
     packed = T.alloc_buffer((workload.batch * vectors * words * size,), dot.weight)
     with T.parallel(0, workload.batch * vectors) as index:
-        batch = T.Bind(tir.floordiv(index, vectors))
-        column = T.Bind(tir.floormod(index, vectors))
+        batch, column = divided(index, vectors)
         with T.serial(0, given) as word:
             target = T.Bind((index * words + word) * size)
             start = T.Bind((batch * workload.k + word * dot.depth) * workload.n + column * LANES)

@@ -223,12 +223,7 @@ class _Emitter:
             band, place = divided(index, blocking.band * columns)
             column, row = divided(place, blocking.band)
             row, column = T.Bind(band * blocking.band + row), T.Bind(column)
-            self._rows(
-                T.Bind(tir.floordiv(row, row_tiles)),
-                T.Bind(tir.floormod(row, row_tiles)),
-                T.Bind(tir.floordiv(column, column_tiles)),
-                T.Bind(tir.floormod(column, column_tiles)),
-            )
+            self._rows(*divided(row, row_tiles), *divided(column, column_tiles))
 
     @property
     def _row_tiles(self) -> int:
