@@ -163,3 +163,11 @@ def play(cases: Mapping[str, Case], hardware: str, folder: Path) -> tuple[Progra
     text = source([case.kernel for case in cases.values()], hardware)
     capability = machine_of(load_spec(hardware)).capability
     return program(text, capability, folder), {name: f"k{i}" for i, name in enumerate(cases)}
+
+
+def play_each(
+    works: Mapping[str, tuple[Workload, Recipe]], hardware: str, folder: Path
+) -> tuple[dict[str, Case], Program, dict[str, str]]:
+    """The cases of ``works``, and what :func:`play` makes of them."""
+    cases = {name: case(*each, hardware) for name, each in works.items()}
+    return cases, *play(cases, hardware, folder)

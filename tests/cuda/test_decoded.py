@@ -15,7 +15,7 @@ from hago.lower.stored import constant_bytes
 from hago.methods.assign import assign_numbers
 from hago.realize import realize
 from tests.codegen.recipes import Recipe
-from tests.cuda.cases import case, play
+from tests.cuda.cases import case, play, play_each
 from tests.cuda.network import codes_on
 from tests.cuda.ptx import instructions, loops, ptx
 from tests.cuda.test_others import SLACK
@@ -38,8 +38,7 @@ DEEP = GroupedMatmul(2048, 2048, 4096, 128, **FORM)
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
-    cases = {name: case(*each, HOPPER) for name, each in WORKLOADS.items()}
-    return cases, *play(cases, HOPPER, tmp_path_factory.mktemp("cuda"))
+    return play_each(WORKLOADS, HOPPER, tmp_path_factory.mktemp("cuda"))
 
 
 @pytest.mark.parametrize("name", WORKLOADS)

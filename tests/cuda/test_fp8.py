@@ -20,7 +20,7 @@ from hago.float8 import decode_float8, encode_float8, round_float8
 from hago.hardware.load import load_spec
 from hago.lower.select import build_kernel, find_template, machine_of
 from tests.codegen.recipes import Recipe
-from tests.cuda.cases import case, inputs_of, meaning, play
+from tests.cuda.cases import inputs_of, meaning, play_each
 from tests.cuda.gpu import program, run, source
 from tests.cuda.ptx import instructions, loops, ptx
 from tests.cuda.test_others import SLACK
@@ -52,8 +52,7 @@ WORKLOADS = {
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
-    cases = {name: case(*each, HOPPER) for name, each in WORKLOADS.items()}
-    return cases, *play(cases, HOPPER, tmp_path_factory.mktemp("cuda"))
+    return play_each(WORKLOADS, HOPPER, tmp_path_factory.mktemp("cuda"))
 
 
 @pytest.mark.parametrize("name", WORKLOADS)

@@ -16,7 +16,7 @@ from hago.codegen.workload import (
     Table,
 )
 from tests.codegen.recipes import Recipe
-from tests.cuda.cases import PLAYED, case, play
+from tests.cuda.cases import PLAYED, play_each
 
 INT8, PAD = {"data": "int8", "weight": "int8"}, (1, 1, 1, 1)
 BF16 = {"data": "bfloat16", "weight": "bfloat16"}
@@ -86,16 +86,11 @@ BFLOATS = {
 }  # fmt: skip
 
 
-def build(workloads, hardware, folder):
-    cases = {name: case(*each, hardware) for name, each in workloads.items()}
-    return cases, *play(cases, hardware, folder)
-
-
 @pytest.fixture(scope="module", params=PLAYED)
 def played(request, tmp_path_factory):
     more = {} if request.param == "cuda-sm75" else BFLOATS
     workloads = {**INTEGERS, **FLOATS, **more}
-    return build(workloads, request.param, tmp_path_factory.mktemp("cuda"))
+    return play_each(workloads, request.param, tmp_path_factory.mktemp("cuda"))
 
 
 # float32 sums of n terms: each addition rounds by eps / 2 of the partial sum, and recipes bring the
