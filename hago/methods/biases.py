@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,20 +13,30 @@ from hago.graph import Edge, QuantModel
 from hago.rebuild import Values, rebuild, substitute, with_leaves
 from hago.scheme import Floats
 
+Users = Mapping[str, Sequence[tuple[str, int]]]  # of Dataflow.users
+
 
 def biases(dataflow: Dataflow, model: QuantModel) -> tuple[str, ...]:
-    """The additions of a constant to channels, directly after products with quantized weights."""
+    """The biases of products with quantized weights, by name, in program order."""
     nodes, users = dataflow.by_name(), dataflow.users()
     return tuple(
         node.name
         for node in dataflow.nodes
-        if node.op == "add"
-        and 1 in node.constants
+        if node.inputs
         and node.inputs[0] in nodes
         and _is_quantized(nodes[node.inputs[0]], model)
-        and len(users[node.inputs[0]]) == 1
-        and nodes[node.inputs[0]].shape == node.shape
+        and bias_of(nodes[node.inputs[0]], nodes, users) is node
     )
+
+
+def bias_of(product: Node, nodes: Mapping[str, Node], users: Users) -> Node | None:
+    """The addition of a constant to channels that alone reads ``product``; None where there is
+    none."""
+    readers = users.get(product.name, ())
+    node = nodes.get(readers[0][0]) if len(readers) == 1 else None
+    if node is None or node.op != "add" or 1 not in node.constants:
+        return None
+    return node if node.shape == product.shape else None
 
 
 def _is_quantized(node: Node, model: QuantModel) -> bool:

@@ -29,7 +29,7 @@ from hago.calibrate.positions import PositionStats
 from hago.dataflow import Dataflow, Node, read_dataflow
 from hago.graph import Edge, QuantGraph, QuantModel
 from hago.methods.attention import find_attention
-from hago.methods.biases import with_biases
+from hago.methods.biases import bias_of, with_biases
 from hago.methods.method import register
 from hago.scheme import PerTensor
 
@@ -106,40 +106,36 @@ def _movable(dataflow: Dataflow) -> Iterator[_Movable]:
     """Values of attention, and what the layers that compute them read."""
     nodes, users = dataflow.by_name(), dataflow.users()
     found: dict[str, _Movable | None] = {}
+
+    def moved(source: Node, products: list[Node], carried: Ints) -> None:
+        biases = [bias_of(product, nodes, users) for product in products]
+        found[source.name] = _moved(source, products, biases, carried)
+
     for each in find_attention(dataflow):
         value = nodes[each.value]
-        found[value.name] = _moved(dataflow, value, [each.reader], each.carried)
+        moved(value, [each.reader], each.carried)
         layer = nodes[value.inputs[0]] if value.op == "add" else value
         source = nodes.get(layer.inputs[0])
         if source is not None and source.name not in found:
             read = [nodes.get(user) for user, arg in users[source.name] if not arg]
             products = [node for node in read if node is not None and _is_product(node)]
             if len(products) == len(users[source.name]):
-                channels = np.arange(source.shape[-1])
-                found[source.name] = _moved(dataflow, source, products, channels)
+                moved(source, products, np.arange(source.shape[-1]))
     yield from (each for each in found.values() if each is not None)
 
 
 def _moved(
-    dataflow: Dataflow, source: Node, products: list[Node], carried: Ints
+    source: Node, products: list[Node], biases: list[Node | None], carried: Ints
 ) -> _Movable | None:
-    """``source`` if it ends in a constant of its channels, as do the products that read it."""
-    biases = [_bias(dataflow, product) for product in products]
-    if source.op != "add" or 1 not in source.constants or not all(biases):
+    """``source`` if it ends in a constant of its channels, as do the ``products`` that read it."""
+    names = [bias.name for bias in biases if bias is not None]
+    if source.op != "add" or 1 not in source.constants or len(names) < len(products):
         return None
-    return _Movable(source, tuple(zip(products, biases, strict=True)), carried)
+    return _Movable(source, tuple(zip(products, names, strict=True)), carried)
 
 
 def _is_product(node: Node) -> bool:
     return node.op == "matmul" and 1 in node.constants and node.constants[1].ndim == 2
-
-
-def _bias(dataflow: Dataflow, product: Node) -> str:
-    """The addition of a constant that alone reads ``product``; "" where there is none."""
-    users, nodes = dataflow.users().get(product.name, []), dataflow.by_name()
-    node = nodes.get(users[0][0]) if len(users) == 1 else None
-    has_bias = node is not None and node.op == "add" and 1 in node.constants
-    return node.name if has_bias and node is not None and node.shape == product.shape else ""
 
 
 def _step(model: QuantModel, edges: list[Edge]) -> float | None:
