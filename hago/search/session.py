@@ -5,6 +5,7 @@
     problem.json    groups, sensitivities, sub-graphs: for reports
     kernels         the schedules that kernels had won with when the session began
     best            a link to the artifact of the best strategy, exchanged in one step
+    best.jsonl      the record of that trial: with it, best outlives the loss of the others
     lock            held while a process works on the session
 """
 
@@ -16,7 +17,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hago.errors import DataError
@@ -33,7 +34,7 @@ from hago.search.winners import Winners
 
 FORMAT = 1
 _ABOUT, _RECORDS, PROBLEM = "session.json", "records.jsonl", "problem.json"
-_KERNELS = "kernels"
+_KERNELS, _BEST = "kernels", "best.jsonl"
 _LARGEST = 1 << 20  # bytes of a session.json: hago's own have a few hundred
 _WAYS_OUT = {
     _ABOUT: "Give another folder with --session; the records in this one stay readable.",
@@ -67,7 +68,7 @@ class Session:
             write_whole(self.folder / _ABOUT, text + "\n")
 
     def _set_aside(self) -> None:
-        """Keeps the records under another name, and the best until there is a better one."""
+        """Keeps the records under another name, and the best until something is measured anew."""
         number = 1 + len(list(self.folder.glob("records-*.jsonl")))
         if (self.folder / _RECORDS).exists():
             (self.folder / _RECORDS).rename(self.folder / f"records-{number}.jsonl")
@@ -91,9 +92,19 @@ class Session:
         return known.kept_in(kept)
 
     def records(self) -> Log:
-        """The trials so far; what a kill cut off is removed."""
-        drop_cut_off_line(self.folder / _RECORDS)
-        return read_records(self.folder / _RECORDS)
+        """The trials so far; what a kill cut off is removed.
+
+        The best is among them even where its line is lost: otherwise the next trial, which may be a
+        worse one, would take its place.
+        """
+        path = self.folder / _RECORDS
+        drop_cut_off_line(path)
+        log, kept = read_records(path), self.kept_trial()
+        best = [r for r in read_records(self.folder / _BEST).records if r.trial == kept]
+        lost = tuple(record for record in best if record not in log.records)
+        for record in lost:
+            self.append(record)
+        return replace(log, records=(*log.records, *lost))
 
     @property
     def best(self) -> Path:
@@ -114,11 +125,13 @@ class Session:
     def append(self, record: Record) -> None:
         append_record(self.folder / _RECORDS, record)
 
-    def keep(self, candidate: Path, trial: int) -> None:
-        """``candidate`` becomes the best: before and after this there is a whole one."""
-        kept = self.folder / f"artifact-{trial}"
+    def keep(self, candidate: Path, record: Record) -> None:
+        """``candidate``, the artifact of ``record``, becomes the best: before and after this there
+        is a whole one."""
+        kept = self.folder / f"artifact-{record.trial}"
         shutil.rmtree(kept, ignore_errors=True)
         candidate.rename(kept)
+        write_whole(self.folder / _BEST, record.to_line())
         self._link(kept)
 
     def _link(self, kept: Path) -> None:

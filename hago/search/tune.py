@@ -214,7 +214,7 @@ class _Search:
         now = time.monotonic()
         record = replace(record, seconds=now - self.last)
         if best_record([*self.records, record], self.subject.request.goal) is record:
-            self.session.keep(candidate, record.trial)
+            self.session.keep(candidate, record)
         self.session.append(record)
         self.records.append(record)
         self.last = now
@@ -228,7 +228,7 @@ class _Search:
         with self.clock.stage("rebuild the best artifact"):
             shutil.rmtree(self.session.candidate, ignore_errors=True)
             self.laboratory.rebuild(best, self.session.candidate)
-            self.session.keep(self.session.candidate, best.trial)
+            self.session.keep(self.session.candidate, best)
 
     def _is_whole(self) -> bool:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+from dataclasses import replace
 from multiprocessing.synchronize import Event
 
 import pytest
@@ -56,7 +57,7 @@ def test_after_an_upgrade_or_a_move_a_session_asks_before_it_measures_again(tmp_
         session.append(RECORD)
         session.candidate.mkdir()
         (session.candidate / "manifest.json").write_text("kept")
-        session.keep(session.candidate, 0)
+        session.keep(session.candidate, RECORD)
     with open_session(tmp_path) as session:
         with pytest.raises(DataError, match=f"its {name} is old, not new(.|\n)*Give --anew"):
             session.check(after)
@@ -115,10 +116,38 @@ def test_the_best_is_exchanged_in_one_step_and_the_old_one_removed(tmp_path):
         for trial in (0, 4):
             session.candidate.mkdir()
             (session.candidate / "manifest.json").write_text(str(trial))
-            session.keep(session.candidate, trial)
+            session.keep(session.candidate, replace(RECORD, trial=trial))
             assert (session.best / "manifest.json").read_text() == str(trial)
             assert session.kept_trial() == trial
         assert [path.name for path in tmp_path.glob("artifact-*")] == ["artifact-4"]
+
+
+@pytest.mark.parametrize("text", [None, b"", b"\x00{broken\n"])
+def test_the_record_of_the_best_outlives_the_loss_of_all_records(tmp_path, text):
+    best = replace(RECORD, trial=4)
+    with open_session(tmp_path) as session:
+        session.check(ABOUT)
+        for record in (RECORD, best):
+            session.append(record)
+        session.candidate.mkdir()
+        session.keep(session.candidate, best)
+        assert session.records().records == (RECORD, best)
+    lost = tmp_path / "records.jsonl"
+    lost.unlink()
+    if text is not None:
+        lost.write_bytes(text)
+    for _ in range(2):
+        with open_session(tmp_path) as session:
+            assert session.records().records == (best,)
+
+
+def test_a_record_whose_artifact_is_not_the_best_is_none_of_it(tmp_path):
+    with open_session(tmp_path) as session:
+        session.check(ABOUT)
+        session.candidate.mkdir()
+        session.keep(session.candidate, RECORD)
+        (tmp_path / "best.jsonl").write_text(replace(RECORD, trial=1).to_line())
+        assert session.records().records == ()
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):

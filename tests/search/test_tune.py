@@ -315,7 +315,21 @@ def test_a_damaged_record_is_counted_and_the_search_goes_on(tmp_path):
     path.write_bytes(b"".join([lines[0], b"\x00{broken\n", other, lines[3], b'{"trial": 9']))
     outcome = tune(request, tmp_path / "s", replace(TRIALS, trials=5), runner=ComputedRunner())
     assert outcome.damaged_lines == 2
-    assert [record.trial for record in outcome.records] == [0, 3, 4, 5, 6]
+    # The line of trial 1 was broken; as the best it is kept beside its artifact, too.
+    assert [record.trial for record in outcome.records] == [0, 3, 1, 4, 5]
+
+
+def test_a_session_that_lost_its_records_keeps_the_best_until_there_is_a_better_one(tmp_path):
+    request = request_of(tmp_path)
+    before = tune(request, tmp_path / "s", TRIALS, runner=ComputedRunner())
+    manifest = read_manifest(before.artifact)
+    (tmp_path / "s" / "records.jsonl").unlink()
+    after = tune(request, tmp_path / "s", replace(TRIALS, trials=3), runner=ComputedRunner())
+    assert after.records[0] == before.best
+    assert after.floats is not None
+    assert len(after.records) == 3
+    assert after.best == before.best
+    assert read_manifest(after.artifact) == manifest
 
 
 def test_a_cache_that_cannot_be_written_is_refused_before_the_long_work(tmp_path):
