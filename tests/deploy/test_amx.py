@@ -56,9 +56,9 @@ def real():
 
 def test_an_amx_artifact_computes_what_a_vnni_artifact_does(tmp_path, real):
     inputs = input_for(real, seed=5)
-    expected = hago.load(write(tmp_path / "vnni", "x86-vnni", real)).run(inputs)
-    folder = write(tmp_path / "amx", "x86-amx", real)
     with amx_process() as process:
+        expected = hago.load(write(tmp_path / "vnni", "x86-vnni", real)).run(inputs)
+        folder = write(tmp_path / "amx", "x86-amx", real)
         actual = process.submit(run_artifact, folder, inputs).result()
     np.testing.assert_array_equal(actual["y"], expected["y"])
 

@@ -174,8 +174,14 @@ def test_every_form_of_an_address_is_decoded(address):
 def test_a_configuration_may_lie_behind_the_instruction_pointer_or_on_the_stack():
     table = config({0: (1, 4)})
     program = """
-        vmovups (%rdi), %zmm0
-        vmovups %zmm0, -128(%rsp)
+        movups (%rdi), %xmm0
+        movups 16(%rdi), %xmm1
+        movups 32(%rdi), %xmm2
+        movups 48(%rdi), %xmm3
+        movups %xmm0, -128(%rsp)
+        movups %xmm1, -112(%rsp)
+        movups %xmm2, -96(%rsp)
+        movups %xmm3, -80(%rsp)
         ldtilecfg -128(%rsp)
         sttilecfg 8192(%rdi)
         jmp 2f
