@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +22,15 @@ from hago.scheme import QuantScheme
 from hago.search.goal import Goal
 from hago.search.grouping import build_space
 from hago.search.numbers import Numbers
-from hago.search.request import Request
+from hago.search.outcome import Outcome
+from hago.search.request import Effort, Request
 from hago.search.runner import TrialError
 from hago.search.work import Setting, Verified, time_segment
 from tests.graphs import all_values, input_for
 from tests.onnx_models import node, normal, save
 
 MACHINE = "x86-avx2"
+TRIALS = Effort(budget_s=1e6, trials=10, seed=3)
 
 
 def network(path: Path) -> Path:
@@ -57,6 +60,11 @@ def request_of(folder: Path, goal: Goal | None = None, **changes: object) -> Req
     model = network(folder / "network.onnx")
     options = {"metric": "sqnr", "samples": 4, "cache": folder / "latencies", **changes}
     return Request(model, MACHINE, samples(), goal, **options)  # type: ignore[arg-type]
+
+
+def told(outcome: Outcome) -> list[dict[str, object]]:
+    """The records without what the clock says."""
+    return [{**asdict(record), "seconds": 0} for record in outcome.records]
 
 
 class ComputedRunner:

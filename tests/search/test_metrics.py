@@ -9,7 +9,7 @@ from hago.clock import Clock
 from hago.errors import DataError, StrategyError
 from hago.progress import SILENT
 from hago.search.goal import Figures, Goal
-from hago.search.metrics import METRICS, Reference, find_metric
+from hago.search.metrics import METRICS, Reference, find_metric, noise_share
 from hago.search.subject import build_subject
 from tests.search.stand_ins import request_of
 
@@ -142,3 +142,12 @@ def test_a_program_that_is_told_to_end_does_so_in_a_metric_too(tmp_path):
     place.write_text("def waits(outputs, samples):\n    raise SystemExit(143)\n")
     with pytest.raises(SystemExit):
         find_metric(f"{place}:waits")(EXACT, REFERENCE)
+
+
+def test_noise_is_judged_by_sample_and_never_infinite():
+    exact = [{"y": np.array([1.0, 0.0])}, {"y": np.array([100.0, 0.0])}]
+    near = [{"y": np.array([1.0, 0.1])}, {"y": np.array([100.0, 10.0])}]
+    assert noise_share(near, exact) == pytest.approx(0.01)
+    assert noise_share([{"y": np.array([1.0])}], [{"y": np.array([0.0])}]) == 1e6
+    with pytest.raises(DataError, match="not finite"):
+        noise_share([{"y": np.array([np.nan])}], [{"y": np.array([0.0])}])
