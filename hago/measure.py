@@ -10,7 +10,7 @@ from pathlib import Path
 from hago.accuracy import compare_outputs
 from hago.calibrate import Dataset
 from hago.deploy.artifact import folder_bytes
-from hago.deploy.bench import measure_in_turns, random_sample
+from hago.deploy.bench import clock_for, measure_in_turns, random_sample
 from hago.deploy.load import load
 from hago.hardware.host import host_spec, kernels_of, missing_features
 from hago.hardware.spec import HardwareSpec
@@ -38,13 +38,14 @@ class Built:
 
 
 def race(built: Sequence[Built], spec: HardwareSpec, threads: int) -> list[Contestant]:
-    """Latency and size of each; no latencies where this computer lacks the machine's features."""
+    """Latency and size of each, in turns, by the clock for comparing; no latencies where this
+    computer lacks the machine's features."""
     if missing_features(spec):
         return [Contestant(each.plan.precision, None, each.size_bytes) for each in built]
     models = [load(each.folder, threads=threads) for each in built]
     sample = random_sample(models[0].inputs)
     calls = [lambda run=model.run: run(sample) for model in models]
-    timings = measure_in_turns(calls, threads, _SECONDS)
+    timings = measure_in_turns(calls, threads, _SECONDS, clock_for(threads))
     return [
         Contestant(each.plan.precision, timing.median_ms, each.size_bytes)
         for each, timing in zip(built, timings, strict=True)

@@ -32,13 +32,15 @@ class Timing:
         return asdict(self)
 
 
-def bench(model: Model, threads: int, seconds: float = 2.0) -> Timing:
+def bench(
+    model: Model, threads: int, seconds: float = 2.0, clock: Clock = time.perf_counter
+) -> Timing:
     """The latency of ``model`` on random inputs, repeated for about ``seconds``.
 
     ``threads`` is what the model was loaded with: it is recorded, not set.
     """
     sample = random_sample(model.inputs)
-    return measure(lambda: model.run(sample), threads, seconds)
+    return measure_in_turns([lambda: model.run(sample)], threads, seconds, clock)[0]
 
 
 def measure(call: Callable[[], object], threads: int, seconds: float = 2.0) -> Timing:
@@ -47,10 +49,14 @@ def measure(call: Callable[[], object], threads: int, seconds: float = 2.0) -> T
 
 
 def measure_cost(call: Callable[[], object], threads: int, seconds: float) -> Timing:
-    """The same for comparing, not for telling anyone: of one thread the time that the CPU gave to
-    it counts, so that other work on the machine is not mistaken for its own."""
-    clock = time.thread_time if threads == 1 else time.perf_counter
-    return measure_in_turns([call], threads, seconds, clock)[0]
+    """The same by the clock for comparing."""
+    return measure_in_turns([call], threads, seconds, clock_for(threads))[0]
+
+
+def clock_for(threads: int) -> Clock:
+    """The clock for comparing: of one thread the time that the CPU gave to it counts, so that other
+    work on the machine is not mistaken for its own."""
+    return time.thread_time if threads == 1 else time.perf_counter
 
 
 def copied_per_ms(size: int) -> float:

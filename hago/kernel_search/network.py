@@ -7,14 +7,14 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from hago.deploy.bench import random_sample
+from hago.deploy.bench import clock_for, random_sample
 from hago.deploy.kernels import time_kernels
 from hago.deploy.load import load
 from hago.errors import BuildError
 from hago.hardware.host import kernels_of, missing_features
 from hago.hardware.spec import HardwareSpec
 from hago.kernel_search.search import Races, contests_of, tune_kernels
-from hago.kernel_search.turns import Rounds, clock_for, take_turns
+from hago.kernel_search.turns import Rounds, take_turns
 from hago.lower.calls import KernelCall
 from hago.lower.select import schedules
 from hago.progress import Progress

@@ -23,10 +23,10 @@ import tvm
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.passes import CPU_PIPELINE
 from hago.codegen.workload import BatchMatmul, Conv2d, Kernel, Matmul, Workload
-from hago.deploy.bench import random_array
+from hago.deploy.bench import clock_for, random_array
 from hago.hardware.permission import request_permissions
 from hago.hardware.spec import HardwareSpec
-from hago.kernel_search.turns import clock_for, take_turns
+from hago.kernel_search.turns import take_turns
 from hago.lower.build import target_of
 from hago.lower.calls import kernel_arguments
 from hago.lower.cost import operations

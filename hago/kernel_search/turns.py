@@ -6,16 +6,16 @@ and what counts is each turn's fastest call over that of the first contestant in
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from hago.deploy.bench import Clock
+
 _TURN = 5e-4  # seconds
 _LEAST_CALLS = 3
-Clock = Callable[[], float]  # seconds since whenever
 Call = Callable[[], object]
 
 
@@ -41,11 +41,6 @@ class Rounds:
 
     def microseconds(self, contestant: int) -> float:
         return float(np.median(self.seconds[:, contestant])) * 1e6
-
-
-def clock_for(threads: int) -> Clock:
-    """Of one thread the time that the CPU gave to it: other work is not mistaken for its own."""
-    return time.thread_time if threads == 1 else time.perf_counter
 
 
 def take_turns(calls: Sequence[Call], rounds: int, clock: Clock) -> Rounds:

@@ -12,7 +12,7 @@ import tvm
 from tvm import ir, relax
 
 from hago.dataflow import tensor_type
-from hago.deploy.bench import Timing, bench, measure_cost, random_array
+from hago.deploy.bench import Timing, bench, clock_for, measure_cost, random_array
 from hago.deploy.build import build_artifact
 from hago.deploy.load import load
 from hago.deploy.manifest import Manifest
@@ -78,7 +78,8 @@ def verify(
         return Verified(None, tuple(run(sample) for sample in samples))
     model = load(folder, setting.threads)
     outputs = tuple(_copied(model.run(sample)) for sample in samples)
-    timings = timed_until_quiet(lambda: bench(model, setting.threads, ARTIFACT_S))
+    clock = clock_for(setting.threads)
+    timings = timed_until_quiet(lambda: bench(model, setting.threads, ARTIFACT_S, clock))
     return Verified(quietest(timings), outputs)
 
 

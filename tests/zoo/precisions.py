@@ -25,10 +25,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from hago.deploy.bench import random_sample
+from hago.deploy.bench import clock_for, random_sample
 from hago.deploy.load import load
 from hago.deploy.manifest import read_manifest
-from hago.kernel_search.turns import Rounds, clock_for, take_turns
+from hago.kernel_search.turns import Rounds, take_turns
 from hago.pipeline import Options, compile_model
 from hago.sample import Sample
 from hago.search.cache import default_cache
