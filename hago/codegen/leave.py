@@ -16,13 +16,11 @@ from tvm.script.ir_builder import tirx as T
 
 from hago.codegen.access import store, vector
 from hago.codegen.epilogue import Epilogue
-from hago.codegen.narrow import MOST, narrow
+from hago.codegen.narrow import MOST, lanes_of, narrow
 from hago.codegen.tile import pieces
-from hago.codegen.vector import dtype_of
 
 Expr: TypeAlias = tir.Expr
 Buffer: TypeAlias = Any  # tirx.Buffer: has no stubs
-_WORD = 4  # bytes
 _STACK = 1024  # bytes; TVM takes a buffer of this size or more from the heap
 
 
@@ -114,7 +112,7 @@ class _Leaving:
         each = min(self.tile.whole, len(positions))
         for number in range(0, len(positions), each):
             row, column = positions[number]
-            value = _lanes_of(packed, number * lanes, each * lanes)
+            value = lanes_of(packed, number * lanes, each * lanes)
             self._store(value, row, column * lanes, each * lanes)
 
     def _one(self, row: Expr, offset: int, width: int) -> None:
@@ -132,14 +130,3 @@ class _Leaving:
 
     def _store(self, value: Expr, row: Expr, offset: int, width: int) -> None:
         self.target.store(value, row + self.first, self.channel + offset, width)
-
-
-def _lanes_of(packed: Expr, first: int, count: int) -> Expr:
-    """``count`` lanes of a vector of bytes from ``first``."""
-    dtype, lanes = dtype_of(packed)
-    if lanes == count:
-        return packed
-    if count == _WORD and lanes % _WORD == 0:  # LLVM takes a vector of four bytes apart
-        words = tir.reinterpret(f"int32x{lanes // _WORD}", packed)
-        return tir.reinterpret(f"{dtype}x{count}", tir.Shuffle([words], [first // _WORD]))
-    return tir.Shuffle([packed], list(range(first, first + count)))

@@ -13,11 +13,12 @@ from typing import TypeAlias
 
 from tvm import tirx as tir
 
-from hago.codegen.vector import bind, splat
+from hago.codegen.vector import bind, dtype_of, splat
 
 Expr: TypeAlias = tir.Expr
 MOST = 4  # vectors that are packed together
 _NEON = 4  # lanes
+_WORD = 4  # bytes
 _NARROWING = {"int8": "sqxtn", "uint8": "sqxtun"}
 # Instruction set by lanes, then the packs to 16 bits and to bytes of either sign.
 _PACKS = {
@@ -45,6 +46,17 @@ def narrow(codes: Sequence[Expr], zero_point: int, dtype: str, lanes: int) -> Ex
     order = [lane * MOST + vector for vector in vectors for lane in range(lanes // 4)]
     dwords = tir.Shuffle([tir.reinterpret(f"int32x{lanes}", packed)], order)
     return bind(tir.reinterpret(f"{dtype}x{lanes * len(codes)}", dwords))
+
+
+def lanes_of(packed: Expr, first: int, count: int) -> Expr:
+    """``count`` lanes of a vector of bytes from ``first``."""
+    dtype, lanes = dtype_of(packed)
+    if lanes == count:
+        return packed
+    if count == _WORD and lanes % _WORD == 0:  # LLVM takes a vector of four bytes apart
+        words = tir.reinterpret(f"int32x{lanes // _WORD}", packed)
+        return tir.reinterpret(f"{dtype}x{count}", tir.Shuffle([words], [first // _WORD]))
+    return tir.Shuffle([packed], list(range(first, first + count)))
 
 
 def _narrowed_by_halves(codes: Sequence[Expr], zero_point: int, dtype: str) -> Expr:

@@ -20,6 +20,7 @@ from hago.codegen import vector as v
 from hago.codegen.access import flat, load_operand, store, vector
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.kernels.product import arguments, kernel
+from hago.codegen.narrow import MOST, lanes_of, narrow
 from hago.codegen.tile import pieces
 from hago.codegen.workload import Kernel, Machine, RowReduce
 
@@ -29,7 +30,8 @@ Join: TypeAlias = Callable[[Expr, Expr], Expr]
 # Powers below e^-64 are zero in a softmax. Masked positions would have subnormal shares otherwise,
 # and products of subnormal numbers are up to a hundred times slower than others.
 _NEGLIGIBLE = -64.0
-_TOGETHER = 4  # rows: a row alone waits for its own sums and for the lanes of exp
+# Rows: a row alone waits for its own sums and for the lanes of exp, and four pack their bytes.
+_TOGETHER = MOST
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,15 +122,14 @@ class _Emitter:
         totals = self._reduced(rows, 0.0, _add, power)
         factors = [T.Bind(tir.const(1.0, "float32") / total) for total in totals]
 
-        def share(row: _Row, piece: _Piece) -> None:
+        def share(row: _Row, piece: _Piece) -> Expr:
             value = vector(powers[row.place], piece.first, piece.lanes)
-            self._leave(row, piece, value * _spread(factors[row.place], piece.lanes))
+            return value * _spread(factors[row.place], piece.lanes)
 
-        self._each(rows, share)
+        self._leave_each(rows, share)
 
     def _shifted_exp(self, rows: Sequence[_Row]) -> None:
-        power = self._less_largest(rows)
-        self._each(rows, lambda row, piece: self._leave(row, piece, power(row, piece)))
+        self._leave_each(rows, self._less_largest(rows))
 
     def _less_largest(self, rows: Sequence[_Row]) -> Body:
         """exp of what is left of an element without the largest of its row."""
@@ -144,7 +145,7 @@ class _Emitter:
     def _sum(self, rows: Sequence[_Row]) -> None:
         only = _Piece(tir.const(0, "int32"), 1, 1)
         for row, total in zip(rows, self._reduced(rows, 0, _add, self._load), strict=True):
-            self._leave(replace(row, start=row.number), only, total)
+            self._leave([replace(row, start=row.number)], only, [total])
 
     def _layer_norm(self, rows: Sequence[_Row]) -> None:
         part = tir.const(1.0 / self.workload.length, "float32")
@@ -162,36 +163,58 @@ class _Emitter:
         squares = self._reduced(rows, 0.0, _add, square)
         factors = [T.Bind(one / tir.sqrt(total * part + epsilon)) for total in squares]
 
-        def normal(row: _Row, piece: _Piece) -> None:
+        def normal(row: _Row, piece: _Piece) -> Expr:
             gamma, beta = (vector(buffer, piece.first, piece.lanes) for buffer in self.affine)
             value = centred(row, piece) * _spread(factors[row.place], piece.lanes)
-            self._leave(row, piece, value * gamma + beta)
+            return value * gamma + beta
 
-        self._each(rows, normal)
+        self._leave_each(rows, normal)
 
     def _load(self, row: _Row, piece: _Piece) -> Expr:
         value = vector(self.data, row.start + piece.first, piece.lanes)
         return v.loaded(value, self.workload.data, self.workload.accum)
 
-    def _leave(self, row: _Row, piece: _Piece, value: Expr) -> None:
-        """The epilogue's result for ``value``, written where ``row`` starts in the output."""
+    def _leave_each(self, rows: Sequence[_Row], value: Body) -> None:
+        """Writes the results for ``value(row, piece)`` over all pieces."""
+        self._pieces(lambda piece: self._leave(rows, piece, [value(row, piece) for row in rows]))
+
+    def _leave(self, rows: Sequence[_Row], piece: _Piece, values: Sequence[Expr]) -> None:
+        """The epilogue's results for ``values``, written where ``rows`` start in the output; bytes
+        of several rows are packed together."""
+        loads = [self._operands(row, piece) for row in rows]
+        narrowing = self.epilogue.narrowing
+        if narrowing is None or len(rows) == 1 or piece.lanes < self.lanes:
+            results = [self.epilogue.emit(*each) for each in zip(values, loads, strict=True)]
+        else:
+            codes = [self.epilogue.emit_codes(*each) for each in zip(values, loads, strict=True)]
+            packed = narrow(codes, narrowing.zero_point, narrowing.dtype, self.lanes)
+            results = [
+                lanes_of(packed, place * self.lanes, self.lanes) for place in range(len(rows))
+            ]
+        for row, result in zip(rows, results, strict=True):
+            store(self.output, result, row.start + piece.first, piece.lanes)
+
+    def _operands(self, row: _Row, piece: _Piece) -> Callable[[int], Expr]:
         shape = self.workload.output_shape
 
         def load(i: int) -> Expr:
             operand, buffer = self.epilogue.operands[i], self.operands[i]
             return load_operand(buffer, operand, shape, row.number, piece.first, piece.lanes)
 
-        result = self.epilogue.emit(value, load)
-        store(self.output, result, row.start + piece.first, piece.lanes)
+        return load
 
     def _each(self, rows: Sequence[_Row], body: Body) -> None:
         """``body(row, piece)`` over all pieces, the rows in turns."""
-        length, lanes = self.workload.length, self.lanes
 
         def turn(piece: _Piece) -> None:
             for row in rows:
                 body(row, piece)
 
+        self._pieces(turn)
+
+    def _pieces(self, turn: Callable[[_Piece], None]) -> None:
+        """``turn(piece)`` for all pieces of a row."""
+        length, lanes = self.workload.length, self.lanes
         if length < lanes:
             for offset, count in pieces(length):
                 turn(_Piece(tir.const(offset, "int32"), count, count))
