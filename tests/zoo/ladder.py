@@ -5,9 +5,9 @@
 FOLDER holds ``photos/calibration`` and ``photos/evaluation``. Calibration has ``--samples``
 pictures: the photographs, then random crops and flips of them, drawn by the seed. The model is
 quantized with each recipe as a user would have it, and the integer module that comes out is run:
-nothing here is simulated. It is judged against float32 on the evaluation photographs and on
-``--views`` views of each (one: the photograph, the others: crops). Each rung is a process of its
-own, so its peak memory is its own.
+nothing here is simulated. Methods that learn see all of the pictures. It is judged against
+float32 on the evaluation photographs and on ``--views`` views of each (one: the photograph, the
+others: crops). Each rung is a process of its own, so its peak memory is its own.
 """
 
 from __future__ import annotations
@@ -105,7 +105,8 @@ def climb(job: Job) -> Figures:
     pictures = with_crops(photos, job.samples, job.seed)
     data = load_data([{"input": each[None]} for each in pictures], input_specs(module))
     picked = pick_methods(RUNGS[job.rung], facts_of(module, job.bits))
-    methods = tuple(_with(each, {"seed": job.seed, **job.options}) for each in picked.methods)
+    options = {"seed": job.seed, **job.options}
+    methods = tuple(told(each, options, len(pictures)) for each in picked.methods)
     start = time.perf_counter()
     with drawn_progress() as progress:
         quantizer = Quantizer(
@@ -144,10 +145,16 @@ def layer_weights(module: ir.IRModule) -> int:
     return sum(layer.constants[1].size for layer in layers)
 
 
-def _with(method: Method, options: Mapping[str, object]) -> Method:
-    """``method`` with those of ``options`` that it has."""
+def told(method: Method, options: Mapping[str, object], pictures: int) -> Method:
+    """``method`` with those of ``options`` that it has; if it learns block by block, from all
+    ``pictures``.
+
+    By itself it would take the first few hundred, which are the crops of the first photographs.
+    """
     known = {option.name for option in options_of(method)}
     mine = {name: value for name, value in options.items() if name in known}
+    if {"samples", "cache"} <= known:
+        mine["samples"] = pictures
     return replace(method, **mine)  # type: ignore[type-var]
 
 
