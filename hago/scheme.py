@@ -202,10 +202,12 @@ class TensorQuant:
         if not self.scheme.is_quantized:
             return real.astype(self.scheme.dtype.storage)
         scale, zero_point = self.spread(real.shape)
+        with np.errstate(over="ignore"):  # what is beyond float32 saturates as well
+            steps = real / scale
         if not self.scheme.dtype.is_integer:
-            return encode_float8(real / scale, self.scheme.dtype.kind)
+            return encode_float8(steps, self.scheme.dtype.kind)
         low, high = self.scheme.dtype.code_range
-        codes = np.rint(real / scale).astype(np.float64) + zero_point
+        codes = np.rint(steps).astype(np.float64) + zero_point
         return np.clip(codes, low, high).astype(self.scheme.dtype.storage)
 
     def decode(self, codes: Array) -> Floats:

@@ -218,6 +218,13 @@ def test_what_is_outside_of_the_range_saturates(dtype):
     assert list(codes) == [low, high, low, high]
 
 
+@pytest.mark.parametrize("dtype", [*INTEGERS, E4M3, E5M2])
+def test_what_is_beyond_float32_in_steps_saturates(dtype):
+    quant = TensorQuant(QuantScheme(dtype), np.float32(1e-35), np.int32(0))
+    near = quant.encode(array(-1e-25, 1e-25))
+    assert np.array_equal(quant.encode(array(-1e30, 1e30)), near)
+
+
 def test_ties_go_to_the_even_code():
     quant = TensorQuant(QuantScheme(INT8), np.float32(1), np.int32(0))
     assert list(quant.encode(array(0.5, 1.5, 2.5, -0.5, -1.5))) == [0, 2, 2, 0, -2]
