@@ -1,9 +1,13 @@
 """Weights of 4 bits that stay packed up to the registers of a dot-product instruction.
 
-A byte holds two codes of two consecutive steps. Shifted or masked, either is 16 times its code as
-a signed byte, so nothing is left to extend; the sums are divided by 16 at the end, exactly:
+A byte holds two codes of two consecutive steps. Where an instruction adds products to 32-bit sums,
+a nibble, shifted or masked, is 16 times its code as a signed byte, so nothing is left to extend;
+the sums are divided by 16 at the end, exactly:
 
     acc = sum a (w_low << 4) + sum a (w & 0xF0) = 16 sum a q
+
+Where it adds two products in 16 bits, which saturate, nibbles are codes plus 8; eight such pairs
+are added up before they join the 32-bit sums, because 8 * 2 * 255 * 8 < 2^15.
 """
 
 from __future__ import annotations
@@ -17,32 +21,46 @@ from tvm.script.ir_builder import tirx as T
 
 from hago.codegen import vector as v
 from hago.codegen.access import store, vector
-from hago.codegen.intrin.dot import Dot
+from hago.codegen.intrin.dot import Dot, Halves
 from hago.codegen.tile import Source, cleared, each_block
-from hago.codegen.workload import Array
+from hago.codegen.workload import Array, Machine
 
 Expr: TypeAlias = tir.Expr
 Buffer: TypeAlias = Any  # tirx.Buffer: has no stubs
 _BITS = 4
+_OFFSET = 8  # of nibbles that are codes plus this
 _LARGEST_SUM = 2**31 - 1
+_JOINED = 4  # packed vectors whose pairs are added up in 16 bits
 
 
 def takes_nibbles(dot: Dot, length: int) -> bool:
     """Whether ``dot`` sums ``length`` products with packed weights of 4 bits without overflow."""
-    is_plain = dot.rows == 1 and dot.sums == 1 and dot.weight == "int8" and not dot.proof
-    fits = 255 * 2 ** (_BITS - 1) * 2**_BITS * length <= _LARGEST_SUM
-    return is_plain and fits and length % (2 * dot.depth) == 0
+    is_plain = dot.rows == 1 and dot.sums == 1 and dot.weight == "int8"
+    is_exact = dot.halves is not None or not dot.proof
+    largest = 255 * 2 ** (_BITS - 1) * (1 if dot.halves else 2**_BITS)
+    return is_plain and is_exact and largest * length <= _LARGEST_SUM and not _rest(dot, length)
+
+
+def _rest(dot: Dot, length: int) -> int:
+    return length % (2 * dot.depth)
 
 
 def in_pairs(dot: Dot) -> Dot:
     """``dot`` with the geometry of packed vectors: one stands for two steps."""
-    return replace(dot, depth=2 * dot.depth, words=1)
+    return replace(dot, name="nibbles", depth=2 * dot.depth, words=_JOINED if dot.halves else 1)
 
 
-def pack_nibbles(packed: Array) -> Array:
-    """Vectors of codes ``[groups, vectors, steps, lanes, depth]`` (-8..7 in int8) two by two:
-    ``[groups, vectors, steps / 2, lanes, depth]`` uint8, the even step in the lower half."""
-    low, high = (packed[:, :, parity::2].view(np.uint8) for parity in (0, 1))
+def for_nibbles(machine: Machine, dot: Dot) -> Machine:
+    """``machine`` with the registers that are left for tiles: 16-bit sums take as many as them."""
+    return replace(machine, registers=machine.registers // 2 + 2) if dot.halves else machine
+
+
+def pack_nibbles(packed: Array, dot: Dot) -> Array:
+    """Vectors of codes ``[groups, vectors, steps, lanes, depth]`` (-8..7 in int8) two by two, as
+    ``dot`` reads them: ``[groups, vectors, steps / 2, lanes, depth]`` uint8, the even step in the
+    lower half."""
+    codes = (packed + _OFFSET if dot.halves else packed).view(np.uint8)
+    low, high = (codes[:, :, parity::2] for parity in (0, 1))
     return np.ascontiguousarray((low & 0x0F) | (high << _BITS))
 
 
@@ -53,6 +71,8 @@ def accumulate_nibbles(
 
     ``source.weight(column, pair)`` is the packed vector of two steps.
     """
+    if dot.halves:
+        return _accumulate_halves(source, dot, dot.halves, rows, columns, lanes)
     registers = cleared(rows * columns, dot.accum, lanes)
 
     def block(_: Expr, pair: Expr, __: int) -> None:
@@ -84,3 +104,53 @@ def _high(packed: Expr) -> Expr:
 
 def _signed(codes: Expr) -> Expr:
     return tir.reinterpret(f"int8x{v.dtype_of(codes)[1]}", codes)
+
+
+def _accumulate_halves(
+    source: Source, dot: Dot, halves: Halves, rows: int, columns: int, lanes: int
+) -> list[Buffer]:
+    """The same, of pairs that are added up in 16 bits before they join their register."""
+    registers = cleared(rows * columns, dot.accum, lanes)
+
+    def block(_: Expr, first: Expr, pairs: int) -> None:
+        sums: dict[tuple[int, int], Expr] = {}
+        for pair in range(pairs):
+            start = T.Bind(source.base + (first + pair) * (2 * dot.depth))
+            words = {
+                (row, step): T.Bind(
+                    _word(source, start + row * source.row_pitch + step * dot.depth, dot, lanes)
+                )
+                for row in range(rows)
+                for step in range(2)
+            }
+            for column in range(columns):
+                packed = T.Bind(source.weight(column, first + pair))
+                for step, unpack in enumerate((_low_code, _high_code)):
+                    b = T.Bind(unpack(packed))
+                    for row in range(rows):
+                        own = halves.multiply(words[row, step], b, lanes)
+                        before = sums.get((row, column))
+                        sums[row, column] = T.Bind(own if before is None else before + own)
+        for (row, column), total in sums.items():
+            register = registers[row * columns + column]
+            store(register, halves.join(vector(register, 0, lanes), total, lanes), 0, lanes)
+
+    each_block(source, source.run // (2 * dot.depth), _JOINED, block)
+    return registers
+
+
+def _word(source: Source, place: Expr, dot: Dot, lanes: int) -> Expr:
+    """``depth`` elements of A in every lane."""
+    return tir.Broadcast(tir.reinterpret("int32", vector(source.data, place, dot.depth)), lanes)
+
+
+def _low_code(packed: Expr) -> Expr:
+    return _code(tir.bitwise_and(packed, v.splat(0x0F, packed, "uint8")))
+
+
+def _high_code(packed: Expr) -> Expr:
+    return _code(packed >> v.splat(_BITS, packed, "uint8"))
+
+
+def _code(nibbles: Expr) -> Expr:
+    return _signed(nibbles - v.splat(_OFFSET, nibbles, "uint8"))

@@ -14,12 +14,13 @@ from tvm import tirx as tir
 from tvm.script.ir_builder import tirx as T
 
 Expr: TypeAlias = tir.Expr
+_LINE = 64  # bytes of a cache line
 _READ, _SECOND_LEVEL, _DATA = 0, 2, 1  # llvm.prefetch: rw, locality, cache type
 
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """``count`` packed vectors of B are fetched at every ``every``-th step of a tile.
+    """``count`` cache lines of packed B are fetched at every ``every``-th step of a tile.
 
     ``fetch(number, i)`` fetches the ``i``-th of those that belong to step ``number * every``.
     """
@@ -29,24 +30,40 @@ class Stream:
     fetch: Callable[[Expr, int], None]
 
 
-def plan_stream(columns: int, rows: int, steps: int) -> tuple[int, int]:
-    """(every, count): the ``rows`` tiles of a block together fetch the next ``columns`` vectors.
+@dataclass(frozen=True)
+class Plan:
+    """At every ``every``-th step ``count`` cache lines, of ``vectors`` packed vectors each."""
 
-    ``every`` divides ``steps``, the steps of a tap.
-    """
-    most = max(rows // columns, 1)
+    every: int
+    count: int
+    vectors: int
+
+    def ahead(self, steps: int) -> int:
+        """Packed vectors that ``steps`` steps fetch."""
+        return steps // self.every * self.count * self.vectors
+
+
+def plan_stream(columns: int, rows: int, steps: int, size: int) -> Plan:
+    """The ``rows`` tiles of a block together fetch the next: ``columns`` vectors of ``size`` bytes
+    for each of the ``steps`` of a tap, which ``every`` divides."""
+    vectors = max(_LINE // size, 1)
+    most = max(rows * vectors // columns, 1)
     every = max(n for n in range(1, min(most, steps) + 1) if steps % n == 0)
-    return every, -(-columns * every // rows)
+    return Plan(every, -(-columns * every // (rows * vectors)), vectors)
 
 
-def stream_from(
-    first: Expr, last: int, plan: tuple[int, int], address: Callable[[Expr], Expr]
-) -> Stream:
-    """The packed vectors from number ``first``, up to ``last``, by :func:`plan_stream`."""
-    every, count = plan
-    return Stream(
-        every, count, lambda step, i: fetch(address(tir.min(first + step * count + i, last)))
-    )
+def stream_from(first: Expr, last: int, plan: Plan, address: Callable[[Expr], Expr]) -> Stream:
+    """The packed vectors from number ``first``, up to ``last``, by :func:`plan_stream`.
+
+    The lines of a step follow one another: only the first of them is compared with the last.
+    """
+    limit = max(last - (plan.count - 1) * plan.vectors, 0)
+
+    def fetch_line(step: Expr, line: int) -> None:
+        start = tir.min(first + step * (plan.count * plan.vectors), limit)
+        fetch(address(start + line * plan.vectors))
+
+    return Stream(plan.every, plan.count, fetch_line)
 
 
 def fetch(address: Expr) -> None:

@@ -14,21 +14,34 @@ from hago.codegen.workload import Machine, Matmul
 from hago.hardware.load import load_spec
 
 SMALL = st.integers(1, 64)
+SIZES = st.sampled_from([16, 32, 64])
 
 
-@given(columns=st.integers(1, 4), rows=SMALL, taps=st.integers(1, 9), steps=SMALL)
-def test_the_tiles_of_a_block_together_fetch_the_whole_next_block(columns, rows, taps, steps):
-    every, count = plan_stream(columns, rows, steps)
-    fetched = rows * taps * (steps // every) * count
-    assert steps % every == 0
-    assert fetched >= columns * taps * steps
+@given(
+    columns=st.integers(1, 4), rows=SMALL, taps=st.integers(1, 9), steps=SMALL, size=SIZES
+)
+def test_the_tiles_of_a_block_together_fetch_the_whole_next_block(
+    columns, rows, taps, steps, size
+):
+    plan = plan_stream(columns, rows, steps, size)
+    assert steps % plan.every == 0
+    assert rows * plan.ahead(taps * steps) >= columns * taps * steps
 
 
-@given(columns=st.integers(1, 4), rows=SMALL)
-def test_where_steps_divide_well_little_is_fetched_twice(columns, rows):
-    """``rows // columns`` loses less than half, and rounding the count up at most that again."""
-    every, count = plan_stream(columns, rows, 2**4 * 3**3 * 5 * 7)
-    assert rows * count < columns * every + rows
+@given(columns=st.integers(1, 4), rows=SMALL, size=SIZES)
+def test_where_steps_divide_well_little_is_fetched_twice(columns, rows, size):
+    """Tiles by columns lose less than half, and rounding the count up at most that again."""
+    plan = plan_stream(columns, rows, 2**4 * 3**3 * 5 * 7, size)
+    lines, vectors = plan.count, 64 // size
+    assert rows * lines * vectors < columns * plan.every + rows * vectors
+
+
+@pytest.mark.parametrize("size", [16, 32, 64])
+def test_no_line_is_fetched_twice_at_a_step(size):
+    """A tile of one row meets the next block's vectors one after another: whole lines of them."""
+    plan = plan_stream(columns=4, rows=1, steps=256, size=size)
+    assert plan.vectors * size == 64
+    assert plan.ahead(256) == 4 * 256
 
 
 @pytest.mark.parametrize(("m", "is_streamed"), [(16, True), (4096, False)])

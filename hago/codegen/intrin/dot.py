@@ -22,6 +22,18 @@ Expr: TypeAlias = tir.Expr
 
 
 @dataclass(frozen=True)
+class Halves:
+    """The two parts of a sequence whose sums of two products are 16 bits wide, and saturate.
+
+    ``multiply(words, b, lanes)`` gives them, ``join(acc, halves, lanes)`` adds two to each lane:
+    of narrow weights more than one may be added up before they are joined.
+    """
+
+    multiply: Callable[[Expr, Expr, int], Expr]
+    join: Callable[[Expr, Expr, int], Expr]
+
+
+@dataclass(frozen=True)
 class Dot:
     """One instruction (or fixed sequence).
 
@@ -34,6 +46,7 @@ class Dot:
     hago/codegen/pairs.py. Where ``sums`` is 4, each column has a register of partial sums and
     ``multiply(acc, a, b, 4)`` takes a row and a column: see hago/codegen/partial.py. ``proof`` is
     the range of weights (a ``weight`` of a workload) without which results would be wrong.
+    ``halves`` are the parts of ``multiply`` where it sums in 16 bits first.
     """
 
     name: str
@@ -47,6 +60,7 @@ class Dot:
     rows: int = 1
     sums: int = 1
     proof: str = ""
+    halves: Halves | None = None
 
     def emit(self, acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
         """``acc`` plus the products of A's ``depth`` elements, the same in every lane, and B."""
@@ -75,9 +89,16 @@ def _vpdpbusd(acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
 
 def _vpmaddubsw(acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
     """Pairs saturate in int16: only for weights proven to fit (``|b| <= 64``)."""
+    return _joined(acc, _byte_pairs(a, b, lanes), lanes)
+
+
+def _byte_pairs(a: Expr, b: Expr, lanes: int) -> Expr:
     name = "llvm.x86.avx512.pmaddubs.w.512" if lanes == 16 else "llvm.x86.avx2.pmadd.ub.sw"
-    pairs = _call(name, f"int16x{lanes * 2}", _as(a, lanes, 8), b)
-    return acc + _pair_sums(pairs, splat(1, pairs, "int16"), lanes)
+    return _call(name, f"int16x{lanes * 2}", _as(a, lanes, 8), b)
+
+
+def _joined(acc: Expr, halves: Expr, lanes: int) -> Expr:
+    return acc + _pair_sums(halves, splat(1, halves, "int16"), lanes)
 
 
 def _vpmaddwd(acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
@@ -119,4 +140,7 @@ DOTS: tuple[Dot, ...] = (
     Dot("vfmadd", "float32", "float32", "float32", 1, _fma),
 )
 # Chosen only where the weights of a kernel are proven to be narrow.
-NARROW = Dot("vpmaddubsw", "uint8", "int8", "int32", 4, _vpmaddubsw, proof="int7")
+NARROW = Dot(
+    "vpmaddubsw", "uint8", "int8", "int32", 4, _vpmaddubsw, proof="int7",
+    halves=Halves(_byte_pairs, _joined),
+)  # fmt: skip

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+import numpy as np
 from tvm import tirx as tir
 from tvm.script.ir_builder import tirx as T
 
@@ -190,12 +191,12 @@ class _Emitter:
     def _stream(self, place: Expr, column: Expr, point: Expr) -> Stream:
         """What a tile fetches of the next columns of weights."""
         columns, steps = self.tile.columns, self.extents.steps
-        plan = plan_stream(columns, self.tile.band, steps)
-        every, count = plan
-        before = (place * POINTS + point) * (steps // every * count)
+        size = self.lanes * self.dot.depth
+        held = size * np.dtype(self.dot.weight).itemsize
+        plan = plan_stream(columns, self.tile.band, steps, held)
+        before = (place * POINTS + point) * plan.ahead(steps)
         first = T.Bind((column + 1) * (columns * POINTS * steps) + before)
         last = self.extents.vectors * POINTS * steps - 1
-        size = self.lanes * self.dot.depth
         return stream_from(
             first, last, plan, lambda number: tir.address_of(self.weight[number * size])
         )

@@ -113,7 +113,7 @@ def _form(workload: GroupedMatmul, machine: Machine) -> _Form:
     if workload.weight == "int4" and workload.m <= FEW_ROWS and takes_nibbles(dot, workload.group):
         return _Form(
             dot, in_pairs(dot), (nibbles_shape(product, dot, lanes), "uint8"),
-            lambda codes: pack_nibbles(pack(codes)), nibbles_weight, steps // 2,
+            lambda codes: pack_nibbles(pack(codes), dot), nibbles_weight, steps // 2,
             lambda source, rows, columns, _: accumulate_nibbles(source, dot, rows, columns, lanes),
         )  # fmt: skip
     return _Form(

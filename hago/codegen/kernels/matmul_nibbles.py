@@ -21,7 +21,13 @@ from hago.codegen.kernels.product import (
     pack,
     packed_shape,
 )
-from hago.codegen.nibbles import accumulate_nibbles, in_pairs, pack_nibbles, takes_nibbles
+from hago.codegen.nibbles import (
+    accumulate_nibbles,
+    for_nibbles,
+    in_pairs,
+    pack_nibbles,
+    takes_nibbles,
+)
 from hago.codegen.select import choose_dot, has_dot
 from hago.codegen.workload import Array, Kernel, Machine, Matmul
 
@@ -48,14 +54,14 @@ def build_matmul_nibbles(workload: Matmul, epilogue: Epilogue, machine: Machine)
     with kernel("matmul") as builder:
         data, weight, *operands, output = arguments("data weight", types)
         emit_product(
-            product, in_pairs(dot), machine, epilogue,
+            product, in_pairs(dot), for_nibbles(machine, dot), epilogue,
             as_dot_data(flat(data), (workload.m, workload.k), workload.k, dot, workload.data),
             nibbles_weight(weight, product, dot, lanes),
             [flat(operand) for operand in operands], flat(output), workload.output_shape,
             lambda source, rows, columns, _: accumulate_nibbles(source, dot, rows, columns, lanes),
         )  # fmt: skip
     return Kernel(
-        builder.get(), lambda codes: pack_nibbles(pack_columns(codes, dot, lanes)), "matmul"
+        builder.get(), lambda codes: pack_nibbles(pack_columns(codes, dot, lanes), dot), "matmul"
     )
 
 
@@ -92,4 +98,4 @@ def nibbles_weight(buffer: object, product: Product, dot: Dot, lanes: int) -> We
     def read(_: tir.Expr, group: tir.Expr, column: tir.Expr, pair: tir.Expr) -> tir.Expr:
         return vector(memory, (column * pairs + pair) * size, size)
 
-    return Weights(read, lambda number: tir.address_of(memory[number * size]))
+    return Weights(read, lambda number: tir.address_of(memory[number * size]), size)

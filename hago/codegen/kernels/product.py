@@ -79,12 +79,13 @@ class Product:
 class Weights:
     """Packed B: ``read(outer row, group, column vector, step)`` is one vector of it.
 
-    ``address(number)`` is where vector ``number`` lies, counted over all of B; None where B was
-    packed just before and is in the cache.
+    ``address(number)`` is where vector ``number`` of ``size`` bytes lies, counted over all of B;
+    None where B was packed just before and is in the cache.
     """
 
     read: Callable[[Expr, Expr, Expr, Expr], Expr]
     address: Callable[[Expr], Expr] | None = None
+    size: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,12 +240,11 @@ class _Emitter:
         blocks = steps // product.taps // words
         if blocks == 0:
             return None
-        plan = plan_stream(columns * words, rows, blocks)
-        every, count = plan
+        plan = plan_stream(columns * words, rows, blocks, self.weight.size)
         vectors = product.vectors(self.lanes)
         last = product.groups * vectors * steps - 1
         block = T.Bind((group * vectors + (column + 1) * columns) * steps)
-        first = T.Bind(block + row * (product.taps * blocks // every * count))
+        first = T.Bind(block + row * plan.ahead(product.taps * blocks))
         return stream_from(first, last, plan, address)
 
     def _rows(self, outer: Expr, row: Expr, group: Expr, column: Expr) -> None:
@@ -342,4 +342,5 @@ def packed_weight(buffer: Buffer, product: Product, dot: Dot, lanes: int) -> Wei
     def read(_: Expr, group: Expr, column: Expr, step: Expr) -> Expr:
         return vector(memory, ((group * vectors + column) * steps + step) * size, size)
 
-    return Weights(read, lambda number: tir.address_of(memory[number * size]))
+    held = size * np.dtype(dot.weight).itemsize
+    return Weights(read, lambda number: tir.address_of(memory[number * size]), held)
