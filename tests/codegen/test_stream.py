@@ -30,10 +30,10 @@ def test_the_tiles_of_a_block_together_fetch_the_whole_next_block(
 
 @given(columns=st.integers(1, 4), rows=SMALL, size=SIZES)
 def test_where_steps_divide_well_little_is_fetched_twice(columns, rows, size):
-    """Tiles by columns lose less than half, and rounding the count up at most that again."""
+    """``rows // columns`` loses less than half, and rounding the count up at most that again, and
+    the rest of a line."""
     plan = plan_stream(columns, rows, 2**4 * 3**3 * 5 * 7, size)
-    lines, vectors = plan.count, 64 // size
-    assert rows * lines * vectors < columns * plan.every + rows * vectors
+    assert rows * plan.count * plan.vectors < columns * plan.every + rows * plan.vectors
 
 
 @pytest.mark.parametrize("size", [16, 32, 64])
