@@ -64,7 +64,7 @@ def start_device(tracker: Tracker) -> subprocess.Popen[bytes]:
     return _start("-m", "hago", "serve", *options)
 
 
-def wait_for(tracker: Tracker, count: int, limit_s: float = 60.0) -> None:
+def wait_for(tracker: Tracker, count: int, limit_s: float = 180.0) -> None:
     """Until that many devices are registered."""
     end = time.monotonic() + limit_s
     while time.monotonic() < end:
