@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from hago.hardware.spec import HardwareSpec
+from hago.pairs import within_pairs
 from hago.scheme import Array, QuantScheme, TensorQuant
 
 if TYPE_CHECKING:
@@ -97,8 +98,10 @@ class QuantModel:
 
     def codes(self, edge: Edge, real: Array) -> Array:
         """The codes of the constant ``real`` behind ``edge``: chosen ones, or the nearest."""
-        chosen = self.weights.get(edge)
-        return self.quants[edge].encode(real) if chosen is None else chosen
+        chosen, quant = self.weights.get(edge), self.quants[edge]
+        if chosen is None:
+            return quant.encode(real)
+        return within_pairs(chosen) if quant.scheme.dtype.paired else chosen
 
     def with_quants(self, quants: Mapping[Edge, TensorQuant]) -> QuantModel:
         """The same model with some numbers replaced."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import ml_dtypes
@@ -10,10 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from hago.float8 import FORMATS, decode_float8, encode_float8, round_float8
+from hago.pairs import within_pairs
 
 Kind = Literal["int", "uint", "float", "bfloat", "float8_e4m3", "float8_e5m2"]
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
+
+_PAIRS = "_pairs"  # what the names of paired types end in
 
 BFLOAT16_ARRAY = np.dtype(ml_dtypes.bfloat16)  # numpy knows the name once this is imported
 
@@ -32,18 +35,24 @@ class DType:
     """An element type by kind and width in bits, e.g. ``DType("uint", 8)``.
 
     Integers narrower than their container (``int7``) use the container's storage and a smaller
-    range of codes.
+    range of codes. Weights of int8 that are ``paired`` (``int8_pairs``) are within the bound of
+    :mod:`hago.pairs` with their neighbours.
     """
 
     kind: Kind
     bits: int
+    paired: bool = False
 
     def __post_init__(self) -> None:
         if self.bits not in _BITS.get(self.kind, ()):
             raise ValueError(f"no element type {self.kind!r} of {self.bits} bits")
+        if self.paired and (self.kind, self.bits) != ("int", 8):
+            raise ValueError(f"no element type of pairs of {self.kind!r} of {self.bits} bits")
 
     def __str__(self) -> str:
-        return self.kind if self.kind.startswith("float8") else f"{self.kind}{self.bits}"
+        if self.kind.startswith("float8"):
+            return self.kind
+        return f"{self.kind}{self.bits}{_PAIRS if self.paired else ''}"
 
     @property
     def is_integer(self) -> bool:
@@ -61,6 +70,8 @@ class DType:
             raise ValueError(f"{self} has no integer codes")
         if self.kind == "uint":
             return 0, 2**self.bits - 1
+        if self.paired:
+            return 1 - 2 ** (self.bits - 1), 2 ** (self.bits - 1) - 1
         return -(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1
 
     @property
@@ -78,6 +89,8 @@ def parse_dtype(text: str) -> DType:
     """Read ``"uint8"``, ``"bfloat16"``, ``"float8_e4m3"``. Raises ValueError on anything else."""
     if text in ("float8_e4m3", "float8_e5m2"):
         return DType(text, 8)  # type: ignore[arg-type]
+    if text.endswith(_PAIRS):
+        return replace(parse_dtype(text.removesuffix(_PAIRS)), paired=True)
     kind = text.rstrip("0123456789")
     digits = text[len(kind) :]
     if kind not in _BITS or not digits:
@@ -86,6 +99,7 @@ def parse_dtype(text: str) -> DType:
 
 
 INT4, INT7, INT8, INT16, INT32 = (DType("int", bits) for bits in (4, 7, 8, 16, 32))
+INT8_PAIRS = DType("int", 8, paired=True)
 UINT8 = DType("uint", 8)
 FLOAT16, FLOAT32, BFLOAT16 = DType("float", 16), DType("float", 32), DType("bfloat", 16)
 E4M3, E5M2 = DType("float8_e4m3", 8), DType("float8_e5m2", 8)
@@ -133,7 +147,7 @@ class QuantScheme:
     computed_in: DType | None = None
 
     def __post_init__(self) -> None:
-        if not self.dtype.is_integer and not self.symmetric:
+        if not self.symmetric and (self.dtype.paired or not self.dtype.is_integer):
             raise ValueError(f"{self.dtype} has no zero point: it is symmetric")
         if not self.dtype.is_quantized and self.granularity != PerTensor():
             raise ValueError(f"{self.dtype} has no scale: it has no granularity")
@@ -208,7 +222,8 @@ class TensorQuant:
             return encode_float8(steps, self.scheme.dtype.kind)
         low, high = self.scheme.dtype.code_range
         codes = np.rint(steps).astype(np.float64) + zero_point
-        return np.clip(codes, low, high).astype(self.scheme.dtype.storage)
+        stored = np.clip(codes, low, high).astype(self.scheme.dtype.storage)
+        return within_pairs(stored) if self.scheme.dtype.paired else stored
 
     def decode(self, codes: Array) -> Floats:
         """The float32 values that ``codes`` stand for."""

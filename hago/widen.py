@@ -2,8 +2,8 @@
 
     code = round(w / s), 7 bits  =>  code' = round(w / (s / 2)), 8 bits
 
-VPMADDUBSW takes weights of 7 bits (hwspecs/x86_avx2.py); what multiplies words takes 8. Which is
-faster is for a measurement to say. Each code of more bits is as precise or more: ranges stay, steps
+A machine may multiply weights of 7 bits by one instruction and of 8 by another. Which is faster is
+for a measurement to say. Each code of more bits is as precise or more: ranges stay, steps
 are halved for each bit.
 """
 

@@ -4,7 +4,7 @@ Sources: [SDM] Intel 64 and IA-32 Architectures Software Developer's Manual, vol
 [FOG] A. Fog, Instruction tables (Skylake). Bandwidth is an estimate of what one core draws.
 """
 
-from hago.hardware import f32, machine, memory, op, s7, s8, s16, s32, saturating, u8
+from hago.hardware import f32, machine, memory, op, s8, s16, s32, saturating, u8
 
 DENSE = ("conv2d", "matmul")
 MOVES = ("max_pool2d", "concat", "resize2d", "move")
@@ -16,11 +16,12 @@ MACHINE = machine(
     needs=("avx2", "fma"),
     memory=memory(l1="32K", l2="256K", l3="8M", bandwidth=4.0),
     ops=[
-        # [SDM] VPMADDUBSW adds pairs of u8 x s8 products with *saturation* in int16. Two products
-        # of 255 and -64 reach 32640 and fit 32767; with -128 they reach 65280 and saturate. So
-        # weights have 7 bits here. 32 products an instruction, then VPMADDWD and VPADDD: the two
-        # multiplications share two ports, so that one sequence leaves in a cycle [FOG].
-        op(DENSE, u8.asymmetric, s7.per_channel, sums_in=saturating(s16, terms=2),
+        # [SDM] VPMADDUBSW adds pairs of u8 x s8 products with *saturation* in int16. Products of
+        # two weights with 255 reach 32640 and fit 32767 where these are 128 together, not where
+        # each of them is: so weights are paired here. 32 products an instruction, then VPMADDWD and
+        # VPADDD: the two multiplications share two ports, so that one sequence leaves in a cycle
+        # [FOG].
+        op(DENSE, u8.asymmetric, s8.paired.per_channel, sums_in=saturating(s16, terms=2),
            gives=(u8, s8, f32), by="vpmaddubsw", align={"k": 4, "n": 8}, throughput=64),
         # [SDM] VPMADDWD on widened bytes is exact for 8-bit weights: 16 products an instruction, a
         # VPADDD behind it, and three ports for the two [FOG].

@@ -5,7 +5,7 @@ Sources: [SDM] Intel 64 and IA-32 Architectures Software Developer's Manual, vol
 Bandwidth is an estimate of what one core draws, L3 is the socket's.
 """
 
-from hago.hardware import f32, machine, memory, op, s7, s8, s16, s32, saturating, u8
+from hago.hardware import f32, machine, memory, op, s8, s16, s32, saturating, u8
 
 DENSE = ("conv2d", "matmul")
 MOVES = ("max_pool2d", "concat", "resize2d", "move")
@@ -23,9 +23,9 @@ MACHINE = machine(
         # of the two 512-bit ports [OPT].
         op(DENSE, u8.asymmetric, s8.per_channel, sums_in=s32, gives=(u8, s8, f32), by="vpmaddwd",
            align={"k": 2, "n": 16}, throughput=64),
-        # [SDM] VPMADDUBSW saturates pairs in int16: exact for weights of 7 bits only, see
-        # x86_avx2.py. 64 products, with VPMADDWD and VPADDD behind it: three on two ports.
-        op(DENSE, u8.asymmetric, s7.per_channel, sums_in=saturating(s16, terms=2),
+        # [SDM] VPMADDUBSW saturates pairs in int16: exact for paired weights only, see x86_avx2.py.
+        # 64 products, with VPMADDWD and VPADDD behind it: three on two ports.
+        op(DENSE, u8.asymmetric, s8.paired.per_channel, sums_in=saturating(s16, terms=2),
            gives=(u8, s8, f32), by="vpmaddubsw", align={"k": 4, "n": 16}, throughput=85),
         # The right-hand side is computed, so it has one scale and no zero point.
         op("batch_matmul", u8.asymmetric, s8, sums_in=s32, gives=(u8, s8, f32), by="vpmaddwd",

@@ -10,7 +10,7 @@ import hago
 ROOT = Path(hago.__file__).parent
 # A part may import from the parts before it. Parts in one row know nothing of each other.
 ORDER = (
-    ("errors", "float8", "progress"),
+    ("errors", "float8", "pairs", "progress"),
     ("clock", "figure"),
     ("scheme",),
     ("sample", "report"),

@@ -18,6 +18,7 @@ from hago.scheme import (
     INT4,
     INT7,
     INT8,
+    INT8_PAIRS,
     INT16,
     INT32,
     UINT8,
@@ -51,14 +52,16 @@ def array(*values):
 @pytest.mark.parametrize(
     ("text", "dtype"),
     [("uint8", UINT8), ("int4", INT4), ("bfloat16", BFLOAT16), ("float8_e4m3", E4M3),
-     ("float32", FLOAT32)],
+     ("float32", FLOAT32), ("int8_pairs", INT8_PAIRS)],
 )  # fmt: skip
 def test_an_element_type_is_written_and_read(text, dtype):
     assert parse_dtype(text) == dtype
     assert str(dtype) == text
 
 
-@pytest.mark.parametrize("text", ["", "int", "int9", "uint64", "float", "8", "e4m3", "float8"])
+@pytest.mark.parametrize(
+    "text", ["", "int", "int9", "uint64", "float", "8", "e4m3", "float8", "int4_pairs"]
+)
 def test_what_is_no_element_type_is_refused(text):
     with pytest.raises(ValueError, match="element type"):
         parse_dtype(text)
@@ -73,7 +76,7 @@ def test_an_element_type_that_does_not_exist_cannot_be_built(kind, bits):
 @pytest.mark.parametrize(
     ("dtype", "low", "high"),
     [(INT4, -8, 7), (INT7, -64, 63), (INT8, -128, 127), (UINT8, 0, 255),
-     (INT32, -(2**31), 2**31 - 1)],
+     (INT32, -(2**31), 2**31 - 1), (INT8_PAIRS, -127, 127)],
 )  # fmt: skip
 def test_codes_have_a_range(dtype, low, high):
     assert dtype.code_range == (low, high)
@@ -99,8 +102,9 @@ def test_codes_are_stored_in_what_numpy_has(dtype, storage):
 
 
 def test_only_integers_have_zero_points():
-    with pytest.raises(ValueError, match="no zero point"):
-        QuantScheme(E4M3, symmetric=False)
+    for dtype in (E4M3, INT8_PAIRS):
+        with pytest.raises(ValueError, match="no zero point"):
+            QuantScheme(dtype, symmetric=False)
 
 
 def test_only_what_has_a_scale_has_a_granularity():

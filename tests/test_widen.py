@@ -11,7 +11,7 @@ import hago
 from hago import mix
 from hago.annotate.constants import constant_edges
 from hago.hardware.host import missing_features
-from hago.hardware.load import load_spec
+from hago.hardware.load import load_spec, spec_folder
 from hago.pipeline import Options, compile_model
 from hago.realize import interpret, realize
 from hago.widen import widened
@@ -25,8 +25,18 @@ def on(machine):
 
 
 @pytest.fixture(scope="module")
-def model():
-    return on("x86-avx2")
+def narrow(tmp_path_factory):
+    """A specification of this machine in which the saturating product takes 7 bits."""
+    text = (spec_folder() / f"{MACHINE.replace('-', '_')}.py").read_text()
+    text = text.replace("s8.paired.per_channel", "s7.per_channel").replace(" s8,", " s7, s8,", 1)
+    file = tmp_path_factory.mktemp("spec") / "narrow.py"
+    file.write_text(text)
+    return file
+
+
+@pytest.fixture(scope="module")
+def model(narrow):
+    return on(narrow)
 
 
 def weights_of(model):
@@ -60,12 +70,13 @@ def test_codes_that_a_method_chose_stand_for_the_same_weights(model):
     np.testing.assert_array_equal(*values)
 
 
-def test_weights_that_have_all_bits_stay():
-    assert widened(on("x86-vnni")) is None
+@pytest.mark.parametrize("machine", ["x86-vnni", "x86-avx2"])
+def test_weights_that_have_all_bits_stay(machine):
+    assert widened(on(machine)) is None
 
 
 @pytest.mark.skipif(bool(missing_features(load_spec(MACHINE))), reason=f"needs {MACHINE}")
-def test_compile_takes_more_bits_where_they_are_faster_and_says_so(tmp_path, monkeypatch):
+def test_compile_takes_more_bits_where_they_are_faster_and_says_so(tmp_path, monkeypatch, narrow):
     measured = mix.time_kernels
 
     def as_if(folder, calls, threads):
@@ -78,7 +89,7 @@ def test_compile_takes_more_bits_where_they_are_faster_and_says_so(tmp_path, mon
     monkeypatch.setattr(mix, "time_kernels", as_if)
     monkeypatch.setattr(hago.pipeline, "fastest", lambda contestants: 0)
     file, data = network(tmp_path / "m.onnx"), samples(2)
-    report = compile_model(file, MACHINE, data, tmp_path / "out", Options(recipe="mse"))
+    report = compile_model(file, narrow, data, tmp_path / "out", Options(recipe="mse"))
     assert report.precision == "mixed"
     chosen = {edge.edge: edge for edge in report.edges}
     wide = chosen["conv2d_1.weight -> conv2d_1[1]"]

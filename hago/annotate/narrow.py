@@ -123,7 +123,9 @@ def _codes(
 
 
 def _narrowed(scheme: QuantScheme, node: Node, form: WeightFormat) -> QuantScheme:
-    dtype = DType(scheme.dtype.kind, min(form.bits, scheme.dtype.bits))
+    dtype = scheme.dtype
+    if form.bits < dtype.bits:
+        dtype = DType(dtype.kind, form.bits)
     symmetric = scheme.symmetric and not (node.op == "nn.conv2d" and _has_room(dtype, scheme))
     scheme = replace(scheme, dtype=dtype, symmetric=symmetric)
     if form.groups is None or node.op != "matmul" or column_length(node) % form.groups.size:
@@ -138,7 +140,8 @@ def _has_room(dtype: DType, scheme: QuantScheme) -> bool:
     Matrices do without: kernels for single rows multiply their 4-bit codes as they lie in memory.
     """
     is_signed = dtype.kind == "int" and scheme.computed_in is None
-    return is_signed and isinstance(scheme.granularity, PerAxis) and dtype.bits < scheme.dtype.bits
+    room = scheme.dtype.bits - (1 if scheme.dtype.paired else 0)  # all of so many bits are in pairs
+    return is_signed and isinstance(scheme.granularity, PerAxis) and dtype.bits < room
 
 
 def column_length(node: Node) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hago.dataflow import Node
 from hago.hardware.spec import OpSupport
+from hago.pairs import LARGEST
 from hago.scheme import DType
 
 
@@ -30,7 +31,7 @@ def overflow(node: Node, row: OpSupport) -> str | None:
 
     The worst case of the sum of ``k`` products is ``k * max|a| * max|b|``. Rows whose products
     meet in a narrow register first (``accum.terms``) are checked for that many products there,
-    then for all of them in int32.
+    then for all of them in int32. Of paired weights, two are as large as the bound has it.
     """
     if row.accum.dtype.kind != "int" or not all(o.dtype.is_integer for o in row.inputs):
         return None
@@ -41,6 +42,8 @@ def overflow(node: Node, row: OpSupport) -> str | None:
         product *= largest_magnitude(operand.dtype)
     terms = row.accum.terms or reduction_length(node)
     worst, limit = product * terms, row.accum.dtype.code_range[1]
+    if terms == 2 and row.inputs[1].dtype.paired:
+        worst = largest_magnitude(row.inputs[0].dtype) * LARGEST
     if worst > limit:
         return f"{terms} products reach {worst}, above {limit} of the {row.accum.dtype} accumulator"
     total = product * reduction_length(node)

@@ -68,6 +68,8 @@ def _sum(accumulator: Accumulator) -> str:
 
 
 def _word(dtype: DType) -> str:
-    """As a specification writes it: u8, s32, bf16, e4m3."""
+    """As a specification writes it: u8, s8.paired, bf16, e4m3."""
     letter = _LETTERS.get(dtype.kind)
-    return f"{letter}{dtype.bits}" if letter else dtype.kind.removeprefix("float8_")
+    if not letter:
+        return dtype.kind.removeprefix("float8_")
+    return f"{letter}{dtype.bits}{'.paired' if dtype.paired else ''}"

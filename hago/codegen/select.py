@@ -14,7 +14,7 @@ from hago.errors import BuildError
 DOTS = (NARROW, *x86.DOTS, *neon.DOTS)
 Product = Conv2d | Matmul | GroupedMatmul | BatchMatmul
 # What a proof about weights proves as well.
-_IMPLIED = {"int4": ("int4", "int7", "int8_pairs")}
+_IMPLIED = {"int4": ("int4", "int8_pairs")}
 
 
 def has_dot(workload: Product, machine: Machine) -> bool:
@@ -27,8 +27,7 @@ def has_dot(workload: Product, machine: Machine) -> bool:
 def choose_dot(workload: Product, machine: Machine) -> Dot:
     """The machine's preferred instruction for the workload's element types.
 
-    Weights declared ``int4``, ``int7`` or ``int8_pairs`` are proven to fit the pairs of VPMADDUBSW
-    or SMULL.
+    Weights declared ``int4`` or ``int8_pairs`` are proven to fit the pairs of VPMADDUBSW or SMULL.
     Raises BuildError where the machine has no instruction for the types.
     """
     for dot in DOTS:

@@ -26,7 +26,7 @@ OUTPUTS, INPUTS = 2, 4  # rows, and as many columns
 POINTS = INPUTS * INPUTS
 _TWICE_G = np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]])
 _SCALE = 4  # of sums, from two factors of 2G
-_LARGEST = {"int4": 8, "int7": 64, "int8_pairs": 127, "int8": 128, "uint8": 255}
+_LARGEST = {"int4": 8, "int8_pairs": 127, "int8": 128, "uint8": 255}
 
 
 def transform_weight(weight: Array, dtype: str) -> Array:

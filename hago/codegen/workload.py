@@ -12,9 +12,9 @@ import numpy.typing as npt
 from tvm import tirx as tir
 
 Array = npt.NDArray[Any]
-# Weights whose values are proven to be in a part of their dtype: -8..7; -64..63; -127..127, so that
-# two products with bytes fit int16.
-PROVEN = {"int4": "int8", "int7": "int8", "int8_pairs": "int8"}
+# Weights whose values are proven: all are in -8..7; or two products of neighbours with bytes fit
+# int16, which takes -127..127 for signed bytes, and the bound of hago.pairs for unsigned ones.
+PROVEN = {"int4": "int8", "int8_pairs": "int8"}
 # Data that is summed in int32; "int4" are bytes that are proven to be -8..7.
 CODES = ("uint8", "int8", "int4")
 

@@ -36,7 +36,7 @@ from hago.hardware.spec import (
     OpSupport,
     Requantize,
 )
-from hago.scheme import DType
+from hago.scheme import INT8, INT8_PAIRS, DType
 
 _OPERAND = "an element type such as u8 or s8.per_channel"
 
@@ -53,7 +53,7 @@ class Element:
     @property
     def asymmetric(self) -> Element:
         """With a zero point."""
-        if not self.dtype.is_integer:
+        if not self.dtype.is_integer or self.dtype.paired:
             fact = f"{self.dtype} has no zero point"
             raise checks.error("asymmetric", fact, "Drop '.asymmetric'.")
         return replace(self, zero_point=True)
@@ -67,6 +67,15 @@ class Element:
     def per_group(self) -> Element:
         """With a scale for each group of reduction elements (and whatever is coarser)."""
         return replace(self._scaled("per_group"), granularity=("group", "channel", "tensor"))
+
+    @property
+    def paired(self) -> Element:
+        """Within the bound of :mod:`hago.pairs`: two products with unsigned bytes fit int16."""
+        if self.dtype != INT8 or self.zero_point:
+            what = f"{self.dtype}{' with a zero point' if self.zero_point else ''}"
+            raise checks.error("paired", f"the bound is one of int8 weights, not of {what}",
+                               "Write s8.paired, or drop '.paired'.")  # fmt: skip
+        return replace(self, dtype=INT8_PAIRS)
 
     def stored_as(self, other: Element) -> Element:
         """Kept in memory as a narrower type than it is computed in."""

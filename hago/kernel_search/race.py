@@ -40,7 +40,7 @@ _HEATS = ((6, 5), (12, 2))  # rounds, and how many go on, the template's choice 
 _FINAL = 30  # rounds
 _PAST_CACHES = 4  # times the L2 cache: weights are read from beyond
 _MOST_COPIES = 64  # of weights so small that they stay in the cache in a network, too
-_CODES = {"int8": 127, "uint8": 255, "int4": 7, "int7": 63, "int8_pairs": 127}  # largest
+_CODES = {"int8": 127, "uint8": 255, "int4": 7, "int8_pairs": 64}  # largest
 _SPREAD = 64.0  # of results as codes
 
 

@@ -28,6 +28,7 @@ from hago.float8 import KINDS
 from hago.lower.expression import Expression, Source, Value
 from hago.lower.grouped import GroupedProduct, grouped_product
 from hago.lower.view import View
+from hago.pairs import are_paired, is_overlapping, runs_of
 from hago.scheme import Array
 from hago.shifted_exp import ShiftedExp, is_last_axis, shifted_exp
 
@@ -119,18 +120,21 @@ def _matmul(view: View, node: Node) -> Anchor | None:
 
 
 def _proven(weight: Source, dtype: str) -> str:
-    """``dtype``, or int7 where the constant int8 weights are so small: their products with
-    unsigned bytes fit the pairs of VPMADDUBSW, which saturate (2 * 255 * 64 < 2^15)."""
+    """``dtype``, or int8_pairs where the constant int8 weights of a convolution are so small: two
+    products of neighbours with unsigned bytes fit the pairs of VPMADDUBSW, which saturate."""
     if isinstance(weight, str) or dtype != "int8":
         return dtype
-    return "int7" if weight.min() >= -64 and weight.max() <= 63 else dtype
+    return "int8_pairs" if are_paired(runs_of(weight), is_overlapping(weight)) else dtype
 
 
 def _proven_nibbles(weight: Source, dtype: str) -> str:
-    """The same, or int4 where weights have 4 bits: some kernels read them two in a byte."""
+    """The same of matrices [.., K, N], or int4 where weights have 4 bits: some kernels read them
+    two in a byte."""
     if isinstance(weight, str) or dtype != "int8":
         return dtype
-    return "int4" if weight.min() >= -8 and weight.max() <= 7 else _proven(weight, dtype)
+    if weight.min() >= -8 and weight.max() <= 7:
+        return "int4"
+    return "int8_pairs" if are_paired(np.swapaxes(weight, -1, -2)) else dtype
 
 
 def _batch_matmul(view: View, node: Node) -> Anchor | None:

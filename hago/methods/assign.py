@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from hago.graph import Edge, QuantGraph, QuantModel, Strategy
+from hago.pairs import reach
 from hago.scheme import (
     Array,
     Floats,
@@ -77,8 +78,9 @@ def _shared(graph: QuantGraph, strategy: Strategy) -> Iterable[tuple[list[Edge],
 
 
 def weight_range(weight: Array, scheme: QuantScheme) -> tuple[Floats, Floats]:
-    """Smallest and largest weight for each scale of ``scheme``."""
+    """Smallest and largest weight for each scale of ``scheme``; of paired ones, with neighbours."""
     granularity = scheme.granularity
+    weight = reach(weight) if scheme.dtype.paired else weight
     if isinstance(granularity, PerAxis):
         axis = granularity.axis % weight.ndim
         others = tuple(i for i in range(weight.ndim) if i != axis)

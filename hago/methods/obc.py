@@ -7,7 +7,8 @@ of the inputs for all outputs and the Cholesky factor of GPTQ (arXiv 2210.17323,
     e_k = (w_k - q(w_k)) / U_kk         w_j -= e_k U_kj   for j > k
 
 Inputs are taken in falling order of their power. Scales stay, also those of groups of inputs.
-``q`` gives integer codes, or the values of an 8-bit float: the rule is the same.
+``q`` gives integer codes, or the values of an 8-bit float: the rule is the same. Where weights are
+bound to their neighbours (:mod:`hago.pairs`), the later of two has the room that the first leaves.
 ``H`` comes from calibration, so nothing runs again; the method "gptq" is the same rule applied
 layer after layer to what the quantized layers before give, by running the model in PyTorch. Of
 independent inputs of equal power each weight is rounded to nearest.
@@ -25,9 +26,11 @@ from scipy.linalg.lapack import dtrtri
 
 from hago.annotate.constants import constant_edges
 from hago.calibrate import Stats
-from hago.float8 import encode_float8, round_float8
+from hago.float8 import encode_float8
 from hago.graph import QuantModel
 from hago.methods.method import register
+from hago.methods.rounders import AnyRounder, FloatRounder, PairRounder, Rounder
+from hago.pairs import partners
 from hago.scheme import Array, Floats, TensorQuant
 
 Doubles = npt.NDArray[np.float64]
@@ -69,7 +72,14 @@ def _codes(weight: Array, quant: TensorQuant, moments: Floats, damping: float) -
 
     scale, zero_point = map(to_rows, quant.spread(weight.shape))
     dtype = quant.scheme.dtype
-    if dtype.is_integer:
+    if dtype.paired:
+        low, high = (np.full(scale.shape[:2], float(bound)) for bound in dtype.code_range)
+        bound_to = partners(weight)
+        codes = _in_order(
+            to_rows(weight) / scale.astype(np.float64), moments, damping,
+            lambda order, _: PairRounder.over(low, high, order, bound_to),
+        ).astype(dtype.storage)  # fmt: skip
+    elif dtype.is_integer:
         rows = to_rows(weight)
         rounded = round_weights(rows, scale, zero_point, moments, damping, dtype.code_range)
         codes = rounded.astype(dtype.storage)
@@ -112,27 +122,27 @@ def round_rows(
     [G, K, K]. Without damping it must be positive definite.
     """
 
-    def rounder(inputs_first: Callable[[Array], Array]) -> _Rounder:
+    def rounder(_: Array, inputs_first: Callable[[Array], Array]) -> Rounder:
         if steps is None:
-            return _Rounder(low, high)
-        return _Rounder(*map(inputs_first, (low, high, steps)))
+            return Rounder(low, high)
+        return Rounder(*map(inputs_first, (low, high, steps)))
 
     return _in_order(rows, moments, damping, rounder)
 
 
 def round_floats(rows: Doubles, moments: Array, damping: float, kind: str) -> Doubles:
     """Values of the 8-bit float ``kind`` near ``rows`` [G, N, K], likewise."""
-    return _in_order(rows, moments, damping, lambda _: _FloatRounder(kind))
+    return _in_order(rows, moments, damping, lambda *_: FloatRounder(kind))
 
 
 def _in_order(
     rows: Doubles,
     moments: Array,
     damping: float,
-    make_rounder: Callable[[Callable[[Array], Array]], _Rounder | _FloatRounder],
+    make_rounder: Callable[[Array, Callable[[Array], Array]], AnyRounder],
 ) -> Doubles:
-    """``rows`` rounded by the formula. What rounds them is made with the way to bring an array
-    [G, N, K] into the order in which inputs are taken, [K, G, N]."""
+    """``rows`` rounded by the formula. What rounds them is made with the order in which inputs are
+    taken, [G, K], and the way to bring an array [G, N, K] into it, as [K, G, N]."""
     order = np.argsort(-np.diagonal(moments, axis1=1, axis2=2), axis=1, kind="stable")
     ordered = np.take_along_axis(moments, order[:, :, None], axis=1)
     factor = inverse_factor(np.take_along_axis(ordered, order[:, None, :], axis=2), damping)
@@ -142,7 +152,7 @@ def _in_order(
         return np.take_along_axis(array, order[:, None, :], axis=2).transpose(2, 0, 1).copy()
 
     rest = inputs_first(rows)
-    rounder = make_rounder(inputs_first)
+    rounder = make_rounder(order, inputs_first)
     codes = np.empty_like(rest)
     for start in range(0, len(rest), _BLOCK):
         stop = min(start + _BLOCK, len(rest))
@@ -156,35 +166,6 @@ def _in_order(
         rest[stop:] -= passed_on.transpose(1, 0, 2)
     back = np.argsort(order, axis=1)
     return np.take_along_axis(codes.transpose(1, 2, 0), back[:, None, :], axis=2)
-
-
-@dataclass(frozen=True, eq=False)
-class _Rounder:
-    """Bounds [G, N], and steps of 1; or bounds and ``steps`` of each input, [K, G, N]."""
-
-    low: Array
-    high: Array
-    steps: Array | None = None
-
-    def round(self, real: Doubles, k: int) -> tuple[Doubles, Doubles]:
-        """The codes of input ``k`` and what they leave of ``real``, both [G, N]."""
-        if self.steps is None:
-            codes = np.clip(np.rint(real), self.low, self.high)
-            return codes, real - codes
-        codes = np.clip(np.rint(real / self.steps[k]), self.low[k], self.high[k])
-        return codes, real - codes * self.steps[k]
-
-
-@dataclass(frozen=True)
-class _FloatRounder:
-    """To the nearest value of an 8-bit float."""
-
-    kind: str
-
-    def round(self, real: Doubles, k: int) -> tuple[Doubles, Doubles]:
-        """The values of input ``k`` and what they leave of ``real``, both [G, N]."""
-        values = round_float8(real, self.kind).astype(np.float64)
-        return values, real - values
 
 
 def inverse_factor(moments: Floats, damping: float) -> Doubles:

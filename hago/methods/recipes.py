@@ -87,7 +87,7 @@ _RANGES = Pick("mse", "ranges with the least squared error")
 _PIVOTS = Pick("intact_pivots", "tokens that are the same in every sample get exact codes",
                "attention")  # fmt: skip
 _NARROW = Pick("weight_mse", "narrow weights are better clipped than rounded coarsely", "low bits")
-# EfficientNet-Lite0: 1.7 dB at 4 bits, 1.2 dB at the 7 that x86-avx2 has.
+# EfficientNet-Lite0: 1.7 dB at 4 bits, 1.2 dB at 7.
 _SCALES = Pick("weight_output", "scales of weights by what a layer gives", "under 8 bits")
 _ROUNDED = Pick("obc", "rounds weights by what they multiply, from calibration alone")
 

@@ -80,9 +80,7 @@ def _quantized_constant(
     quant: TensorQuant,
 ) -> relax.Expr:
     edge = next(e for e in model.strategy if (e.dst, e.arg) == (dst, arg))
-    codes = model.weights.get(edge)
-    if codes is None:
-        codes = quant.encode(constant_value(leaf).astype(np.float32))
+    codes = model.codes(edge, constant_value(leaf).astype(np.float32))
     if quant.scheme.computed_in is not None:
         return emit(builder, decode_stored(builder, codes, quant), f"{dst}_weight")
     if isinstance(quant.scheme.granularity, PerGroup):

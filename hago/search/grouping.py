@@ -72,7 +72,7 @@ def _name(edges: Sequence[Edge], nodes: Mapping[str, Node]) -> str:
 def _options(
     graph: QuantGraph, edges: Sequence[Edge], nodes: Mapping[str, Node]
 ) -> list[Option]:
-    """The options below float32, the most bits first."""
+    """The options below float32, the most bits first, paired weights after others of as many."""
     rows = _rows(graph, edges, nodes)
     found: dict[str, Option] = {}
     for row in rows:
@@ -80,7 +80,11 @@ def _options(
         if len(chosen) == len(edges) and _agree(graph, chosen):
             option = _named(chosen, row, found)
             found.setdefault(option.name, option)
-    return sorted(found.values(), key=lambda option: -option.bits)
+    return sorted(found.values(), key=lambda option: (-option.bits, _is_paired(option)))
+
+
+def _is_paired(option: Option) -> bool:
+    return any(scheme.dtype.paired for scheme in option.schemes.values())
 
 
 def _narrowed(graph: QuantGraph, option: Option, narrow: Sequence[int]) -> list[Option]:

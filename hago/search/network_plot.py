@@ -18,7 +18,7 @@ _COLOURS = {
     "float16": "#3b7dd8",
     "int8": "#1f9d78",
     "uint8": "#7cc4a8",  # groups without weights
-    "int7": "#d9822b",
+    "int8_pairs": "#d9822b",
     "int6": "#c9a227",
     "int4": "#c0392b",
 }

@@ -11,6 +11,7 @@ import tvm
 
 from hago.codegen.passes import CPU_PIPELINE
 from hago.codegen.workload import Kernel, Machine
+from hago.pairs import within_pairs
 
 MACHINES = {
     "vnni": Machine(64, frozenset({"vpdpbusd", "vfmadd"})),
@@ -53,13 +54,14 @@ def run(kernel: Kernel, isa: str, inputs: Sequence[np.ndarray], output: np.ndarr
 
 
 def random_tensor(random: np.random.Generator, shape: Sequence[int], dtype: str) -> np.ndarray:
-    """Full-range codes (``int7``: -64..63, ``int4``: -8..7, in int8) or normal floats, extremes
-    over-represented."""
-    bounds = {"uint8": (0, 255), "int8": (-128, 127), "int7": (-64, 63), "int4": (-8, 7)}
+    """Full-range codes (``int8_pairs``: as large as pairs may be, ``int4``: -8..7, in int8) or
+    normal floats, extremes over-represented."""
+    bounds = {"uint8": (0, 255), "int8": (-128, 127), "int8_pairs": (-127, 127), "int4": (-8, 7)}
     if dtype not in bounds:
         return random.normal(size=shape).astype(dtype)
     low, high = bounds[dtype]
     values = random.integers(low, high + 1, shape)
     extreme = random.random(shape) < 0.2
     values[extreme] = random.choice([low, high], size=int(extreme.sum()))
-    return values.astype("uint8" if dtype == "uint8" else "int8")
+    codes = values.astype("uint8" if dtype == "uint8" else "int8")
+    return within_pairs(codes) if dtype == "int8_pairs" else codes

@@ -63,7 +63,7 @@ def test_sums_of_16_bits_are_joined_before_they_overflow():
     ("isa", "work"),
     [
         ("vnni", Matmul(FEW_ROWS + 1, 16, 64, "uint8", "int4")),
-        ("vnni", Matmul(1, 16, 64, "uint8", "int7")),
+        ("vnni", Matmul(1, 16, 64, "uint8", "int8_pairs")),
         ("vnni", Matmul(1, 16, 60, "uint8", "int4")),
         ("avx2", Matmul(1, 16, 60, "uint8", "int4")),
         ("avx512", Matmul(1, 16, 64, "uint8", "int4")),  # it has nothing but products of 16 bits
@@ -79,7 +79,8 @@ def test_others_are_unpacked_before(isa, work):
 @pytest.mark.parametrize(("n", "group"), [(64, 32), (50, 64), (16, 128), (144, 32)])
 def test_groups_with_their_scales(isa, weight, m, n, group):
     largest = 8 if weight == "int4" else 64  # proven to fit pairs that saturate
-    work = GroupedMatmul(m, n, 3 * group, group, "uint8", "int7" if weight == "int8" else weight)
+    proven = "int8_pairs" if weight == "int8" else weight
+    work = GroupedMatmul(m, n, 3 * group, group, "uint8", proven)
     assert multiplies_groups(work, machine(isa))
     data, codes = operands(work, largest)
     scales = np.random.default_rng(1).uniform(0.5, 2, (3, n)).astype(np.float32)

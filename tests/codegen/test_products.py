@@ -17,7 +17,11 @@ from hago.codegen.workload import BatchMatmul, Conv2d, Machine, Matmul, convolve
 from hago.errors import BuildError
 from tests.codegen.isa import MACHINES, compiled, machine, random_tensor, run
 
-TYPES = {"float32": ("float32", "float32"), "int8": ("uint8", "int8"), "int7": ("uint8", "int7")}
+TYPES = {
+    "float32": ("float32", "float32"),
+    "int8": ("uint8", "int8"),
+    "int8_pairs": ("uint8", "int8_pairs"),
+}
 CONVOLUTIONS = {
     "3x3, odd channels, batch 2": Conv2d(2, 7, 6, 5, 11, 3, 3, padding=(1, 1, 1, 1)),
     "3x3, stride 2, uneven padding": Conv2d(1, 7, 6, 5, 19, 3, 3, (2, 2), (0, 1, 1, 0)),
@@ -178,7 +182,7 @@ def test_a_machine_without_an_instruction_for_the_types_is_refused():
     [
         ("vnni", "int8", "vpdpbusd"),
         ("avx512", "int8", "vpmaddwd"),
-        ("avx2", "int7", "vpmaddubsw"),
+        ("avx2", "int8_pairs", "vpmaddubsw"),
         ("vnni", "float32", "vfmadd"),
     ],
 )

@@ -21,7 +21,7 @@ WORKLOADS = {
 
 
 def packed_weights(work, isa):
-    work = Conv2d(**{**vars(work), "data": "uint8", "weight": "int7"})
+    work = Conv2d(**{**vars(work), "data": "uint8", "weight": "int8_pairs"})
     dot, lanes = choose_dot(work, MACHINES[isa]), MACHINES[isa].lanes
     band = choose_band(work, dot, lanes)
     codes = np.random.default_rng(0).integers(-8, 8, (work.co, work.kh, work.kw, 1))

@@ -22,7 +22,7 @@ from tests.codegen.recipes import PLAIN, recipes
 from tests.codegen.test_random_products import check
 from tests.codegen.workloads import FEW
 
-CODES = {"data": "uint8", "weight": "int7"}
+CODES = {"data": "uint8", "weight": "int8_pairs"}
 SAME = {"padding": (1, 1, 1, 1)}
 TILES = st.builds(WinogradTile, st.integers(1, 14), st.integers(1, 4), st.integers(1, 9))
 
@@ -67,7 +67,8 @@ def test_operands_at_their_limits_stay_exact(codes):
     image = np.broadcast_to(image, (1, 6, 6, 512)).astype(np.uint8)
     for weight in (np.full((16, 3, 3, 512), codes[1]), np.where(
             np.add.outer(np.arange(3), np.arange(3))[None, :, :, None] % 2,
-            codes[1], -64).repeat(512, -1).repeat(16, 0)):  # fmt: skip
+            codes[1], -64).repeat(512, -1).repeat(16, 0),
+            np.sign(codes[1]) * np.tile([127, 1], (16, 3, 3, 256))):  # fmt: skip
         kernel = build_conv_winograd(workload, Epilogue("int32", "int32"), machine("avx2"))
         output = np.zeros(workload.output_shape, np.int32)
         actual = run(kernel, "avx2", [image, kernel.pack(weight.astype(np.int8))], output)
@@ -93,7 +94,7 @@ def test_integers_are_transformed_by_twice_the_matrix():
     np.testing.assert_array_equal(four, 4 * one)
 
 
-@pytest.mark.parametrize(("weight", "most"), [("int7", 1827), ("int8", 913), ("uint8", 458)])
+@pytest.mark.parametrize(("weight", "most"), [("int8_pairs", 920), ("int8", 913), ("uint8", 458)])
 def test_channels_whose_sums_could_overflow_are_not_transformed(weight, most):
     assert winograd.stays_exact("uint8", weight, most)
     assert not winograd.stays_exact("uint8", weight, most + 1)

@@ -7,8 +7,8 @@ from hago.codegen.workload import Conv2d, Pool2d
 
 # Building a kernel takes about 0.1 s: examples are few, and each is a whole kernel.
 FEW = settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
-# (data, weight): int7 weights are proven to fit VPMADDUBSW's saturating pairs.
-CODES = {"uint8 x int8": ("uint8", "int8"), "uint8 x int7": ("uint8", "int7")}
+# (data, weight): int8_pairs are proven to fit VPMADDUBSW's saturating pairs.
+CODES = {"uint8 x int8": ("uint8", "int8"), "uint8 x int8_pairs": ("uint8", "int8_pairs")}
 TYPES = {"float32": ("float32", "float32"), **CODES}
 # Below, at and above the registers of 8 and 16 lanes and the blocks of 64 bytes.
 CHANNELS = st.one_of(st.integers(1, 40), st.sampled_from([48, 63, 64, 65, 80, 96, 130]))

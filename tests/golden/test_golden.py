@@ -16,7 +16,7 @@ from tests.graphs import attention, input_for, quantized, residual_network
 
 FOLDER = Path(__file__).parent
 MODELS = {"residual": residual_network, "attention": attention}
-# u8 x s8 in float; 7-bit weights; fixed point; symmetric; fp8 with stored int4.
+# u8 x s8 in float; paired weights; fixed point; symmetric; fp8 with stored int4.
 MACHINES = ("x86-vnni", "x86-avx2", "arm-dotprod", "cuda-sm80", "gaudi-fp8")
 
 

@@ -1,4 +1,4 @@
-"""x86-avx2: VPMADDUBSW saturates, so its weights have seven bits, and nothing else does."""
+"""x86-avx2: VPMADDUBSW saturates, so two of its weights are bound together, and nothing else is."""
 
 from dataclasses import replace
 
@@ -17,8 +17,9 @@ from hago.lower.callable import compile_callable
 from hago.lower.group import find_groups
 from hago.lower.select import machine_of
 from hago.lower.view import view_of
+from hago.pairs import are_paired
 from hago.realize import realize
-from hago.scheme import INT7, INT8, UINT8
+from hago.scheme import INT7, INT8, INT8_PAIRS, UINT8
 from tests.graphs import Builder, input_for, quantized, residual_network
 
 AVX2 = load_spec("x86-avx2")
@@ -43,6 +44,19 @@ def test_pairs_are_exact_for_seven_bits_and_not_for_eight(weight, is_exact):
     assert np.array_equal(pair_of_products(data, codes), exact) is is_exact
 
 
+def test_pairs_are_exact_for_all_codes_within_the_bound_and_not_beyond():
+    low, high = INT8_PAIRS.code_range
+    first, second = (c.ravel() for c in np.meshgrid(*[np.arange(low, high + 1)] * 2))
+    codes = np.stack([first, second], axis=1)
+    inside = np.array([are_paired(pair[None]) for pair in codes])
+    for data in ([255, 255], [255, 0], [0, 255]):  # the extremes of what is linear in the data
+        exact = (codes * data).sum(axis=1)
+        same = pair_of_products(np.array(data), codes)[:, 0] == exact
+        assert same[inside].all()
+        if min(data):
+            assert not same[~inside].any()
+
+
 def dense_model(columns=40):
     b = Builder(3, 64)
     return b.done(b.dense("matmul", b.input, columns))
@@ -53,9 +67,9 @@ def weight_schemes(spec: HardwareSpec):
     return [s for e, schemes in graph.choices.items() if e.is_constant for s in schemes]
 
 
-def test_seven_bits_are_preferred_and_eight_are_a_choice():
+def test_pairs_are_preferred_and_eight_bits_are_a_choice():
     preferred, *others = weight_schemes(AVX2)
-    assert preferred.dtype == INT7
+    assert preferred.dtype == INT8_PAIRS
     assert INT8 in {scheme.dtype for scheme in others}
 
 
@@ -119,9 +133,9 @@ def test_the_worst_operands_do_not_saturate(sign, name):
     assert np.allclose(actual, exact, rtol=4 * np.finfo(np.float32).eps, atol=0)
 
 
-def test_every_product_of_a_network_has_seven_bit_weights():
+def test_every_product_of_a_network_has_paired_weights():
     model = quantized(residual_network(), AVX2, input_for(residual_network()))
     dense = {str(e.dst): s.dtype for e, s in model.strategy.items() if e.is_constant}
     depthwise = dense.pop("conv2d_1")
-    assert set(dense.values()) == {INT7}
+    assert set(dense.values()) == {INT8_PAIRS}
     assert depthwise == INT8

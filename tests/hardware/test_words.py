@@ -181,6 +181,9 @@ def test_a_row_refuses(name):
 BAD_ELEMENTS = {
     "a zero point of floats": (lambda: f32.asymmetric, "has no zero point"),
     "a zero point of 8-bit floats": (lambda: e4m3.asymmetric, "has no zero point"),
+    "a zero point of pairs": (lambda: s8.paired.asymmetric, "int8_pairs has no zero point"),
+    "pairs with a zero point": (lambda: s8.asymmetric.paired, "not of int8 with a zero point"),
+    "pairs of 7 bits": (lambda: s7.paired, "the bound is one of int8 weights, not of int7"),
     "channels of plain floats": (lambda: bf16.per_channel, "bfloat16 has no scale"),
     "groups of plain floats": (lambda: f32.per_group, "float32 has no scale"),
     "storage that is wider": (lambda: s8.stored_as(s32), "int32 is not narrower than int8"),

@@ -1,10 +1,14 @@
 """obc: each rounded weight makes up for the errors of those before it."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from hago.annotate.constants import constant_edges
 from hago.hardware.load import load_spec
 from hago.methods.obc import Obc, round_floats, round_rows, round_weights
+from hago.pairs import are_paired, runs_of
+from hago.scheme import INT8_PAIRS
 from tests.graphs import attention
 from tests.methods.dense import WEIGHT, quantized, stats_of
 from tests.methods.narrowed import narrowed
@@ -47,6 +51,24 @@ def test_codes_stay_within_their_bounds():
     bounds = np.full((1, 1), -4), np.full((1, 1), 3)
     codes = round_rows(rows, moments_of(np.ones((8, 2))), 0.01, *bounds)
     assert codes.tolist() == [[[3.0, 3.0]]]
+
+
+def test_paired_weights_are_within_their_bound_and_make_up_for_it():
+    weight = np.random.default_rng(4).normal(size=(32, 5)).astype(np.float32)
+    rows = np.random.default_rng(5).normal(size=(64, 32)) + 5
+    known = stats_of(rows, moments={"matmul": moments_of(rows)})
+    model = quantized(known, weight, load_spec("x86-avx2"))
+    quant = model.quants[WEIGHT]
+    assert quant.scheme.dtype == INT8_PAIRS
+    fine = replace(quant, scale=quant.scale * np.float32(0.7))  # by which not all pairs fit
+    codes = Obc().apply(model.with_quants({WEIGHT: fine}), known).weights[WEIGHT]
+    assert are_paired(runs_of(codes))
+    nearest = fine.encode(weight)
+    assert not np.array_equal(nearest, np.rint(weight / fine.scale))
+    ours, theirs = (
+        np.square(rows @ (fine.decode(each) - weight)).mean() for each in (codes, nearest)
+    )
+    assert ours < theirs
 
 
 def test_the_error_of_the_output_is_smaller_than_by_rounding_to_nearest():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,14 @@ from tvm import relax
 
 import hago.methods.pick
 from hago.errors import StrategyError
-from hago.hardware.load import load_spec
 from hago.methods.catalogue import catalogue
 from hago.methods.facts import Facts, facts_of
 from hago.methods.method import extra_of, known_methods
 from hago.methods.pick import check_recipe, pick_methods
 from hago.methods.recipes import RECIPES, SITUATIONS
 from hago.pipeline import Options
-from tests.graphs import Builder, attention, residual_network
+from hago.scheme import INT7, INT8, INT8_PAIRS
+from tests.graphs import S8_CHANNEL, U8, Builder, attention, machine, residual_network, row
 
 CONVOLUTIONS = Facts(convolutions=49, depthwise=16, products=1, residuals=9)
 TRANSFORMER = Facts(products=36, normalised=24, attentions=6, residuals=12)
@@ -159,12 +160,13 @@ def test_facts_are_counted_in_the_graph():
     assert facts_of(attention(), 8) == Facts(products=4, attentions=1)
 
 
-@pytest.mark.parametrize(("machine", "bits"), [("x86-avx2", 7), ("x86-vnni", 8)])
-def test_a_machine_whose_products_take_fewer_bits_has_narrow_weights(machine, bits):
-    facts = facts_of(residual_network(), 8, load_spec(machine))
-    assert facts.weight_bits == bits
-    assert ("weight_output" in names("balanced", facts)) == (bits < 8)
-    assert facts_of(residual_network(), 4, load_spec(machine)).weight_bits == 4
+@pytest.mark.parametrize("weight", [INT7, INT8, INT8_PAIRS], ids=str)
+def test_a_machine_whose_products_take_fewer_bits_has_narrow_weights(weight):
+    spec = machine(ops=(row("conv2d", U8, replace(S8_CHANNEL, dtype=weight)),))
+    facts = facts_of(residual_network(), 8, spec)
+    assert facts.weight_bits == weight.bits
+    assert ("weight_output" in names("balanced", facts)) == (weight.bits < 8)
+    assert facts_of(residual_network(), 4, spec).weight_bits == 4
 
 
 def test_products_that_read_a_normalisation_through_a_reshape_are_counted():

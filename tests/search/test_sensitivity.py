@@ -56,7 +56,7 @@ def test_groups_are_lowered_on_the_samples_that_most_noise_falls_on():
 
 @pytest.fixture(scope="module")
 def digits():
-    """The digits on a machine with int8 and 7-bit weights."""
+    """The digits on a machine with int8, paired and not."""
     request = Request(
         digits_model(), "x86-avx2", digits_calibration(), Goal("accuracy", max_latency_ms=1),
         samples=SAMPLES,

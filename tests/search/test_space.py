@@ -80,9 +80,9 @@ def test_options_go_down_from_float_and_name_what_the_machine_multiplies(name):
         assert {option.name for option in group.options[1:]} <= {"bfloat16", "int8", "uint8"}
 
 
-def test_seven_bits_are_offered_where_eight_would_saturate_a_faster_instruction():
+def test_pairs_are_offered_where_others_would_saturate_a_faster_instruction():
     groups = {group.name: group for group in build_space(graph_of("residual", "x86-avx2")).groups}
-    assert [option.name for option in groups["conv2d"].options] == ["float32", "int8", "int7"]
+    assert [option.name for option in groups["conv2d"].options] == ["float32", "int8", "int8_pairs"]
     # depthwise convolutions have no saturating row
     assert [option.name for option in groups["conv2d_1"].options] == ["float32", "int8"]
 
@@ -91,7 +91,7 @@ def test_weights_may_have_fewer_bits_than_the_machine_multiplies():
     graph = graph_of("residual", "x86-avx2")
     groups = {group.name: group for group in build_space(graph, (6, 4)).groups}
     names = [option.name for option in groups["conv2d"].options]
-    assert names == ["float32", "int8", "int7", "int6", "int4"]
+    assert names == ["float32", "int8", "int8_pairs", "int6", "int4"]
     lowest = groups["conv2d"].options[-1]
     for edge, scheme in lowest.schemes.items():
         assert scheme.dtype.bits == (4 if edge.is_constant else 8)

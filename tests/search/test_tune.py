@@ -12,6 +12,7 @@ import pytest
 from hago.dataflow import read_dataflow
 from hago.deploy.manifest import read_manifest
 from hago.edges import find_edge
+from hago.pairs import are_paired, is_overlapping, runs_of
 from hago.search.goal import Goal
 from hago.search.tune import tune
 from tests.search import stand_ins
@@ -31,30 +32,34 @@ def test_the_best_keeps_the_bound_and_is_faster_than_float(tmp_path):
     assert any("int" in scheme for scheme in chosen)
 
 
-def test_weights_of_seven_bits_are_found_where_eight_would_saturate_and_explained(
+def test_paired_weights_are_found_where_others_would_saturate_and_explained(
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr(stand_ins, "computed_latency", lambda module, *_: latency_by_bits(module))
     goal = Goal("latency", max_drop=1e-2)
     outcome = tune(request_of(tmp_path, goal), tmp_path / "s", TRIALS, runner=ComputedRunner())
     assert outcome.is_met
-    assert "int7" in outcome.best.precisions
+    assert "int8_pairs" in outcome.best.precisions
     report = find_edge(read_manifest(outcome.artifact).edges, "conv2d_1.weight -> conv2d_1[1]")
-    assert report.chosen.startswith("int7")
-    # vpmaddubsw adds two products in int16, which saturates: the row that takes 7 bits, no more
-    assert "conv2d(uint8, int7) -> int16" in report.reason
-    assert "search took int7 (noise share of each alone: int8 " in report.reason
+    assert report.chosen.startswith("int8_pairs")
+    # vpmaddubsw adds two products in int16, which saturates: the row that takes pairs, no others
+    assert "conv2d(uint8, int8_pairs) -> int16" in report.reason
+    assert "search took int8_pairs (noise share of each alone: int8 " in report.reason
 
 
 def latency_by_bits(module):
-    """In ms: products on 8-bit weights take half of float32's time, on 7-bit weights a quarter."""
+    """In ms: products on 8-bit weights take half of float32's time, on paired weights a quarter."""
     total = 1e-3
     for each in read_dataflow(module).nodes:
         weights = [v for v in each.constants.values() if v.dtype == np.int8]
         if each.op in ("nn.conv2d", "matmul"):
-            bits = 32 if not weights else 7 if np.abs(weights[0].astype(int)).max() < 64 else 8
-            total += {32: 4e-4, 8: 2e-4, 7: 1e-4}[bits] * math.prod(each.shape)
+            each_ms = 4e-4 if not weights else 1e-4 if _are_paired(weights[0]) else 2e-4
+            total += each_ms * math.prod(each.shape)
     return total
+
+
+def _are_paired(weight):
+    return are_paired(runs_of(weight), is_overlapping(weight))
 
 
 def test_a_looser_bound_is_never_slower(tmp_path):

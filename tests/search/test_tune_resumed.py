@@ -85,7 +85,7 @@ def test_a_damaged_record_is_counted_and_the_search_goes_on(tmp_path):
     tune(request, tmp_path / "s", replace(TRIALS, trials=4), runner=ComputedRunner())
     path = tmp_path / "s" / "records.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
-    other = lines[2].replace(b'"int7"', b'"int9"')
+    other = lines[2].replace(b'"int8_pairs"', b'"int9_pairs"')
     assert other != lines[2]
     path.write_bytes(b"".join([lines[0], b"\x00{broken\n", other, lines[3], b'{"trial": 9']))
     outcome = tune(request, tmp_path / "s", replace(TRIALS, trials=5), runner=ComputedRunner())

@@ -88,7 +88,7 @@ def _vpdpbusd(acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
 
 
 def _vpmaddubsw(acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
-    """Pairs saturate in int16: only for weights proven to fit (``|b| <= 64``)."""
+    """Pairs saturate in int16: only for weights proven to fit (:mod:`hago.pairs`)."""
     return _joined(acc, _byte_pairs(a, b, lanes), lanes)
 
 
@@ -141,6 +141,6 @@ DOTS: tuple[Dot, ...] = (
 )
 # Chosen only where the weights of a kernel are proven to be narrow.
 NARROW = Dot(
-    "vpmaddubsw", "uint8", "int8", "int32", 4, _vpmaddubsw, proof="int7",
+    "vpmaddubsw", "uint8", "int8", "int32", 4, _vpmaddubsw, proof="int8_pairs",
     halves=Halves(_byte_pairs, _joined),
 )  # fmt: skip
