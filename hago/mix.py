@@ -1,7 +1,6 @@
 """Precisions mixed by the latencies of kernels: each group of edges takes what is fastest for it.
 
     int8 kernel of conv2d_16: 35 us, float32 kernel: 25 us  =>  conv2d_16 reads float32
-    7-bit kernel of conv2d_2: 13 us, 8-bit kernel: 11 us    =>  conv2d_2 has weights of 8 bits
 
 Whole artifacts have been built in each precision by then, so their kernels are there to be
 measured. That those before them then write float32 instead of codes is not in these figures and
@@ -38,17 +37,17 @@ Latencies = Mapping[str, float]  # ms by operation of the prepared module
 
 @dataclass(frozen=True)
 class Raise:
-    """A ``group`` that is faster in a higher precision: the times of its products' kernels in ms,
-    and what ``moving`` larger inputs adds."""
+    """A ``group`` that is faster in float32: the times of its products' kernels in ms, and what
+    ``moving`` its inputs in float32 adds."""
 
     group: Group
     low_ms: float
-    high_ms: float
+    float_ms: float
     moving_ms: float
 
     @property
     def gain_ms(self) -> float:
-        return self.low_ms - self.high_ms - self.moving_ms
+        return self.low_ms - self.float_ms - self.moving_ms
 
 
 def operation_latencies(folder: Path, calls: Iterable[KernelCall], threads: int) -> Latencies:
@@ -68,22 +67,18 @@ def moved_per_ms(spec: HardwareSpec) -> float:
 
 
 def find_raises(
-    model: QuantModel, low: Latencies, high: Latencies, moved: float
+    model: QuantModel, low: Latencies, floats: Latencies, moved: float
 ) -> tuple[Raise, ...]:
-    """The groups of ``model`` whose products are faster by ``high`` than by ``low`` latencies; none
-    where that is too little to be noticed in the whole model.
-
-    ``high`` are those in float32, of which ``moved`` bytes pass in a ms, or those on codes of the
-    same size, for which nothing is moved: then that is infinite.
-    """
+    """The groups of ``model`` whose products are faster in float32, where ``moved`` bytes of a
+    tensor pass in a ms; none where that is too little to be noticed in the whole model."""
     nodes = read_dataflow(model.graph.module).by_name()
     found = []
     for group in build_space(model.graph).groups:
         products = {e.dst for e in group.edges if e.dst in nodes and is_anchor(nodes[e.dst])}
         is_low = any(edge in model.strategy for edge in group.edges)
-        if is_low and products and products <= low.keys() & high.keys():
-            low_ms, high_ms = (sum(times[name] for name in products) for times in (low, high))
-            each = Raise(group, low_ms, high_ms, _added_bytes(model, group, nodes) / moved)
+        if is_low and products and products <= low.keys() & floats.keys():
+            low_ms, float_ms = (sum(times[name] for name in products) for times in (low, floats))
+            each = Raise(group, low_ms, float_ms, _added_bytes(model, group, nodes) / moved)
             if each.gain_ms > (1 - _CLEARLY) * each.low_ms:
                 found.append(each)
     anchors = [low[name] for name, node in nodes.items() if name in low and is_anchor(node)]
@@ -112,25 +107,13 @@ def raised(model: QuantModel, raises: Iterable[Raise]) -> QuantModel:
     )
 
 
-def taken(model: QuantModel, other: QuantModel, raises: Iterable[Raise]) -> QuantModel:
-    """``model`` with these groups as ``other`` has them, in codes as well."""
-    edges = [edge for each in raises for edge in each.group.edges]
-    codes = {edge: other.weights[edge] for edge in edges if edge in other.weights}
-    return replace(
-        model,
-        strategy={**model.strategy, **{edge: other.strategy[edge] for edge in edges}},
-        quants={**model.quants, **{edge: other.quants[edge] for edge in edges}},
-        weights={**_without(set(edges), model.weights), **codes},
-    )
-
-
 def explained(
-    edges: Iterable[EdgeReport], raises: Iterable[Raise], low: str, high: str
+    edges: Iterable[EdgeReport], raises: Iterable[Raise], precision: str
 ) -> tuple[EdgeReport, ...]:
-    """``edges`` with the measurement as the reason of those that were raised from ``low``."""
+    """``edges`` with the measurement as the reason of those that were raised from ``precision``."""
     why = {
-        str(edge): f"measured: {each.group.name} takes {each.high_ms * 1e3:.3g} us in {high}, "
-        f"{each.low_ms * 1e3:.3g} us in {low}"
+        str(edge): f"measured: {each.group.name} takes {each.float_ms * 1e3:.3g} us in float32, "
+        f"{each.low_ms * 1e3:.3g} us in {precision}"
         for each in raises
         for edge in each.group.edges
     }

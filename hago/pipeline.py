@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +26,6 @@ from hago.edges import edge_reports, find_edge, imported_edge_reports
 from hago.errors import StrategyError
 from hago.export.onnx import check_file, export_onnx
 from hago.frontend.model import import_model
-from hago.graph import QuantModel
 from hago.hardware.host import kernels_of, missing_features
 from hago.hardware.load import load_spec
 from hago.hardware.spec import HardwareSpec
@@ -42,17 +40,7 @@ from hago.methods.facts import facts_of
 from hago.methods.pick import NONE, Picked, check_recipe, pick_methods
 from hago.methods.recipes import DEFAULT
 from hago.methods.syntax import parse_steps
-from hago.mix import (
-    MIXED,
-    Latencies,
-    Raise,
-    explained,
-    find_raises,
-    moved_per_ms,
-    operation_latencies,
-    raised,
-    taken,
-)
+from hago.mix import MIXED, explained, find_raises, moved_per_ms, operation_latencies, raised
 from hago.model import came_quantized, input_specs, output_specs
 from hago.plan import PRECISIONS, Plan, Quantizer, float_plan, realized_plan
 from hago.prepare import prepare
@@ -61,7 +49,6 @@ from hago.report import CompileReport, EdgeReport, InspectReport, TuningReport
 from hago.sample import Sample, did_you_mean
 from hago.search.cache import Cache
 from hago.search.winners import Winners, open_winners
-from hago.widen import widened
 
 DEFAULT_RECIPE = (DEFAULT,)
 
@@ -71,9 +58,8 @@ class Options:
     """What a compilation was asked for, beside model, machine and data.
 
     ``precision`` "auto" builds every precision that the machine has, and the lowest one with
-    weights of more bits, or float32, for what is faster so, and keeps the fastest. Where the lowest
-    are 8-bit floats that cost the outputs too much, there is one with bfloat16 for some products,
-    see hago.lift.
+    float32 for what float32 is faster at, and keeps the fastest. Where the lowest are 8-bit floats
+    that cost the outputs too much, there is one with bfloat16 for some products, see hago.lift.
     ``recipe`` names methods of ``hago.methods`` and recipes of ``hago.methods.recipes``, applied in
     order, options in brackets: ``"best"`` or ``("percentile(keep=99.9)", "obc")``. ``shapes`` fixes
     dynamic dimensions by input name. ``export_qdq`` is an ONNX file to write the result to as well,
@@ -283,8 +269,8 @@ def _build(plan: Plan, job: _Job, what: str = "") -> Built:
 
 
 def _mixed(built: Sequence[Built], job: _Job) -> Plan | None:
-    """The lowest of ``built`` with weights of more bits, or float32 (the last), where these are
-    faster; None where that is nothing, or cannot be measured here."""
+    """The lowest of ``built`` with float32, the last, for what is slower in it than in that; None
+    where that is nothing, or cannot be measured here."""
     spec, clock, threads = job.spec, job.clock, job.options.threads
     lowest, floats = built[0], built[-1]
     is_measurable = not spec.is_gpu and not missing_features(spec)
@@ -296,33 +282,12 @@ def _mixed(built: Sequence[Built], job: _Job) -> Plan | None:
             operation_latencies(each.folder, each.calls, threads) for each in (lowest, floats)
         )
         moved = moved_per_ms(spec)
-    model, low, wider = _with_wider_weights(lowest.plan, low, job)
-    raises = find_raises(model, low, high, moved)
-    if not raises and not wider:
+    raises = find_raises(lowest.plan.model, low, high, moved)
+    if not raises:
         return None
-    plan = realized_plan(MIXED, raised(model, raises), lowest.plan.recipe, clock)
-    edges = explained(plan.edges, wider, precision, f"{precision} with weights of more bits")
-    return replace(plan, edges=explained(edges, raises, precision, "float32"))
-
-
-def _with_wider_weights(
-    plan: Plan, low: Latencies, job: _Job
-) -> tuple[QuantModel, Latencies, tuple[Raise, ...]]:
-    """The model of ``plan`` with weights of more bits for what is faster so, and its latencies,
-    where those of ``plan`` are ``low``; nothing is wider where bits were asked for."""
-    model, recipe, clock = plan.model, plan.recipe, job.clock
-    assert model is not None, plan.precision
-    wide = None if job.options.narrows else widened(model)
-    if wide is None:
-        return model, low, ()
-    built = _build(realized_plan(plan.precision, wide, recipe, clock), job, ", wider weights")
-    with clock.stage("measure kernels"):
-        found = operation_latencies(built.folder, built.calls, job.options.threads)
-    changed = {edge.dst for edge in wide.strategy if wide.strategy[edge] != model.strategy[edge]}
-    high = {name: latency for name, latency in found.items() if name in changed}
-    wider = find_raises(model, low, high, math.inf)
-    products = {edge.dst for each in wider for edge in each.group.edges} & high.keys()
-    return taken(model, wide, wider), {**low, **{name: high[name] for name in products}}, wider
+    model = raised(lowest.plan.model, raises)
+    plan = realized_plan(MIXED, model, lowest.plan.recipe, clock)
+    return replace(plan, edges=explained(plan.edges, raises, precision))
 
 
 def _tuned(built: Built, job: _Job) -> tuple[Built, TuningReport | None]:

@@ -27,7 +27,7 @@ ORDER = (
     ("model", "edges", "deploy", "dump"),
     ("plan",),
     ("measure", "search"),
-    ("mix", "lift", "widen", "kernel_search"),
+    ("mix", "lift", "kernel_search"),
     ("pipeline",),
     ("diagnose",),
     ("cli",),
