@@ -11,6 +11,10 @@ A sample's score is whether its class is float32's (photographs), whether it is 
 the cosine to float32's embedding (sentences). There are few photographs, so ``--views`` views of
 each count (itself, and crops), and a loss, in points against ``--against``, comes with its standard
 error: that of the mean over photographs of the difference. ``plain`` is the score without crops.
+
+Which of the photographs near a border fall on its other side is a draw. ``expected`` is the loss
+that the errors of all margins make likely, see ``tests.zoo.metrics.expected_agreement``, with its
+standard error; of digits and sentences it is the loss.
 """
 
 from __future__ import annotations
@@ -45,7 +49,7 @@ from hago.plan import Quantizer
 from hago.sample import Sample
 from hago.scheme import Array
 from tests.zoo.crops import with_crops
-from tests.zoo.metrics import cosines
+from tests.zoo.metrics import cosines, expected_agreement
 from tests.zoo.models import MODELS, model_file
 from tests.zoo.photos import load_photos
 from tests.zoo.tasks import TASKS
@@ -63,11 +67,13 @@ class Case:
     evaluation: Sequence[Sample]
     scores: Scores
     views: int = 1
+    likely: Scores | None = None  # what ``scores`` are expected to be, where that is known
 
 
 @dataclass(frozen=True)
 class Figures:
-    """``score`` and ``plain`` are means, ``loss`` is in points, ``sqnr`` of the outputs in dB."""
+    """``score`` and ``plain`` are means, ``loss`` and ``expected`` are in points, ``sqnr`` of the
+    outputs is in dB."""
 
     model: str
     machine: str
@@ -76,6 +82,8 @@ class Figures:
     plain: float
     loss: float
     error: float
+    expected: float
+    expected_error: float
     sqnr: float
     seconds: float
 
@@ -96,8 +104,9 @@ def photos_case(data: Path, views: int) -> Case:
     module = prepared_module(model_file(name), MODELS[name].inputs)
     calibration = TASKS[name].calibration(data).samples()
     return Case(
-        module, calibration, samples, lambda x, y: x.argmax(axis=-1) == y.argmax(axis=-1), views
-    )
+        module, calibration, samples, lambda x, y: x.argmax(axis=-1) == y.argmax(axis=-1), views,
+        expected_agreement,
+    )  # fmt: skip
 
 
 def sentences_case(data: Path, views: int) -> Case:
@@ -123,7 +132,8 @@ def compare(
     """The figures of ``machines`` and, first, of ``against``."""
     exact = _outputs(run_on(case.module, host_spec()), case.evaluation)
     known: dict[object, tuple[str, Array]] = {}
-    found, reference = [], np.empty(0)
+    found, reference, hoped = [], np.empty(0), np.empty(0)
+    likely = case.likely or case.scores
     for machine in dict.fromkeys((against, *machines)):
         start = time.perf_counter()
         key = arithmetic(annotate(case.module, load_spec(machine)))
@@ -131,11 +141,14 @@ def compare(
             known[key] = machine, _outputs(_quantized(case, machine, recipe), case.evaluation)
         first, actual = known[key]
         scores = case.scores(exact, actual).astype(np.float64)
+        chances = likely(exact, actual).astype(np.float64)
         reference = scores if machine == against else reference
+        hoped = chances if machine == against else hoped
         found.append(
             Figures(name, machine, "" if first == machine else first, float(scores.mean()),
                     float(scores[:: case.views].mean()), *_loss(reference - scores, case.views),
-                    _sqnr(exact, actual), time.perf_counter() - start)
+                    *_loss(hoped - chances, case.views), _sqnr(exact, actual),
+                    time.perf_counter() - start)
         )  # fmt: skip
         print(json.dumps(asdict(found[-1])), file=sys.stderr)
     return found
@@ -178,7 +191,7 @@ def show(figures: Sequence[Figures], against: str) -> None:
     table = Table(title=f"what machines lose against {against}")
     for heading in ("model", "machine", "same as"):
         table.add_column(heading)
-    for heading in ("score", "plain", "loss, points", "SQNR dB", "seconds"):
+    for heading in ("score", "plain", "loss, points", "expected", "SQNR dB", "seconds"):
         table.add_column(heading, justify="right")
     last = ""
     for f in figures:
@@ -186,7 +199,8 @@ def show(figures: Sequence[Figures], against: str) -> None:
             table.add_section()
         table.add_row(
             "" if f.model == last else f.model, f.machine, f.same_as, f"{f.score:.4f}",
-            f"{f.plain:.4f}", f"{f.loss:.2f} +- {f.error:.2f}", f"{f.sqnr:.2f}", f"{f.seconds:.0f}",
+            f"{f.plain:.4f}", f"{f.loss:.2f} +- {f.error:.2f}",
+            f"{f.expected:.2f} +- {f.expected_error:.2f}", f"{f.sqnr:.2f}", f"{f.seconds:.0f}",
         )  # fmt: skip
         last = f.model
     Console().print(table)
