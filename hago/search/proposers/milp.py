@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,8 @@ from hago.search.space import Assignment
 
 _STEPS = 40
 _CLOSE = 1.02  # budgets whose quotient is smaller are one budget
+_LEAST_STEP = 0.25  # of the logarithm of the quotient that is left
+_FIRST_STEP = 1.5  # a quotient: drops seldom rise more slowly than the noise
 _TIGHTER = 0.97  # the latency and size bounds, each time that a trial exceeded them
 _LIMIT_S = 20.0
 Vector = npt.NDArray[np.float64]
@@ -45,32 +47,59 @@ class Milp:
             return _within_bounds(problem, history)
         low, high = _bracket(problem, history)
         for _ in range(_STEPS):
-            is_closed = high / low < _CLOSE
-            budget = low if is_closed else math.sqrt(low * high)  # the first is infinite
+            is_closed = high.noise / low.noise < _CLOSE
+            budget = low.noise if is_closed else _between(low, high, problem.goal.max_drop)
             found = solve(problem, budget)
             record = None if found is None else history.find(found)
             if found is not None and record is None:
                 return found
-            if is_closed or high == math.inf:
+            if is_closed or high.noise == math.inf:
                 return None
-            if found is None or (record is not None and _is_kept(problem, record)):
-                low = max(low, budget)
+            if found is None or record is None or _is_kept(problem, record):
+                low = max(low, replace(low, noise=budget), key=lambda end: end.noise)
             else:
-                high = min(high, problem.noise_of(found))
+                high = min(high, _end(problem, found, record), key=lambda end: end.noise)
         return None
 
 
-def _bracket(problem: Problem, history: History) -> tuple[float, float]:
-    """The noise that kept the bound, and the least that did not, of all trials so far.
+@dataclass(frozen=True)
+class _End:
+    """A budget of noise, and the drop of what had it; ``is_tried`` is false where nothing had."""
+
+    noise: float
+    drop: float
+    is_tried: bool = True
+
+
+def _end(problem: Problem, assignment: Assignment, record: Record) -> _End:
+    drop = record.known.drop
+    return _End(problem.noise_of(assignment), math.inf if drop is None else drop)
+
+
+def _bracket(problem: Problem, history: History) -> tuple[_End, _End]:
+    """The most noise that kept the bound, and the least that did not, of all trials so far.
 
     A trial that failed says nothing about noise.
     """
     tried = zip(history.assignments, history.records, strict=True)
-    pairs = [(assignment, record) for assignment, record in tried if not record.error]
-    broken = [problem.noise_of(a) for a, record in pairs if not _is_kept(problem, record)]
-    high = min((noise for noise in broken if noise > 0), default=math.inf)
-    kept = [problem.noise_of(a) for a, record in pairs if _is_kept(problem, record)]
-    return max((n for n in kept if 0 < n < high), default=_least_noise(problem)), high
+    pairs = [(_end(problem, a, r), _is_kept(problem, r)) for a, r in tried if not r.error]
+    broken = [end for end, is_kept in pairs if not is_kept and end.noise > 0]
+    high = min(broken, key=lambda end: end.noise, default=_End(math.inf, math.inf, False))
+    kept = [end for end, is_kept in pairs if is_kept and 0 < end.noise < high.noise]
+    least = _End(_least_noise(problem), 0.0, False)
+    return max(kept, key=lambda end: end.noise, default=least), high
+
+
+def _between(low: _End, high: _End, bound: float) -> float:
+    """The budget at which a drop that rises straight with the noise meets ``bound``, away from both
+    ends; infinite where ``high`` is."""
+    if high.noise == math.inf:
+        return math.inf
+    share = (bound - low.drop) / (high.drop - low.drop)
+    straight = low.noise + share * (high.noise - low.noise)
+    step = (high.noise / low.noise) ** _LEAST_STEP
+    most = high.noise / (step if low.is_tried else min(step, _FIRST_STEP))
+    return min(max(straight, low.noise * step), most)
 
 
 def _is_kept(problem: Problem, record: Record) -> bool:
