@@ -55,9 +55,10 @@ class AdaRound:
 
     def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
         """``model`` with codes for every integer weight."""
-        return reconstruct(self, single_layers, self._solve, model, stats)
+        return reconstruct(self, single_layers, self.solve, model, stats)
 
-    def _solve(self, model: QuantModel, data: BlockData) -> QuantModel:
+    def solve(self, model: QuantModel, data: BlockData) -> QuantModel:
+        """``model`` with codes for the weights of the one layer of ``data``."""
         ((edge, weight),) = data.weight_edges(model).items()
         rows = quantized_rows(model, data, self.rows, self.seed)
         codes = self.round_layer(rows, weight, model.quants[edge])

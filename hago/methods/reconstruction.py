@@ -121,6 +121,33 @@ def reconstruct(
     return model
 
 
+def reconstruct_within(
+    data: BlockData, partition: Partition, solve: Solve, model: QuantModel
+) -> QuantModel:
+    """``model`` after ``solve`` on each part of the block of ``data``, in order of execution."""
+    steps_of = {step.node.name: step for step in data.steps}
+    exact, quantized, done = dict(data.exact), dict(data.quantized), set(data.done)
+    for part in _parts(partition(read_dataflow(model.graph.module)), data.block):
+        steps = tuple(steps_of[name] for name in part.nodes)
+        exact[part.output] = follow(steps, exact, {}, part.output)
+        target = exact[part.output]
+        inner = BlockData(part, steps, exact, quantized, target, frozenset(done), data.counted)
+        if inner.weight_edges(model):
+            model = solve(model, inner)
+        quantized[part.output] = follow(steps, quantized, hooks_within(model, part), part.output)
+        done.update(part.nodes)
+    return model
+
+
+def _parts(blocks: Sequence[Block], whole: Block) -> Iterator[Block]:
+    """What of ``blocks`` is inside of ``whole``."""
+    inside = set(whole.nodes)
+    for block in blocks:
+        nodes = tuple(name for name in block.nodes if name in inside)
+        if nodes:
+            yield Block(nodes, tuple(name for name in block.layers if name in inside))
+
+
 def _samples(learner: Learner, stats: Stats) -> list[Sample]:
     return first_samples(
         learner.name,

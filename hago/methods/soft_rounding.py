@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ZETA, GAMMA = 1.1, -0.1
+_CHOSEN = 0.85  # the share h of a weight that was rounded up before
 
 
 def rectified_sigmoid(alpha: Tensor) -> Tensor:
@@ -88,7 +89,8 @@ def soft_rounding(
     """Undecided weights whose soft value is the float weight (where it is within the range).
 
     Where ``codes`` were chosen before, each may move to its neighbour on the side of the float
-    weight, and starts half way to the float weight or, where that is farther, to the neighbour.
+    weight, and starts close to its code: from half way to the float weight, hundreds of steps end
+    farther from the float model, for they have to find again what was chosen before.
     """
     step = learned_step(quant, *edges)
     with torch.no_grad():
@@ -100,5 +102,5 @@ def soft_rounding(
         else:
             chosen = torch.from_numpy(codes) - zero_point
             floor = torch.where(steps < chosen, chosen - 1, chosen)
-            share = ((steps.clamp(floor, floor + 1) + chosen) / 2) - floor
+            share = torch.where(chosen > floor, _CHOSEN, 1 - _CHOSEN)
     return SoftRounding(inverse_rectified_sigmoid(share).requires_grad_(), floor, step)

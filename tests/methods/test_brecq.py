@@ -35,6 +35,15 @@ def test_without_steps_it_keeps_the_codes_of_the_method_before():
         np.testing.assert_array_equal(found.weights[edge], codes)
 
 
+def test_without_steps_a_block_is_as_its_layers_are_rounded_in_its_own_stream():
+    """Layers that mend the errors of other codes before them would be no place to begin."""
+    module = bottleneck()
+    layers = AdaRound(steps=30).apply(narrowed(module, 3), stats_of(module))
+    found = Brecq(steps=0, layer_steps=30).apply(narrowed(module, 3), stats_of(module))
+    for edge, codes in layers.weights.items():
+        np.testing.assert_array_equal(found.weights[edge], codes)
+
+
 def test_a_block_that_learning_makes_worse_stays_as_it_was():
     module = bottleneck()
     before = AdaRound(steps=100).apply(narrowed(module, 3), stats_of(module))

@@ -58,7 +58,7 @@ RUNGS: Mapping[str, str] = {
     "obc": "mse,weight_output,obc",
     "ada_quant": "mse,weight_output,ada_quant",
     "ada_round": "mse,weight_output,ada_round",
-    "brecq": "mse,weight_output,ada_round,brecq",
+    "brecq": "mse,weight_output,brecq(layer_steps=500)",
     "gptaq": "mse,gptaq",
     "best": "best",
 }
