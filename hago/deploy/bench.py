@@ -32,15 +32,13 @@ class Timing:
         return asdict(self)
 
 
-def bench(
-    model: Model, threads: int, seconds: float = 2.0, clock: Clock = time.perf_counter
-) -> Timing:
+def bench(model: Model, threads: int, seconds: float = 2.0) -> Timing:
     """The latency of ``model`` on random inputs, repeated for about ``seconds``.
 
     ``threads`` is what the model was loaded with: it is recorded, not set.
     """
     sample = random_sample(model.inputs)
-    return measure_in_turns([lambda: model.run(sample)], threads, seconds, clock)[0]
+    return measure(lambda: model.run(sample), threads, seconds)
 
 
 def measure(call: Callable[[], object], threads: int, seconds: float = 2.0) -> Timing:

@@ -32,13 +32,17 @@ _MARGIN = 1.02  # a prediction this much above the best is worth a measurement
 
 @dataclass(frozen=True, eq=False)
 class Laboratory:
-    """Tries assignments. ``latencies`` learns on the way; it is None where none are needed."""
+    """Tries assignments. ``latencies`` learns on the way; it is None where none are needed.
+
+    ``best`` is the folder of the best artifact so far, with which others are measured in turns.
+    """
 
     subject: Subject
     runner: Runner
     setting: Setting
     noise: tuple[tuple[float, ...], ...]
     latencies: Latencies | None
+    best: Path
 
     def problem(self, records: Sequence[Record]) -> Problem:
         """What proposers are given after ``records``."""
@@ -69,7 +73,9 @@ class Laboratory:
                 predicted = self._predicted(assignment, records)
                 record = replace(record, predicted=predicted, is_timed=True)
             if self._promises(record, records):
-                record = replace(record, measured=self._measured(assignment, record, folder))
+                record = replace(
+                    record, measured=self._measured(assignment, record, records, folder)
+                )
         except DiskError:
             raise
         except (TrialError, DataError) as error:
@@ -80,7 +86,7 @@ class Laboratory:
         """Builds the artifact of a trial once more, with what was measured then."""
         assert record.measured is not None, record.trial
         assignment = self.subject.space.parse(record.precisions)
-        self._built(assignment, folder)
+        self._built(assignment, folder, None)
         self._describe(assignment, record.measured, folder)
 
     def _predicted(self, assignment: Assignment, records: Sequence[Record]) -> Figures:
@@ -98,8 +104,11 @@ class Laboratory:
         latency = None if known.latency_ms is None else known.latency_ms / _MARGIN
         return goal.rank(replace(known, latency_ms=latency)) < goal.rank(best.measured)
 
-    def _measured(self, assignment: Assignment, record: Record, folder: Path) -> Figures:
-        found = self._built(assignment, folder)
+    def _measured(
+        self, assignment: Assignment, record: Record, records: Sequence[Record], folder: Path
+    ) -> Figures:
+        best = best_record(records, self.subject.request.goal)
+        found = self._built(assignment, folder, None if best is None else self.best)
         judged = self.subject.judge.figures(found.outputs)
         assert record.simulated is not None
         assert record.simulated.noise is not None
@@ -110,12 +119,12 @@ class Laboratory:
                 "wrong results: the artifact does not compute what was simulated",
                 fact=f"noise share {judged.noise:.3g}, simulated {record.simulated.noise:.3g}",
             )
-        figures = Figures(judged.noise, judged.drop, found.latency_ms)
+        figures = Figures(judged.noise, judged.drop, _latency(found, best))
         self._describe(assignment, figures, folder)
         # What is said of every edge takes its place, too.
         return replace(figures, size_bytes=folder_bytes(folder))
 
-    def _built(self, assignment: Assignment, folder: Path) -> Verified:
+    def _built(self, assignment: Assignment, folder: Path, beside: Path | None) -> Verified:
         subject = self.subject
         module = realize(subject.numbers.model(assignment))
         future = self.runner.submit(
@@ -126,6 +135,7 @@ class Laboratory:
             folder,
             subject.samples,
             subject.request.compressed,
+            beside,
         )
         return future.result()
 
@@ -157,6 +167,15 @@ class Laboratory:
             replace(each, reason=f"{each.reason}; {why[each.edge]}") if each.edge in why else each
             for each in reports
         )
+
+
+def _latency(found: Verified, best: Record | None) -> float | None:
+    """In ms: what the best is known to take times the ratio to it, where that was measured. A
+    machine that is slower than it was, or has more to do, is so for both."""
+    known = None if best is None or best.measured is None else best.measured.latency_ms
+    if known is None or found.latency_ms is None or found.beside_ms is None:
+        return found.latency_ms
+    return known * found.latency_ms / found.beside_ms
 
 
 def _why(noises: Sequence[float], option: int, names: Sequence[str]) -> str:

@@ -77,8 +77,12 @@ def artifact_job(
     folder: Path,
     samples: Sequence[Sample],
     compressed: bool,
+    beside: Path | None,
 ) -> Job:
-    """:func:`hago.search.work.verify` up to where a device is needed: ``folder`` is built."""
+    """:func:`hago.search.work.verify` up to where a device is needed: ``folder`` is built.
+
+    Nothing is timed ``beside`` it: the device has nothing else to do.
+    """
     lowered = setting.lower(module)
     build_artifact(lowered, setting.spec, manifest, folder, compressed=compressed)
     runs = tuple(_ordered(sample, manifest) for sample in samples)

@@ -20,6 +20,7 @@ from hago.lower.select import machine_of
 from hago.progress import SILENT, Progress
 from hago.search.cache import Cache, default_cache
 from hago.search.cluster import simulating_on
+from hago.search.evaluate import Table
 from hago.search.findings import problem_of
 from hago.search.laboratory import FIRST, LEVEL, Laboratory
 from hago.search.latency import Bench, Latencies
@@ -135,7 +136,7 @@ class _Search:
         log = fitting(self.session.records(), names)
         self.records, self.damaged = list(log.records), log.damaged
         zeros = tuple((0.0,) * len(group.options) for group in self.subject.space.groups)
-        self.laboratory = Laboratory(self.subject, self.runner, self._setting, zeros, None)
+        self.laboratory = self._laboratory(zeros, None)
         try:
             stopped = self._search()
         except KeyboardInterrupt:
@@ -176,12 +177,16 @@ class _Search:
             failed = own.scoped({**self._latency_key, "what": "failed"})
             bench = Bench(self.runner, self._setting, cache, failed)
             latencies = Latencies(subject.numbers, subject.segments, bench)
-        self.laboratory = Laboratory(subject, self.runner, self._setting, noise, latencies)
+        self.laboratory = self._laboratory(noise, latencies)
         if latencies is not None:
             timed = [subject.space.parse(r.precisions) for r in self.records if r.is_timed]
             asked = [*subject.space.levels(), *timed]
             latencies.measure(asked, self.clock.progress, self._is_over)
         self._write_problem()
+
+    def _laboratory(self, noise: Table, latencies: Latencies | None) -> Laboratory:
+        best = self.session.best
+        return Laboratory(self.subject, self.runner, self._setting, noise, latencies, best)
 
     @property
     def _setting(self) -> Setting:

@@ -12,7 +12,14 @@ import tvm
 from tvm import ir, relax
 
 from hago.dataflow import tensor_type
-from hago.deploy.bench import Timing, bench, clock_for, measure_cost, random_array
+from hago.deploy.bench import (
+    Timing,
+    clock_for,
+    measure_cost,
+    measure_in_turns,
+    random_array,
+    random_sample,
+)
 from hago.deploy.build import build_artifact
 from hago.deploy.load import load
 from hago.deploy.manifest import Manifest
@@ -43,10 +50,14 @@ class Setting:
 
 @dataclass(frozen=True, eq=False)
 class Verified:
-    """What a whole artifact does; ``latency_ms`` is None where it cannot run here."""
+    """What a whole artifact does; ``latency_ms`` is None where it cannot run here.
+
+    ``beside_ms`` is that of another artifact measured in turns with it, where there was one.
+    """
 
     latency_ms: float | None
     outputs: tuple[dict[str, Array], ...]
+    beside_ms: float | None = None
 
 
 def time_segment(module: ir.IRModule, setting: Setting) -> float:
@@ -66,8 +77,10 @@ def verify(
     folder: Path,
     samples: Sequence[Sample],
     compressed: bool,
+    beside: Path | None,
 ) -> Verified:
-    """Builds the artifact of a realized ``module`` in ``folder``, runs ``samples``, times it.
+    """Builds the artifact of a realized ``module`` in ``folder``, runs ``samples``, times it in
+    turns with the artifact ``beside``.
 
     For a machine that this one is not, its module runs instead: its integers are the same.
     """
@@ -78,9 +91,14 @@ def verify(
         return Verified(None, tuple(run(sample) for sample in samples))
     model = load(folder, setting.threads)
     outputs = tuple(_copied(model.run(sample)) for sample in samples)
+    run = partial(model.run, random_sample(model.inputs))
+    if beside is None:
+        timings = timed_until_quiet(lambda: measure_cost(run, setting.threads, ARTIFACT_S))
+        return Verified(quietest(timings), outputs)
+    calls = [run, partial(load(beside, setting.threads).run, random_sample(model.inputs))]
     clock = clock_for(setting.threads)
-    timings = timed_until_quiet(lambda: bench(model, setting.threads, ARTIFACT_S, clock))
-    return Verified(quietest(timings), outputs)
+    latency, other = measure_in_turns(calls, setting.threads, ARTIFACT_S, clock)
+    return Verified(latency.median_ms, outputs, other.median_ms)
 
 
 def timed_until_quiet(once: Callable[[], Timing]) -> list[Timing]:

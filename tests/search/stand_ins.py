@@ -14,7 +14,7 @@ from tvm import ir
 from hago.annotate.constants import constant_edges
 from hago.dataflow import read_dataflow
 from hago.deploy.artifact import write_artifact
-from hago.deploy.manifest import Manifest
+from hago.deploy.manifest import Manifest, read_manifest
 from hago.graph import QuantGraph
 from hago.methods.assign import assign_numbers
 from hago.realize import interpret
@@ -117,6 +117,7 @@ def computed_artifact(
     folder: Path,
     samples: list[dict[str, np.ndarray]],
     compressed: bool,
+    beside: Path | None,
 ) -> Verified:
     constants = sum(
         value.nbytes for each in read_dataflow(module).nodes for value in each.constants.values()
@@ -127,7 +128,8 @@ def computed_artifact(
     )
     (param,) = (str(p.name) for p in module["main"].params)
     outputs = tuple({"y": interpret(module, {param: s["x"]})[0]} for s in samples)
-    return Verified(computed_latency(module, setting), outputs)
+    other = None if beside is None else read_manifest(beside).latency_ms.get("median")
+    return Verified(computed_latency(module, setting), outputs, other)
 
 
 def numbers_of(graph: QuantGraph) -> Numbers:

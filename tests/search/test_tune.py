@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from concurrent.futures import Future
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from hago.edges import find_edge
 from hago.pairs import are_paired, is_overlapping, runs_of
 from hago.search.goal import Goal
 from hago.search.tune import tune
+from hago.search.work import Verified
 from tests.search import stand_ins
 from tests.search.stand_ins import TRIALS, ComputedRunner, request_of
 
@@ -71,6 +73,28 @@ def test_a_looser_bound_is_never_slower(tmp_path):
     latencies = [outcome.best.measured.latency_ms for outcome in found]
     assert latencies == sorted(latencies, reverse=True)
     assert set(found[0].best.precisions) == {"float32"}
+
+
+def test_a_machine_that_becomes_slower_changes_no_latency(tmp_path):
+    """What is measured takes three times as long, and so does the best beside it."""
+
+    class Slowing(ComputedRunner):
+        def submit(self, call, *args):
+            future = super().submit(call, *args)
+            found = future.result()
+            if isinstance(found, Verified) and found.beside_ms is not None:
+                slow = {"latency_ms": 3 * found.latency_ms, "beside_ms": 3 * found.beside_ms}
+                future = Future()
+                future.set_result(replace(found, **slow))
+            return future
+
+    steady, slowing = (
+        tune(request_of(tmp_path), tmp_path / kind.__name__, TRIALS, runner=kind())
+        for kind in (ComputedRunner, Slowing)
+    )
+    wanted = [r.measured.latency_ms for r in steady.records if r.measured]
+    assert len(wanted) > 1
+    assert [r.measured.latency_ms for r in slowing.records if r.measured] == pytest.approx(wanted)
 
 
 def test_a_bound_that_nothing_keeps_is_said_and_the_closest_is_kept(tmp_path):
