@@ -29,7 +29,7 @@ from hago.hardware.host import missing_features
 from hago.hardware.load import load_spec
 from hago.hardware.spec import HardwareSpec
 from hago.lower.select import build_kernel, machine_of
-from hago.methods.facts import multiplied_bits
+from hago.pairs import within_pairs
 from hago.scheme import BFLOAT16_ARRAY, Array
 
 _CLOCKS = {"wall": time.perf_counter, "cpu": time.thread_time}
@@ -47,10 +47,10 @@ class Contestant:
 
 
 def contestants(n: int, k: int, group: int, total: int) -> list[Contestant]:
-    """Weights of 4 bits in groups and per channel, of 8 bits (7, where a machine multiplies these
-    faster), and bfloat16."""
+    """Weights of 4 bits in groups and per channel, of 8 bits as the machine prefers them, and
+    bfloat16."""
     spec = next(spec for spec in map(load_spec, _MACHINES) if not missing_features(spec))
-    bytewise = f"int{multiplied_bits(spec)}"
+    preferred = str(spec.rows("matmul")[0].inputs[1].dtype)
     scaled = Epilogue(
         "int32", "float32", (Operand((n,), "float32"),),
         (Step("float", (0,)), Step("multiply", (2, 1))),
@@ -59,7 +59,7 @@ def contestants(n: int, k: int, group: int, total: int) -> list[Contestant]:
     work: dict[str, tuple[Matmul | GroupedMatmul, Epilogue]] = {
         f"int4, groups of {group}": (GroupedMatmul(1, n, k, group, "uint8", "int4"), plain),
         "int4, per channel": (Matmul(1, n, k, "uint8", "int4"), scaled),
-        "int8": (Matmul(1, n, k, "uint8", bytewise), scaled),
+        "int8": (Matmul(1, n, k, "uint8", preferred), scaled),
     }
     if "avx512_bf16" in spec.features:
         work["bfloat16"] = (Matmul(1, n, k, "bfloat16", "bfloat16"), plain)
@@ -99,8 +99,8 @@ def _arguments(work: Matmul | GroupedMatmul, kernel: Kernel) -> tuple[Array, lis
     if work.data == "bfloat16":
         row = random.normal(size=(1, work.k)).astype(BFLOAT16_ARRAY)
         return row, [kernel.pack(real.astype(BFLOAT16_ARRAY))]
-    bound = 2 ** (int(work.weight.removeprefix("int")) - 1) - 1
-    codes = np.clip(np.rint(real * bound / 3), -bound, bound).astype(np.int8)
+    bound = 7 if work.weight == "int4" else 127
+    codes = within_pairs(np.clip(np.rint(real * bound / 3), -bound, bound).astype(np.int8))
     row = random.integers(0, 256, (1, work.k)).astype(np.uint8)
     if isinstance(work, GroupedMatmul):
         assert kernel.pack_scales is not None
