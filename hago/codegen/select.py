@@ -51,9 +51,10 @@ def _offers(dot: Dot, workload: Product, machine: Machine) -> bool:
 
 
 def _multiplies(dot: Dot, workload: Product) -> bool:
-    """Integers may be widened on the way to an instruction, floats may not."""
+    """Integers may be widened on the way to an instruction, floats may not. Depthwise convolutions
+    add products of other neighbours than those that a proof is about."""
     is_depthwise = isinstance(workload, Conv2d) and workload.is_depthwise
-    if is_depthwise and (dot.rows > 1 or dot.sums > 1):
+    if is_depthwise and (dot.rows > 1 or dot.sums > 1 or dot.proof):
         return False
     proven = _IMPLIED.get(workload.weight, (workload.weight,))
     if dot.accum != workload.accum or dot.proof not in ("", *proven):

@@ -1,6 +1,7 @@
 """What every method has, and how methods are found."""
 
 import dataclasses
+from dataclasses import replace
 
 import pytest
 
@@ -15,6 +16,8 @@ from hago.methods.obc import Obc
 from hago.methods.os_plus import OsPlus
 from hago.model import input_specs
 from hago.plan import reshape, watch
+from hago.scheme import INT7, INT8_PAIRS
+from tests.graphs import S8_CHANNEL, U8, row
 from tests.methods.attentive import network, texts
 
 
@@ -60,12 +63,16 @@ class Asked:
         return graph.module
 
 
-@pytest.mark.parametrize(("machine", "given", "told"),
-                         [("x86-avx2", 8, 7), ("x86-avx2", 4, 4), ("x86-vnni", 8, 8)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("weight", "given", "told"), [(INT7, 8, 7), (INT7, 4, 4), (INT8_PAIRS, 8, 8)]
+)
 def test_a_method_that_changes_the_module_knows_the_bits_that_weights_will_have(
-    machine, given, told
+    weight, given, told
 ):
-    spec, module, asked = load_spec(machine), network(), Asked()
+    spec = load_spec("x86-avx2")
+    narrow = row("matmul", U8, replace(S8_CHANNEL, dtype=weight))
+    spec = replace(spec, ops=(narrow, *(each for each in spec.ops if each.op != "matmul")))
+    module, asked = network(), Asked()
     watched = watch(annotate(module, spec), spec)
     data = load_data(texts(1, 0), input_specs(module))
     assert reshape(watched, spec, data, [asked], WeightFormat(given)) is watched
