@@ -13,6 +13,7 @@ are added up before they join the 32-bit sums, because 8 * 2 * 255 * 8 < 2^15.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -38,11 +39,8 @@ def takes_nibbles(dot: Dot, length: int) -> bool:
     is_plain = dot.rows == 1 and dot.sums == 1 and dot.weight == "int8"
     is_exact = dot.halves is not None or not dot.proof
     largest = 255 * 2 ** (_BITS - 1) * (1 if dot.halves else 2**_BITS)
-    return is_plain and is_exact and largest * length <= _LARGEST_SUM and not _rest(dot, length)
-
-
-def _rest(dot: Dot, length: int) -> int:
-    return length % (2 * dot.depth)
+    fits = largest * length <= _LARGEST_SUM
+    return is_plain and is_exact and fits and length % (2 * dot.depth) == 0
 
 
 def in_pairs(dot: Dot) -> Dot:
@@ -116,13 +114,11 @@ def _accumulate_halves(
         sums: dict[tuple[int, int], Expr] = {}
         for pair in range(pairs):
             start = T.Bind(source.base + (first + pair) * (2 * dot.depth))
-            words = {
-                (row, step): T.Bind(
-                    _word(source, start + row * source.row_pitch + step * dot.depth, dot, lanes)
-                )
-                for row in range(rows)
-                for step in range(2)
-            }
+            words: dict[tuple[int, int], Expr] = {}
+            for row, step in product(range(rows), range(2)):
+                place = start + row * source.row_pitch + step * dot.depth
+                a = vector(source.data, place, dot.depth)
+                words[row, step] = T.Bind(dot.spread(a, lanes))
             for column in range(columns):
                 packed = T.Bind(source.weight(column, first + pair))
                 for step, unpack in enumerate((_low_code, _high_code)):
@@ -137,11 +133,6 @@ def _accumulate_halves(
 
     each_block(source, source.run // (2 * dot.depth), _JOINED, block)
     return registers
-
-
-def _word(source: Source, place: Expr, dot: Dot, lanes: int) -> Expr:
-    """``depth`` elements of A in every lane."""
-    return tir.Broadcast(tir.reinterpret("int32", vector(source.data, place, dot.depth)), lanes)
 
 
 def _low_code(packed: Expr) -> Expr:

@@ -64,8 +64,11 @@ class Dot:
 
     def emit(self, acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
         """``acc`` plus the products of A's ``depth`` elements, the same in every lane, and B."""
-        word = a if self.depth == 1 else tir.reinterpret("int32", a)
-        return self.multiply(acc, tir.Broadcast(word, lanes), b, lanes)
+        return self.multiply(acc, self.spread(a, lanes), b, lanes)
+
+    def spread(self, a: Expr, lanes: int) -> Expr:
+        """A's ``depth`` elements in every lane, as ``multiply`` takes them."""
+        return tir.Broadcast(a if self.depth == 1 else tir.reinterpret("int32", a), lanes)
 
 
 def _as(words: Expr, lanes: int, bits: int) -> Expr:
