@@ -36,8 +36,17 @@ class Material:
 
     def samples(self) -> list[Sample]:
         """Each sample by itself, with a first axis of one."""
-        count = len(next(iter(self.inputs.values())))
-        return [{k: rows[i : i + 1] for k, rows in self.inputs.items()} for i in range(count)]
+        return [{k: rows[i : i + 1] for k, rows in self.inputs.items()} for i in range(len(self))]
+
+    def drawn(self, share: float, seed: int) -> Material:
+        """That ``share`` of the samples, in their order, drawn by ``seed``."""
+        count = round(share * len(self))
+        kept = np.sort(np.random.default_rng(seed).choice(len(self), count, replace=False))
+        truth = tuple(self.truth[i] for i in kept) if self.truth else ()
+        return Material({name: rows[kept] for name, rows in self.inputs.items()}, truth)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ Image = pytest.importorskip("PIL.Image", reason="the zoo's data needs Pillow")
 
 from tests.zoo.photos import load_photos  # noqa: E402
 from tests.zoo.sentences import read_sentences, tokenize  # noqa: E402
+from tests.zoo.tasks import Material  # noqa: E402
 from tests.zoo.text_lines import HEIGHT, WIDTH, find_fonts, render_lines  # noqa: E402
 
 
@@ -85,3 +86,11 @@ def test_a_line_is_ink_on_paper_and_grey_beyond(fonts):
         written = np.flatnonzero(line.pixels.any(axis=(0, 1)))[-1] + 1
         assert not line.pixels[:, :, written:].any()
         assert line.pixels[:, :, :written].std() > 0.1
+
+
+def test_a_seed_draws_a_share_of_the_samples_with_what_is_true_of_them():
+    material = Material({"x": np.arange(10.0)[:, None]}, tuple("0123456789"))
+    part = material.drawn(0.8, seed=0)
+    assert len(part) == 8 and part.truth == tuple(str(int(row[0])) for row in part.inputs["x"])
+    assert list(part.truth) == sorted(part.truth)
+    assert part.truth == material.drawn(0.8, seed=0).truth != material.drawn(0.8, seed=1).truth
