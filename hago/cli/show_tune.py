@@ -20,6 +20,7 @@ from hago.errors import StrategyError
 from hago.progress import Progress
 from hago.search import words
 from hago.search.goal import Figures, Goal
+from hago.search.laboratory import FIRST, LEVEL
 from hago.search.outcome import Outcome, pareto_front
 from hago.search.records import Record
 
@@ -27,8 +28,8 @@ _SHOWN = 8  # rows of the front while the search runs
 _FIGURES = "drop", "latency", "size"
 
 _TOO_SHORT = (
-    "nothing below float32 was tried: preparing took the whole budget. The session keeps what it "
-    "learned; give more --budget, and it goes on from there"
+    "no mix of precisions was tried: the budget ended before. The session keeps what it learned; "
+    "give more --budget, and it goes on from there"
 )
 
 Watch = Callable[[Outcome], None]
@@ -81,10 +82,11 @@ def _print_trial(console: Console, outcome: Outcome) -> None:
     if record.error:
         first = record.error.splitlines()[0]
         console.print(f"  trial {record.trial:<4} {record.proposer:<10} {first}", highlight=False)
-    elif record.measured is not None:
-        cells = "  ".join((*_cells_of(record.measured), words.mix(record.precisions)))
+    else:
+        cells = "  ".join((*_cells_of(record.known), words.mix(record.precisions)))
         mark = "  best" if outcome.best is record else ""
-        line = f"  trial {record.trial:<4} {record.proposer:<10} {cells}{mark}"
+        note = "" if record.measured is not None else "  not built, it promises too little"
+        line = f"  trial {record.trial:<4} {record.proposer:<10} {cells}{mark}{note}"
         console.print(line, highlight=False, soft_wrap=True)
 
 
@@ -102,7 +104,9 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
     print_indented(console, f"{tried}, in {_clock(outcome.seconds)}; stopped by: {outcome.stopped}")
     if outcome.cost_model is not None:
         print_indented(console, _trust(outcome))
-    if outcome.stopped == "budget" and all(r is floats for r in outcome.records):
+    if 0 < outcome.sensitivities < outcome.groups:
+        print_indented(console, _foretold(outcome))
+    if outcome.stopped == "budget" and all(r.proposer in (FIRST, LEVEL) for r in outcome.records):
         print_indented(console, Text(_TOO_SHORT, style="yellow"))
     if best is not None:
         mix = words.mix(best.precisions)
@@ -139,6 +143,13 @@ def _trust(outcome: Outcome) -> str:
     return (
         f"latencies of sub-graphs: {error.measurements} measured; guesses of others are off by "
         f"{error.relative:.0%} (median, held out), rank correlation {error.rank_correlation:.2f}"
+    )
+
+
+def _foretold(outcome: Outcome) -> str:
+    return (
+        f"sensitivities: {outcome.sensitivities} of {outcome.groups} groups were measured in half "
+        "of the time, those of most gain; a longer --budget measures more"
     )
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from hago.progress import Progress
 from hago.sample import Sample
-from hago.search.evaluate import Simulate, capped_noise, measure_noise
+from hago.search.alone import Pace, measure_noise
+from hago.search.evaluate import Simulate, capped_noise
 from hago.search.metrics import Outputs
 from hago.search.space import Space
 
@@ -46,7 +47,7 @@ def measure_costs(
     unrounded = simulate(space.floats, samples)
     exact = unrounded if exact is None else exact
     alone = measure_noise(
-        space, lambda choice: simulate(choice, samples), unrounded, None, progress
+        space, lambda choice: simulate(choice, samples), unrounded, Pace(progress=progress)
     )
     together = []
     rounded = unrounded

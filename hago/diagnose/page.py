@@ -8,7 +8,7 @@ from hago.diagnose import plots
 from hago.diagnose.diagnosis import Diagnosis
 from hago.errors import DataError
 from hago.figure import check_libraries, fill_page
-from hago.search.session import write_whole
+from hago.search.disk import write_whole
 
 _TEMPLATE = Path(__file__).with_name("page.html.jinja")
 _DETAILED = 12  # edges with a histogram

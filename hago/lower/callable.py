@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 
 import numpy as np
 import tvm
@@ -23,9 +23,9 @@ def compile_callable(module: ir.IRModule, spec: HardwareSpec) -> Run:
     """``run(inputs) -> outputs``: ``module`` (prepared, QDQ, simulated or realized) on ``spec``.
 
     Inputs are keyed by parameter name, outputs by the function attribute "hago.output_names"
-    (else by binding). Parameters beyond "hago.input_names" that weights are read from are packed
-    when they are given; the packed form is kept for as long as the same array is given, so
-    arrays must not be changed in place. Raises DataError for an input that is missing or of
+    (else by binding). Parameters beyond "hago.input_names" are kept as tensors
+    (those that weights are read from as packed ones) for as long as the same array is given, so
+    such arrays must not be changed in place. Raises DataError for an input that is missing or of
     another shape or dtype, BuildError where this computer refuses the machine's instructions.
     """
     request_permissions(spec.features, spec.name)
@@ -36,7 +36,8 @@ def compile_callable(module: ir.IRModule, spec: HardwareSpec) -> Run:
     machine = relax.VirtualMachine(build(lowered.module, spec, "bytecode"), tvm.cpu())
     specs = {str(p.name): tensor_type(p) for p in main.params}
     outputs = _attribute(main, "hago.output_names") or list(read_dataflow(module).outputs)
-    return _Callable(machine, _parameters(lowered.module), specs, lowered.packers, outputs)
+    steady = {name for name in specs if name not in inputs}
+    return _Callable(machine, _parameters(lowered.module), specs, lowered.packers, steady, outputs)
 
 
 def _attribute(main: relax.Function, name: str) -> list[str]:
@@ -60,7 +61,8 @@ def _weights(module: ir.IRModule, inputs: list[str]) -> list[str]:
 
 
 class _Callable:
-    """The virtual machine, with the tensors of weights that were packed last."""
+    """The virtual machine, with the latest tensors of weights and of the other ``steady``
+    parameters."""
 
     def __init__(
         self,
@@ -68,11 +70,12 @@ class _Callable:
         parameters: list[str],
         specs: Mapping[str, tuple[tuple[int, ...], str]],
         packers: Mapping[str, Packer],
+        steady: Container[str],
         outputs: list[str],
     ) -> None:
         self._machine, self._parameters, self._specs = machine, parameters, specs
-        self._packers, self._outputs = packers, outputs
-        self._packed: dict[str, tuple[Array, tvm.runtime.Tensor]] = {}
+        self._packers, self._steady, self._outputs = packers, steady, outputs
+        self._kept: dict[str, tuple[Array, tvm.runtime.Tensor]] = {}
 
     def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         arguments = [self._argument(name, inputs) for name in self._parameters]
@@ -82,13 +85,14 @@ class _Callable:
 
     def _argument(self, name: str, inputs: Mapping[str, Array]) -> tvm.runtime.Tensor:
         packer = self._packers.get(name)
-        if packer is None:
+        if packer is None and name not in self._steady:
             return tvm.runtime.tensor(self._checked(name, inputs))
-        value = self._checked(packer.source, inputs)
-        kept = self._packed.get(name)
-        if kept is None or kept[0] is not value:
-            kept = (value, tvm.runtime.tensor(packer.pack(value)))
-            self._packed[name] = kept
+        source = name if packer is None else packer.source
+        kept = self._kept.get(name)
+        if kept is None or kept[0] is not inputs.get(source):
+            value = self._checked(source, inputs)
+            tensor = tvm.runtime.tensor(value if packer is None else packer.pack(value))
+            kept = self._kept[name] = (inputs[source], tensor)
         return kept[1]
 
     def _checked(self, name: str, inputs: Mapping[str, Array]) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +12,8 @@ from hago.errors import DataError
 from hago.graph import QuantModel
 from hago.hardware.host import host_spec
 from hago.lower.callable import compile_callable
-from hago.progress import SILENT, Progress
 from hago.sample import Sample
 from hago.scheme import Array
-from hago.search.cache import Cache
 from hago.search.goal import Figures
 from hago.search.metrics import LARGEST_NOISE, Outputs, Reference, Score, noise_share
 from hago.search.numbers import Numbers
@@ -24,8 +22,6 @@ from hago.simulate import Simulation, simulate
 from hago.simulate.simulate import weight_value
 
 Simulate = Callable[[Assignment, Sequence[Sample]], Outputs]
-Figure = Callable[[Outputs], float]
-Table = tuple[tuple[float, ...], ...]  # by group and option
 
 
 def build_simulation(numbers: Numbers) -> Simulate:
@@ -105,68 +101,3 @@ def capped_noise(outputs: Outputs, exact: Outputs) -> float:
         return noise_share(outputs, exact)
     except DataError:
         return LARGEST_NOISE
-
-
-def measure_noise(
-    space: Space,
-    run: Callable[[Assignment], Outputs],
-    exact: Outputs,
-    cache: Cache | None = None,
-    progress: Progress = SILENT,
-) -> Table:
-    """For each group and option the noise share of the outputs with that one group lowered.
-
-    ``exact`` are the float outputs; what was found before comes from ``cache``
-    where there is one.
-    """
-    figures = {"noise": lambda outputs: capped_noise(outputs, exact)}
-    return measure_alone(space, run, figures, cache, progress)["noise"]
-
-
-def measure_alone(
-    space: Space,
-    run: Callable[[Assignment], Outputs],
-    figures: Mapping[str, Figure],
-    cache: Cache | None = None,
-    progress: Progress = SILENT,
-) -> dict[str, Table]:
-    """``figures`` of the outputs with one group lowered, for each group and option; 0 in float32.
-
-    The outputs are computed once for all figures, and not at all where ``cache`` has them.
-    """
-    pairs = [(g, o) for g, group in enumerate(space.groups) for o in range(len(group.options))]
-    found: dict[tuple[int, int], Mapping[str, float]] = {}
-    for group, option in progress.track(pairs, "sensitivity", len(pairs)):
-        names = space.groups[group].name, space.groups[group].options[option].name
-        key = dict(zip(("group", "option"), names, strict=True))
-        values = dict.fromkeys(figures, 0.0) if not option else _cached(figures, key, cache)
-        if values is None:
-            alone = tuple(option if g == group else 0 for g in range(len(space.groups)))
-            outputs = run(alone)
-            values = {name: figure(outputs) for name, figure in figures.items()}
-            if cache is not None:
-                _keep(values, key, cache)
-        found[group, option] = values
-    return {
-        name: tuple(
-            tuple(found[number, option][name] for option in range(len(group.options)))
-            for number, group in enumerate(space.groups)
-        )
-        for name in figures
-    }
-
-
-def _cached(
-    names: Iterable[str], key: Mapping[str, str], cache: Cache | None
-) -> dict[str, float] | None:
-    """The figures of ``key``, where all of them are known."""
-    if cache is None:
-        return None
-    found = {name: cache.get({**key, "figure": name}) for name in names}
-    known = {name: value for name, value in found.items() if value is not None}
-    return known if len(known) == len(found) else None
-
-
-def _keep(values: Mapping[str, float], key: Mapping[str, str], cache: Cache) -> None:
-    for name, value in values.items():
-        cache.put({**key, "figure": name}, value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,11 @@ from hago.search.flow import find_flow
 from hago.search.goal import Figures, Goal
 from hago.search.loss import rank_correlation
 from hago.search.records import Log, Record, best_record, fitting
-from hago.search.session import PROBLEM, damaged, read_session
+from hago.search.session_files import PROBLEM, damaged, read_session
 
 if TYPE_CHECKING:
     from hago.search.sensitivity import Sensitivity
+    from hago.search.space import Group
     from hago.search.subject import Subject
 
 
@@ -24,14 +25,16 @@ class GroupFinding:
     """A group as problem.json has it.
 
     By option, the group alone being lowered: ``noise`` of the outputs, ``loss_change`` as it was
-    found, and as its gradients foretell it (``first_order``, empty where there are none).
+    found, and as its gradients foretell it (``first_order``, empty where there are none). All are
+    empty before they are known; the noise is foretold where the group was not ``is_measured``.
     """
 
     name: str
     edges: tuple[str, ...]
     options: tuple[str, ...]
-    noise: tuple[float, ...]
     weights: int
+    is_measured: bool = False
+    noise: tuple[float, ...] = ()
     loss_change: tuple[float, ...] = ()
     first_order: tuple[float, ...] = ()
 
@@ -53,16 +56,22 @@ class Findings:
     failures: Mapping[str, str]
     records: tuple[Record, ...]
     damaged_lines: int
-    no_gradients: str = ""
-    flow: tuple[tuple[int, int], ...] = ()
+    no_gradients: str
+    flow: tuple[tuple[int, int], ...]
 
     def ranks(self, name: str) -> float | None:
-        """How well the sensitivity ``name`` ranks the changes of the loss; None: not known."""
-        rows = [getattr(group, name) for group in self.groups]
-        truth = [group.loss_change for group in self.groups]
-        if not all(rows) or not all(truth):
+        """How well the sensitivity ``name`` ranks the changes of the loss, where these were
+        measured; None: not known."""
+        measured = [group for group in self.groups if group.is_measured]
+        rows = [getattr(group, name) for group in measured]
+        if not all(rows):
             return None
-        return rank_correlation(rows, truth)
+        return rank_correlation(rows, [group.loss_change for group in measured])
+
+    @property
+    def sensitivities(self) -> int:
+        """The groups whose sensitivities were measured."""
+        return sum(group.is_measured for group in self.groups)
 
     @property
     def measured(self) -> list[tuple[Record, Figures]]:
@@ -98,6 +107,7 @@ class Findings:
             "damaged_lines": self.damaged_lines,
             "failures": dict(self.failures),
             "no_gradients": self.no_gradients,
+            "sensitivities": self.sensitivities,
             "rank_correlation": {name: self.ranks(name) for name in ("noise", "first_order")},
         }
         groups: list[Json] = [_lists(asdict(group)) for group in self.groups]
@@ -106,22 +116,10 @@ class Findings:
 
 
 def problem_of(
-    subject: Subject, known: Sensitivity, failures: Mapping[str, str]
+    subject: Subject, known: Sensitivity | None, failures: Mapping[str, str]
 ) -> dict[str, Json]:
     """What a search knows beside its records, as :func:`read_findings` reads it."""
-    gradients = known.first_order or ((),) * len(subject.space.groups)
-    groups = [
-        GroupFinding(
-            name=group.name,
-            edges=tuple(map(str, group.edges)),
-            options=tuple(option.name for option in group.options),
-            noise=known.noise[number],
-            weights=group.weights,
-            loss_change=known.loss_change[number],
-            first_order=gradients[number],
-        )
-        for number, group in enumerate(subject.space.groups)
-    ]
+    groups = [_finding(number, group, known) for number, group in enumerate(subject.space.groups)]
     return {
         "model": subject.request.model.name,
         "hardware": subject.spec.name,
@@ -131,10 +129,28 @@ def problem_of(
         "strategies": str(subject.space.size),
         "groups": [_lists(asdict(group)) for group in groups],
         "flow": [list(pair) for pair in find_flow(subject.numbers.graph, subject.space)],
-        "no_gradients": known.missing,
+        "no_gradients": "" if known is None else known.missing,
         "segments": [_lists(asdict(segment)) for segment in subject.segments],
         "failures": dict(failures),
     }
+
+
+def _finding(number: int, group: Group, known: Sensitivity | None) -> GroupFinding:
+    found = GroupFinding(
+        name=group.name,
+        edges=tuple(map(str, group.edges)),
+        options=tuple(option.name for option in group.options),
+        weights=group.weights,
+    )
+    if known is None:
+        return found
+    return replace(
+        found,
+        is_measured=number in known.measured,
+        noise=known.noise[number],
+        loss_change=known.loss_change[number],
+        first_order=known.first_order[number] if known.first_order else (),
+    )
 
 
 def read_findings(folder: Path) -> Findings:
@@ -177,8 +193,9 @@ def _group(found: Mapping[str, Any]) -> GroupFinding:
         name=str(found["name"]),
         edges=tuple(map(str, found["edges"])),
         options=tuple(map(str, found["options"])),
-        noise=tuple(map(float, found["noise"])),
         weights=int(found["weights"]),
+        is_measured=bool(found.get("is_measured", True)),
+        noise=tuple(map(float, found["noise"])),
         loss_change=tuple(map(float, found.get("loss_change", ()))),
         first_order=tuple(map(float, found.get("first_order", ()))),
     )

@@ -9,7 +9,6 @@ from pathlib import Path
 from hago.deploy.artifact import folder_bytes, replace_manifest
 from hago.edges import edge_reports
 from hago.errors import DataError
-from hago.graph import QuantModel
 from hago.realize import realize
 from hago.report import EdgeReport
 from hago.search.disk import DiskError
@@ -18,6 +17,7 @@ from hago.search.latency import Latencies
 from hago.search.problem import Problem, drop_curve, latency_factor, size_line
 from hago.search.records import Record, best_record
 from hago.search.runner import Runner, TrialError
+from hago.search.sensitivity import Sensitivity
 from hago.search.space import Assignment
 from hago.search.subject import Subject
 from hago.search.work import Setting, Verified, verify
@@ -32,7 +32,8 @@ _MARGIN = 1.02  # a prediction this much above the best is worth a measurement
 
 @dataclass(frozen=True, eq=False)
 class Laboratory:
-    """Tries assignments. ``latencies`` learns on the way; it is None where none are needed.
+    """Tries assignments. ``sensitivity`` is None before it is known; ``latencies`` learns on the
+    way, and is None where none are needed.
 
     ``best`` is the folder of the best artifact so far, with which others are measured in turns.
     """
@@ -40,15 +41,22 @@ class Laboratory:
     subject: Subject
     runner: Runner
     setting: Setting
-    noise: tuple[tuple[float, ...], ...]
+    sensitivity: Sensitivity | None
     latencies: Latencies | None
     best: Path
+
+    @property
+    def sensitivities(self) -> int:
+        """The groups whose sensitivities were measured."""
+        return 0 if self.sensitivity is None else len(self.sensitivity.measured)
 
     def problem(self, records: Sequence[Record]) -> Problem:
         """What proposers are given after ``records``."""
         tables = self.latencies.tables if self.latencies is not None else ()
         space, request = self.subject.space, self.subject.request
-        problem = Problem(space, request.goal, self.noise, tables)
+        silent = tuple((0.0,) * len(group.options) for group in space.groups)
+        noise = silent if self.sensitivity is None else self.sensitivity.noise
+        problem = Problem(space, request.goal, noise, tables)
         return replace(
             problem,
             latency_factor=latency_factor(problem, records),
@@ -64,7 +72,10 @@ class Laboratory:
         """
         names = tuple(self.subject.space.names(assignment))
         number = 1 + max((earlier.trial for earlier in records), default=-1)  # some may be lost
-        record = Record(number, proposer, names, self._predicted(assignment, records))
+        predicted = self._predicted(assignment, records)
+        record = Record(
+            number, proposer, names, predicted, sensitivities=self.sensitivities
+        )
         try:
             outputs = self.subject.simulate(assignment, self.subject.samples)
             record = replace(record, simulated=self.subject.judge.figures(outputs))
@@ -84,14 +95,13 @@ class Laboratory:
 
     def rebuild(self, record: Record, folder: Path) -> None:
         """Builds the artifact of a trial once more, with what was measured then."""
-        assert record.measured is not None, record.trial
-        assignment = self.subject.space.parse(record.precisions)
-        self._built(assignment, folder, None)
-        self._describe(assignment, record.measured, folder)
+        self._built(self.subject.space.parse(record.precisions), folder, None)
+        self._describe(record, folder)
 
     def _predicted(self, assignment: Assignment, records: Sequence[Record]) -> Figures:
         problem = self.problem(records)
-        return problem.predict(assignment, drop_curve(problem, records))
+        found = problem.predict(assignment, drop_curve(problem, records))
+        return found if self.sensitivity is not None else replace(found, noise=None, drop=None)
 
     def _promises(self, record: Record, records: Sequence[Record]) -> bool:
         """Whether it may be better than the best that was measured."""
@@ -120,7 +130,7 @@ class Laboratory:
                 fact=f"noise share {judged.noise:.3g}, simulated {record.simulated.noise:.3g}",
             )
         figures = Figures(judged.noise, judged.drop, _latency(found, best))
-        self._describe(assignment, figures, folder)
+        self._describe(replace(record, measured=figures), folder)
         # What is said of every edge takes its place, too.
         return replace(figures, size_bytes=folder_bytes(folder))
 
@@ -139,26 +149,29 @@ class Laboratory:
         )
         return future.result()
 
-    def _describe(self, assignment: Assignment, figures: Figures, folder: Path) -> None:
+    def _describe(self, record: Record, folder: Path) -> None:
         """Writes what was measured, and why each edge is what it is, into the artifact."""
-        subject = self.subject
+        assert record.measured is not None, record.trial
+        subject, figures = self.subject, record.measured
         metric = subject.request.metric
         accuracy = {f"drop of {metric}": figures.drop, "noise share": figures.noise}
         manifest = replace(
             subject.manifest,
-            precision=precision_name(subject.space.names(assignment)),
-            edges=self._reports(subject.numbers.model(assignment), assignment),
+            precision=precision_name(record.precisions),
+            edges=self._reports(record),
             accuracy={name: value for name, value in accuracy.items() if value is not None},
             latency_ms={} if figures.latency_ms is None else {"median": figures.latency_ms},
         )
         replace_manifest(folder, manifest)
 
-    def _reports(self, model: QuantModel, assignment: Assignment) -> tuple[EdgeReport, ...]:
-        """The edges with what the search knew of their groups as part of the reason."""
+    def _reports(self, record: Record) -> tuple[EdgeReport, ...]:
+        """The edges with the search's own reason for the precisions of their groups."""
+        space = self.subject.space
+        model = self.subject.numbers.model(space.parse(record.precisions))
         why = {
-            str(edge): _why(self.noise[number], option, [o.name for o in group.options])
-            for number, (group, option) in enumerate(
-                zip(self.subject.space.groups, assignment, strict=True)
+            str(edge): f"search took {chosen}{self._why(number, record)}"
+            for number, (group, chosen) in enumerate(
+                zip(space.groups, record.precisions, strict=True)
             )
             for edge in group.edges
         }
@@ -168,6 +181,17 @@ class Laboratory:
             for each in reports
         )
 
+    def _why(self, number: int, record: Record) -> str:
+        """What was known of a group when its precision was taken."""
+        if record.proposer in (FIRST, LEVEL) or self.sensitivity is None:
+            noise = record.known.noise or 0.0
+            return f", all groups at once (noise share {noise:.2g})"
+        names = [option.name for option in self.subject.space.groups[number].options]
+        noises = zip(names, self.sensitivity.noise[number], strict=True)
+        known = ", ".join(f"{name} {noise:.2g}" for name, noise in noises if noise)
+        how = "" if number in self.sensitivity.measured else ", foretold"
+        return f" (noise share of each alone{how}: {known})" if known else ""
+
 
 def _latency(found: Verified, best: Record | None) -> float | None:
     """In ms: what the best is known to take times the ratio to it, where that was measured. A
@@ -176,13 +200,6 @@ def _latency(found: Verified, best: Record | None) -> float | None:
     if known is None or found.latency_ms is None or found.beside_ms is None:
         return found.latency_ms
     return known * found.latency_ms / found.beside_ms
-
-
-def _why(noises: Sequence[float], option: int, names: Sequence[str]) -> str:
-    """The search's own reason for an option of a group."""
-    known = [f"{name} {noise:.2g}" for name, noise in zip(names, noises, strict=False) if noise]
-    shown = f" (noise share of each alone: {', '.join(known)})" if known else ""
-    return f"search took {names[option]}{shown}"
 
 
 def precision_name(names: Sequence[str]) -> str:

@@ -27,6 +27,7 @@ _WIDTH, _ROW, _REST = 10.8, 0.17, 0.9  # inches
 _LONGEST = 30  # letters of a name
 _BULGE = 0.4  # of an arc past one group; it grows with the logarithm
 _ARC = np.linspace(0, math.pi, 13)
+_PALE = 0.35  # opacity of what was not measured
 _SENSITIVITIES = {"noise": "noise / signal,\nlowered alone", "first_order": "by gradients"}
 
 
@@ -82,9 +83,11 @@ def _paint_sensitivity(axes: Axes, findings: Findings, name: str) -> None:
     for row, (group, found) in enumerate(zip(findings.groups, values, strict=True)):
         low = list(zip(group.options, found, strict=True))[1:]
         thick = 0.8 / max(len(low), 1)
+        alpha = _PALE if name == "noise" and not group.is_measured else 1.0
         for place, (option, value) in enumerate(low):
             middle = row - 0.4 + (place + 0.5) * thick
-            axes.barh(middle, max(value, least), thick, left=0, color=colour_of(option))
+            length, colour = max(value, least), colour_of(option)
+            axes.barh(middle, length, thick, left=0, color=colour, alpha=alpha)
     axes.set_xscale("log")
     axes.set_xlim(left=least)
     _finish(axes, _SENSITIVITIES[name])

@@ -18,7 +18,8 @@ Stop = Literal["budget", "trials", "nothing left", "interrupted"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """The state of a session. ``best`` is the trial whose artifact is in ``artifact``."""
+    """The state of a session. ``best`` is the trial whose artifact is in ``artifact``;
+    ``sensitivities`` counts the groups that were lowered alone."""
 
     session: Path
     model: str
@@ -33,6 +34,7 @@ class Outcome:
     seconds: float
     cost_model: ModelError | None = None
     damaged_lines: int = 0
+    sensitivities: int = 0
 
     @property
     def is_met(self) -> bool:
@@ -60,6 +62,7 @@ class Outcome:
             "hardware": self.hardware,
             "goal": asdict(self.goal),
             "groups": self.groups,
+            "sensitivities": self.sensitivities,
             "strategies": str(self.strategies),
             "trials": len(self.records),
             "measured": sum(record.measured is not None for record in self.records),

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from hago.figure import Filter, fill_page
 from hago.search import plots, words
+from hago.search.disk import write_whole
 from hago.search.findings import Findings
 from hago.search.goal import Figures
 from hago.search.network_plot import colour_of, network
 from hago.search.outcome import pareto_front
-from hago.search.session import write_whole
 
 _TEMPLATE = Path(__file__).with_name("page.html.jinja")
 

@@ -85,11 +85,29 @@ class Problem:
             return None
         return self.sizes.base + self.sizes.density * self.space.weight_bytes(assignment)
 
+    def cost_of(self, assignment: Assignment) -> float:
+        """What bits cost: ms, or bytes of weights where the size counts or latencies are not
+        known."""
+        latency = self.latency_of(assignment)
+        if self.goal.objective == "size" or latency is None:
+            return float(self.space.weight_bytes(assignment))
+        return latency
+
     def predict(self, assignment: Assignment, drops: DropCurve) -> Figures:
         noise = self.noise_of(assignment)
         return Figures(
             noise, drops.at(noise), self.latency_of(assignment), self.size_of(assignment)
         )
+
+
+def by_gain(problem: Problem) -> list[int]:
+    """The groups by number, those first that cost most if they alone stay in float32."""
+    lowest = problem.space.lowest
+    costs = [
+        problem.cost_of((*lowest[:group], 0, *lowest[group + 1 :]))
+        for group in range(len(lowest))
+    ]
+    return sorted(range(len(lowest)), key=lambda group: -costs[group])
 
 
 @dataclass(frozen=True)

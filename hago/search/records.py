@@ -22,7 +22,8 @@ class Record:
 
     ``simulated`` is from the simulated module (noise and drop), ``measured`` from the compiled
     artifact; each is None where it was not done. ``is_timed`` is true where all sub-graphs were
-    measured. ``error`` says why a trial failed.
+    measured. ``error`` says why a trial failed. ``sensitivities`` counts the groups that had been
+    lowered alone by then.
     """
 
     trial: int
@@ -34,6 +35,7 @@ class Record:
     is_timed: bool = False
     error: str = ""
     seconds: float = 0.0
+    sensitivities: int = 0
 
     @property
     def known(self) -> Figures:
@@ -138,6 +140,7 @@ def _record(found: Mapping[str, Any]) -> Record:
         is_timed=bool(found["is_timed"]),
         error=found["error"],
         seconds=float(found["seconds"]),
+        sensitivities=int(found.get("sensitivities", 0)),
     )
 
 

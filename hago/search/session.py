@@ -1,12 +1,13 @@
 """A search's folder: what it is about, what was tried, and the best artifact so far.
 
-    session.json    what the records are about; checked before they are believed
-    records.jsonl   the trials, appended; records-1.jsonl .. those of earlier conditions
-    problem.json    groups, sensitivities, sub-graphs: for reports
-    kernels         the schedules that kernels had won with when the session began
-    best            a link to the artifact of the best strategy, exchanged in one step
-    best.jsonl      the record of that trial: with it, best outlives the loss of the others
-    lock            held while a process works on the session
+    session.json      what the records are about; checked before they are believed
+    records.jsonl     the trials, appended; records-1.jsonl .. those of earlier conditions
+    problem.json      groups, sensitivities, sub-graphs: for reports
+    sensitivity.json  what trials are proposed by: a search that goes on takes the same
+    kernels           the schedules that kernels had won with when the session began
+    best              a link to the artifact of the best strategy, exchanged in one step
+    best.jsonl        the record of that trial: with it, best outlives the loss of the others
+    lock              held while a process works on the session
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hago.errors import DataError
 from hago.report import Json
-from hago.search.disk import DiskError
+from hago.search.disk import write_whole
 from hago.search.records import (
     Log,
     Record,
@@ -30,16 +31,17 @@ from hago.search.records import (
     drop_cut_off_line,
     read_records,
 )
+from hago.search.session_files import (
+    ABOUT,
+    FORMAT,
+    PROBLEM,
+    RECORDS,
+    SENSITIVITY,
+    read_object,
+)
 from hago.search.winners import Winners
 
-FORMAT = 1
-_ABOUT, _RECORDS, PROBLEM = "session.json", "records.jsonl", "problem.json"
 _KERNELS, _BEST = "kernels", "best.jsonl"
-_LARGEST = 1 << 20  # bytes of a session.json: hago's own have a few hundred
-_WAYS_OUT = {
-    _ABOUT: "Give another folder with --session; the records in this one stay readable.",
-    PROBLEM: "Run 'hago tune' on the session once more: it writes the file anew.",
-}
 Identity = Mapping[str, str]
 # What figures depend on and a search does not: hago and TVM, and where they were measured.
 _CONDITIONS = frozenset({"machine", "threads", "version"})
@@ -55,7 +57,7 @@ class Session:
         """Notes what a new session is about. Raises DataError where an old one is about something
         else, was measured under other conditions (unless it is to begin ``anew``), or is damaged.
         """
-        about = _read_json(self.folder / _ABOUT)
+        about = read_object(self.folder / ABOUT)
         found = identity if about is None else about["identity"]
         assert isinstance(found, Mapping)
         other = sorted(k for k in {*found, *identity} if found.get(k) != identity.get(k))
@@ -65,18 +67,19 @@ class Session:
             raise _refusal(self.folder, found, identity, other)
         if about is None or other:
             text = json.dumps({"format": FORMAT, "identity": dict(identity)}, indent=1)
-            write_whole(self.folder / _ABOUT, text + "\n")
+            write_whole(self.folder / ABOUT, text + "\n")
 
     def _set_aside(self) -> None:
         """Keeps the records under another name, and the best until something is measured anew."""
         number = 1 + len(list(self.folder.glob("records-*.jsonl")))
-        if (self.folder / _RECORDS).exists():
-            (self.folder / _RECORDS).rename(self.folder / f"records-{number}.jsonl")
+        if (self.folder / RECORDS).exists():
+            (self.folder / RECORDS).rename(self.folder / f"records-{number}.jsonl")
         if self.kept_trial() is not None:
             kept = self.folder / f"artifact-before-{number}"
             shutil.copytree(self.best, kept, dirs_exist_ok=True)
             self._link(kept)
         shutil.rmtree(self.folder / _KERNELS, ignore_errors=True)
+        (self.folder / SENSITIVITY).unlink(missing_ok=True)
 
     def kernels(self, known: Winners) -> Winners:
         """``known`` as it was when the session began: what is raced since changes no trial.
@@ -97,7 +100,7 @@ class Session:
         The best is among them even where its line is lost: otherwise the next trial, which may be a
         worse one, would take its place.
         """
-        path = self.folder / _RECORDS
+        path = self.folder / RECORDS
         drop_cut_off_line(path)
         log, kept = read_records(path), self.kept_trial()
         best = [r for r in read_records(self.folder / _BEST).records if r.trial == kept]
@@ -123,7 +126,7 @@ class Session:
         return self.folder / "candidate"
 
     def append(self, record: Record) -> None:
-        append_record(self.folder / _RECORDS, record)
+        append_record(self.folder / RECORDS, record)
 
     def keep(self, candidate: Path, record: Record) -> None:
         """``candidate``, the artifact of ``record``, becomes the best: before and after this there
@@ -146,6 +149,15 @@ class Session:
     def write_problem(self, problem: Mapping[str, Json]) -> None:
         write_whole(self.folder / PROBLEM, json.dumps(problem))
 
+    def write_sensitivity(self, found: Mapping[str, Json]) -> None:
+        write_whole(self.folder / SENSITIVITY, json.dumps(found))
+
+    def sensitivity(self) -> dict[str, Json]:
+        """What was written; nothing where nothing was, or it is damaged: it is found anew."""
+        with suppress(DataError):
+            return read_object(self.folder / SENSITIVITY) or {}
+        return {}
+
 
 @contextmanager
 def open_session(folder: Path) -> Iterator[Session]:
@@ -165,43 +177,10 @@ def open_session(folder: Path) -> Iterator[Session]:
         yield Session(folder)
 
 
-def read_session(folder: Path) -> tuple[dict[str, Json], dict[str, Json], Log]:
-    """session.json, problem.json and the records, without a lock: for reports.
-
-    Raises DataError where the folder is no session.
-    """
-    about = _read_json(folder / _ABOUT)
-    problem = _read_json(folder / PROBLEM)
-    if about is None or problem is None:
-        raise DataError(
-            f"{folder}: no session, or none that has found anything yet",
-            fact="it lacks session.json or problem.json" if folder.is_dir() else "no such folder",
-            way_out="Give the folder that 'hago tune --session' wrote.",
-        )
-    return about, problem, read_records(folder / _RECORDS)
-
-
-def damaged(path: Path, error: Exception) -> DataError:
-    """What to raise for a file of a session whose content made ``error``."""
-    fact = f"{type(error).__name__}: {error}"
-    return DataError(f"{path}: damaged", fact=fact, way_out=_WAYS_OUT[path.name])
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file so that it is complete or as it was. Raises DiskError."""
-    scratch = path.with_name(f".{path.name}")
-    try:
-        scratch.write_text(text, encoding="utf-8")
-        scratch.replace(path)
-    except OSError as error:
-        way_out = "Make room there, or take another place; then run the same command again."
-        raise DiskError(f"{path}: cannot be written", fact=str(error), way_out=way_out) from error
-
-
 def _check_folder(folder: Path) -> None:
     """A folder that holds other things than a session, or one that began, is left alone."""
-    begun = {"lock", f".{_ABOUT}"}
-    if (folder / _ABOUT).exists() or {path.name for path in folder.iterdir()} <= begun:
+    begun = {"lock", f".{ABOUT}"}
+    if (folder / ABOUT).exists() or {path.name for path in folder.iterdir()} <= begun:
         return
     raise DataError(
         f"{folder}: not empty, and no session",
@@ -236,27 +215,8 @@ def _refusal(
         f"{folder}: {what}",
         fact=f"its {name} is {found.get(name)}, not {identity.get(name)}"
         + (f"; {', '.join(more)} differ, too" if more else ""),
-        source=str(folder / _ABOUT),
+        source=str(folder / ABOUT),
         way_out="Give --anew to measure again in this folder: the records so far are kept beside."
         if is_same_search
         else "Give what it was started with, or begin anew with another --session.",
     )
-
-
-def _read_json(path: Path) -> dict[str, Json] | None:
-    """The object in a file of ours; None where there is no file. Raises DataError."""
-    try:
-        if not path.exists():
-            return None
-        if path.stat().st_size > _LARGEST and path.name == _ABOUT:
-            raise ValueError(f"it has {path.stat().st_size} bytes")
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise TypeError(f"a {type(found).__name__}, not an object")
-        if path.name == _ABOUT and (
-            found.get("format") != FORMAT or not isinstance(found.get("identity"), dict)
-        ):
-            raise ValueError(f"it is not of format {FORMAT}")
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise damaged(path, error) from error
-    return found

@@ -193,17 +193,28 @@ def test_explain_says_what_the_search_chose(session, hago_program: Program):
     assert "search took" in " ".join(outcome.out.split())
 
 
-def test_a_budget_that_preparing_took_is_told(session):
-    def told(outcome: Outcome) -> str:
-        console = Console(file=io.StringIO(), width=200)
-        show_outcome(console, outcome)
-        return console.file.getvalue()
-
+def test_a_budget_that_ended_before_a_mix_was_tried_is_told(session):
     records = read_records(session / "records.jsonl").records
-    common = (session, "net", MACHINE, Goal(max_drop=0.01), 2, 9)
+    levels = tuple(r for r in records if r.proposer in ("float32", "level"))
+    assert 1 < len(levels) < len(records)
+    assert "no mix of precisions was tried" in told(session, records[:1])
+    assert "no mix of precisions was tried" in told(session, levels)
+    assert "no mix of precisions was tried" not in told(session, records)
+
+
+def test_sensitivities_that_were_not_measured_are_told(session):
+    records = read_records(session / "records.jsonl").records
+    assert "sensitivities: 1 of 2 groups were measured" in told(session, records, sensitivities=1)
+    assert "sensitivities:" not in told(session, records, sensitivities=2)
+
+
+def told(session, records, **found) -> str:
+    """What people read of a search of two groups that the budget ended."""
+    console = Console(file=io.StringIO(), width=200)
+    about = (session, "net", MACHINE, Goal(max_drop=0.01), 2, 9)
     ended = (records[0], session / "best", "budget", 1.0)
-    assert "preparing took the whole budget" in told(Outcome(*common, records[:1], *ended))
-    assert "preparing took the whole budget" not in told(Outcome(*common, records, *ended))
+    show_outcome(console, Outcome(*about, records, *ended, **found))
+    return console.file.getvalue()
 
 
 def test_a_bound_that_cannot_be_kept_fails_after_telling_what_is_closest(

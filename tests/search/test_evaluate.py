@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tvm
 
 from hago.annotate import annotate
 from hago.errors import DataError
 from hago.hardware.load import load_spec
 from hago.realize import interpret, realize
-from hago.search.cache import Cache
-from hago.search.evaluate import build_simulation, judge_of, measure_noise
-from hago.search.metrics import LARGEST_NOISE, find_metric
+from hago.search.evaluate import build_simulation, judge_of
+from hago.search.metrics import find_metric
 from tests.graphs import Builder, input_for
-from tests.search.problems import space_of
 from tests.search.stand_ins import numbers_of
 
 ONES = [{"y": np.ones(4)}]
@@ -39,25 +38,17 @@ def test_one_build_computes_what_every_strategy_realizes(network):
         assert np.abs(found["y"] - expected).max() <= bound, assignment
 
 
-def test_each_group_is_lowered_alone_and_found_again_in_the_cache(tmp_path):
-    space, calls = space_of(2, 3), []
-
-    def run(assignment):
-        calls.append(assignment)
-        return [{"y": np.ones(4) + 0.1 * sum(assignment)}]
-
-    noise = measure_noise(space, run, ONES, Cache(tmp_path))
-    assert calls == [(1, 0), (0, 1), (0, 2)]
-    assert noise == (pytest.approx((0, 0.01)), pytest.approx((0, 0.01, 0.04)))
-    assert measure_noise(space, run, ONES, Cache(tmp_path)) == noise
-    assert len(calls) == 3
-
-
-def test_an_option_whose_outputs_are_not_finite_is_as_noisy_as_can_be(tmp_path):
-    noise = measure_noise(
-        space_of(2), lambda assignment: [{"y": np.full(4, np.nan)}], ONES, Cache(tmp_path)
-    )
-    assert noise == ((0.0, LARGEST_NOISE),)
+def test_what_is_the_same_for_all_samples_is_handed_over_once(network, monkeypatch):
+    run, inputs = build_simulation(network), input_for(network.graph.module)
+    made, tensor = [], tvm.runtime.tensor
+    monkeypatch.setattr(tvm.runtime, "tensor", lambda value: made.append(value) or tensor(value))
+    counts = []
+    for samples in ([inputs], [inputs], [inputs] * 3):  # first weights are packed
+        made.clear()
+        run((1, 1), samples)
+        counts.append(len(made))
+    assert len(inputs) == 1
+    assert counts[2] == counts[1] + 2
 
 
 def test_nothing_is_judged_by_float_outputs_that_are_not_finite():

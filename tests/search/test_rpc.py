@@ -21,7 +21,7 @@ from hago.search.remote import Job, segment_result
 from hago.search.request import Effort
 from hago.search.rpc_runner import RpcRunner
 from hago.search.runner import TrialError
-from hago.search.session import read_session
+from hago.search.session_files import read_session
 from hago.search.tracker import DeviceError, Tracker, describe
 from hago.search.tune import tune
 from hago.search.work import Setting, random_inputs, time_segment

@@ -12,7 +12,8 @@ import pytest
 from hago.errors import DataError
 from hago.search.goal import Figures
 from hago.search.records import Record, read_records
-from hago.search.session import open_session, read_session
+from hago.search.session import open_session
+from hago.search.session_files import read_session
 
 ABOUT = {"model": "abc", "hardware": "x86-bf16"}
 RECORD = Record(0, "float32", ("float32",), Figures())

@@ -34,6 +34,14 @@ def test_the_best_keeps_the_bound_and_is_faster_than_float(tmp_path):
     assert any("int" in scheme for scheme in chosen)
 
 
+def test_a_mix_tells_what_each_group_alone_costs(tmp_path):
+    request = request_of(tmp_path, Goal("latency", max_drop=2e-4))
+    outcome = tune(request, tmp_path / "s", TRIALS, runner=ComputedRunner())
+    assert len(set(outcome.best.precisions)) > 1
+    reasons = [edge.reason for edge in read_manifest(outcome.artifact).edges]
+    assert any("search took int8 (noise share of each alone: int8 " in text for text in reasons)
+
+
 def test_paired_weights_are_found_where_others_would_saturate_and_explained(
     tmp_path, monkeypatch
 ):
@@ -46,7 +54,7 @@ def test_paired_weights_are_found_where_others_would_saturate_and_explained(
     assert report.chosen.startswith("int8_pairs")
     # vpmaddubsw adds two products in int16, which saturates: the row that takes pairs, no others
     assert "conv2d(uint8, int8_pairs) -> int16" in report.reason
-    assert "search took int8_pairs (noise share of each alone: int8 " in report.reason
+    assert "search took int8_pairs, all groups at once (noise share " in report.reason
 
 
 def latency_by_bits(module):

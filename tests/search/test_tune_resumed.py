@@ -126,8 +126,8 @@ def test_another_model_data_or_recipe_is_another_session(tmp_path):
 def test_what_was_measured_once_is_not_measured_again(tmp_path):
     request = request_of(tmp_path)
     first, second = ComputedRunner(), ComputedRunner()
-    tune(request, tmp_path / "a", replace(TRIALS, trials=3), runner=first)
-    outcome = tune(request, tmp_path / "b", replace(TRIALS, trials=3), runner=second)
+    tune(request, tmp_path / "a", replace(TRIALS, trials=4), runner=first)
+    outcome = tune(request, tmp_path / "b", replace(TRIALS, trials=4), runner=second)
     assert second.calls == sum(record.measured is not None for record in outcome.records)
     assert second.calls < first.calls
 
@@ -151,7 +151,7 @@ def test_kernels_are_cut_as_was_known_to_be_fastest_when_the_session_began(tmp_p
     last = schedules(known[0], winners.machine)[-1]
     winners.keep(*known, Winner(str(last), 2.0, 1.0))
     request = request_of(tmp_path, kernel_cache=tmp_path / "kernels")
-    short = replace(TRIALS, trials=2)
+    short = replace(TRIALS, trials=4)
     first = Watched(*known)
     tune(request, tmp_path / "s", short, runner=first)
     assert set(first.chosen) == {last}

@@ -26,8 +26,8 @@ from rich.table import Table
 from hago.clock import Clock
 from hago.demo import digits_calibration, digits_model
 from hago.progress import SILENT
+from hago.search.alone import measure_noise
 from hago.search.cache import Cache
-from hago.search.evaluate import measure_noise
 from hago.search.goal import Figures, Goal
 from hago.search.latency import Bench, Latencies
 from hago.search.problem import DropCurve, Problem, drop_curve

@@ -59,14 +59,6 @@ def _raised(problem: Problem, assignment: Assignment) -> list[Assignment]:
 def _worth(problem: Problem, before: Assignment, after: Assignment) -> float:
     """Noise removed per cost added; what costs nothing comes first, what helps most of it."""
     removed = problem.noise_of(before) - problem.noise_of(after)
-    added = _cost(problem, after) - _cost(problem, before)
-    least = 1e-9 * max(_cost(problem, before), 1e-9)
+    added = problem.cost_of(after) - problem.cost_of(before)
+    least = 1e-9 * max(problem.cost_of(before), 1e-9)
     return removed / max(added, least)
-
-
-def _cost(problem: Problem, assignment: Assignment) -> float:
-    latency = problem.latency_of(assignment)
-    if problem.goal.objective == "size" or latency is None:
-        groups = zip(problem.space.groups, assignment, strict=True)
-        return float(sum(group.weight_bytes(option) for group, option in groups))
-    return latency
