@@ -69,9 +69,9 @@ def tune(
 ) -> None:
     """Search the precision of every edge of MODEL for a machine, by measuring.
 
-    Each precision for all edges at once comes first: SESSION/best is there early. Then at most
-    half of the time that is left goes into what each group of edges costs alone, and the rest
-    into mixes.
+    Each precision for all edges at once comes first, so that DIR/best is there early.
+    Then at most half of the time that is left goes into what each group of edges
+    costs alone, and the rest into mixes.
     """
     shapes = parse_shapes(shape)
     budget_s = parse_quantity(budget, SECONDS, "--budget")

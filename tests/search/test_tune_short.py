@@ -14,6 +14,7 @@ from hago.search import course
 from hago.search import tune as search
 from hago.search.findings import read_findings
 from hago.search.laboratory import FIRST, LEVEL
+from hago.search.page import render_page
 from hago.search.request import Effort
 from hago.search.tune import tune
 from tests.search.stand_ins import ComputedRunner, request_of, told
@@ -60,6 +61,7 @@ def test_single_precisions_are_tried_before_anything_else_takes_time(tmp_path, c
     assert findings.best == outcome.best
     assert findings.sensitivities == 0
     assert findings.ranks("noise") is None
+    assert "What each group alone costs was not measured yet." in render_page(findings)
 
 
 # Lowering all groups of this network alone takes 9 runs; half of what is left after the levels
@@ -74,8 +76,10 @@ def test_sensitivities_end_with_their_share_of_the_time_and_others_are_foretold(
     proposed = outcome.records[LEVELS:]
     assert proposed
     assert {record.sensitivities for record in proposed} == {outcome.sensitivities}
-    groups = read_findings(tmp_path / "s").groups
-    assert sum(group.is_measured for group in groups) == outcome.sensitivities
+    findings = read_findings(tmp_path / "s")
+    groups, count = findings.groups, outcome.sensitivities
+    assert f"had time to measure {count} of\n{GROUPS} groups" in render_page(findings)
+    assert findings.sensitivities == count
     assert all(noise > 0 for group in groups for noise in group.noise[1:])
     assert all(bool(group.loss_change) == group.is_measured for group in groups)
 
