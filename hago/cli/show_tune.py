@@ -104,6 +104,8 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
     print_indented(console, f"{tried}, in {_clock(outcome.seconds)}; stopped by: {outcome.stopped}")
     if outcome.cost_model is not None:
         print_indented(console, _trust(outcome))
+    if 0 < (outcome.goal.max_drop or 0) < outcome.step:
+        print_indented(console, Text(_coarse(outcome), style="yellow"))
     if 0 < outcome.sensitivities < outcome.groups:
         print_indented(console, _foretold(outcome))
     if outcome.stopped == "budget" and all(r.proposer in (FIRST, LEVEL) for r in outcome.records):
@@ -143,6 +145,14 @@ def _trust(outcome: Outcome) -> str:
     return (
         f"latencies of sub-graphs: {error.measurements} measured; guesses of others are off by "
         f"{error.relative:.0%} (median, held out), rank correlation {error.rank_correlation:.2f}"
+    )
+
+
+def _coarse(outcome: Outcome) -> str:
+    bound, step = words.share(outcome.goal.max_drop), words.share(outcome.step)
+    return (
+        f"a drop of {bound} cannot be told from none: one result more or less is {step}. Judge by "
+        "more samples (--samples, --eval), or by a --metric that does not count, as sqnr"
     )
 
 

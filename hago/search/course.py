@@ -21,6 +21,7 @@ from hago.search.alone import Pace
 from hago.search.benches import find_latencies, own_cache, setting_of
 from hago.search.findings import problem_of
 from hago.search.laboratory import FIRST, LEVEL, Laboratory
+from hago.search.metrics import step_of
 from hago.search.outcome import Outcome, Stop
 from hago.search.problem import Problem, by_gain
 from hago.search.proposers import propose
@@ -210,6 +211,7 @@ class Course:
             seconds=self._spent(),
             damaged_lines=self.damaged,
             sensitivities=self.laboratory.sensitivities,
+            step=step_of(subject.request.metric, subject.judge.reference),
         )
 
     def _write_problem(self) -> None:

@@ -14,6 +14,7 @@ from hago.report import EdgeReport
 from hago.search.disk import DiskError
 from hago.search.goal import Figures
 from hago.search.latency import Latencies
+from hago.search.metrics import drop_power
 from hago.search.problem import Problem, drop_curve, latency_factor, size_line
 from hago.search.records import Record, best_record
 from hago.search.runner import Runner, TrialError
@@ -61,6 +62,7 @@ class Laboratory:
             problem,
             latency_factor=latency_factor(problem, records),
             sizes=size_line(space, records, compressed=request.compressed),
+            drop_power=drop_power(request.metric),
         )
 
     def attempt(

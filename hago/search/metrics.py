@@ -93,6 +93,23 @@ METRICS: Mapping[str, Score] = {
 }
 
 
+_COUNTED = ("top1", "accuracy")
+
+
+def step_of(metric: str, reference: Reference) -> float:
+    """The least by which a ``metric`` that counts results can change; 0 for others."""
+    return 1 / _tops(reference.outputs).size if metric in _COUNTED else 0.0
+
+
+def drop_power(metric: str) -> float:
+    """The power of the noise share with which the drop of ``metric`` rises.
+
+    Results change whose margin the noise reaches: of few changes there are as many as its
+    amplitude is large, the root of its power. Other drops are errors' squares themselves.
+    """
+    return 0.5 if metric in _COUNTED else 1.0
+
+
 def find_metric(name: str) -> Score:
     """A metric of :data:`METRICS`, or a user's own: ``file.py:function``, ``module:function``.
 

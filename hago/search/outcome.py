@@ -19,7 +19,8 @@ Stop = Literal["budget", "trials", "nothing left", "interrupted"]
 @dataclass(frozen=True)
 class Outcome:
     """The state of a session. ``best`` is the trial whose artifact is in ``artifact``;
-    ``sensitivities`` counts the groups that were lowered alone."""
+    ``sensitivities`` counts the groups that were lowered alone; ``step`` is the least drop that a
+    metric that counts can tell, 0 of others."""
 
     session: Path
     model: str
@@ -35,6 +36,7 @@ class Outcome:
     cost_model: ModelError | None = None
     damaged_lines: int = 0
     sensitivities: int = 0
+    step: float = 0.0
 
     @property
     def is_met(self) -> bool:
@@ -63,6 +65,7 @@ class Outcome:
             "goal": asdict(self.goal),
             "groups": self.groups,
             "sensitivities": self.sensitivities,
+            "step": self.step,
             "strategies": str(self.strategies),
             "trials": len(self.records),
             "measured": sum(record.measured is not None for record in self.records),

@@ -55,7 +55,8 @@ class Problem:
     """``noise[group][option]`` is the noise share with that group alone lowered; noises add.
 
     ``tables`` add up to the latency, times ``latency_factor``, which is what whole artifacts
-    showed. ``sizes`` are those of artifacts (None: none was measured yet).
+    showed. ``sizes`` are those of artifacts (None: none was measured yet). Drops rise with the
+    noise to the ``drop_power``.
     """
 
     space: Space
@@ -64,6 +65,7 @@ class Problem:
     tables: tuple[Table, ...] = ()
     latency_factor: float = 1.0
     sizes: SizeLine | None = None
+    drop_power: float = 1.0
 
     @cached_property
     def choices(self) -> tuple[tuple[int, ...], ...]:
@@ -116,12 +118,15 @@ class DropCurve:
 
     noises: tuple[float, ...] = ()
     drops: tuple[float, ...] = ()
+    power: float = 1.0
 
     def at(self, noise: float) -> float:
-        """Linear between what was seen; before anything was seen, the noise itself."""
+        """Straight in the noise's ``power`` between what was seen; before anything was seen, the
+        noise itself."""
         if not self.noises:
             return noise
-        return float(np.interp(noise, self.noises, self.drops))
+        reach = np.power(self.noises, self.power)
+        return float(np.interp(noise**self.power, reach, self.drops))
 
 
 def drop_curve(problem: Problem, history: Sequence[Record]) -> DropCurve:
@@ -134,7 +139,8 @@ def drop_curve(problem: Problem, history: Sequence[Record]) -> DropCurve:
     if not points:
         return DropCurve()
     noises, drops = zip(*points, strict=True)
-    return DropCurve(noises, tuple(np.maximum.accumulate(drops).tolist()))
+    rising = tuple(np.maximum.accumulate(drops).tolist())
+    return DropCurve(noises, rising, problem.drop_power)
 
 
 def latency_factor(problem: Problem, history: Sequence[Record]) -> float:

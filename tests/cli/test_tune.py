@@ -208,6 +208,14 @@ def test_sensitivities_that_were_not_measured_are_told(session):
     assert "sensitivities:" not in told(session, records, sensitivities=2)
 
 
+def test_a_bound_that_is_finer_than_the_metric_is_told(session):
+    records = read_records(session / "records.jsonl").records
+    text = told(session, records, step=1 / 32)
+    assert "a drop of 1.00% cannot be told from none: one result more or less is 3.12%" in text
+    assert "cannot be told" not in told(session, records, step=1 / 128)
+    assert "cannot be told" not in told(session, records)
+
+
 def told(session, records, **found) -> str:
     """What people read of a search of two groups that the budget ended."""
     console = Console(file=io.StringIO(), width=200)

@@ -9,7 +9,14 @@ from hago.clock import Clock
 from hago.errors import DataError, StrategyError
 from hago.progress import SILENT
 from hago.search.goal import Figures, Goal
-from hago.search.metrics import METRICS, Reference, find_metric, noise_share
+from hago.search.metrics import (
+    METRICS,
+    Reference,
+    drop_power,
+    find_metric,
+    noise_share,
+    step_of,
+)
 from hago.search.subject import build_subject
 from tests.search.stand_ins import request_of
 
@@ -32,6 +39,27 @@ def test_other_outputs_score_less(name):
 
 def test_top1_counts_where_the_largest_element_is_the_same():
     assert find_metric("top1")(OTHER, REFERENCE) == 0.5
+
+
+def test_metrics_that_count_change_by_whole_results():
+    assert step_of("top1", REFERENCE) == 0.5
+    assert step_of("sqnr", REFERENCE) == 0
+
+
+@pytest.mark.parametrize("name", ["top1", "sqnr", "kl"])
+def test_drops_rise_with_the_power_of_the_noise_that_is_told(name):
+    """Twice the noise's power makes 2 ** power times the drop, on average over margins."""
+    random = np.random.default_rng(0)
+    exact, noise = random.normal(size=(2, 20000, 3))
+    exact = 3 * exact
+    drops = []
+    for size in (0.02, 0.04):
+        outputs = [{"y": exact + np.sqrt(size) * noise}]
+        reference = Reference([{"y": exact}], [{}])
+        score = find_metric(name)
+        drops.append(score(reference.outputs, reference) - score(outputs, reference))
+    # 20,000 results of which a few hundred change: a tenth is two standard errors of a quotient.
+    assert drops[1] / drops[0] == pytest.approx(2 ** drop_power(name), rel=0.1)
 
 
 def test_a_drop_of_a_thousandth_is_an_sqnr_of_thirty_decibels():

@@ -85,13 +85,16 @@ def test_trials_close_in_on_the_largest_budget_that_keeps_the_bound(factor):
     assert min(map(problem.latency_of, kept)) <= best * (1 + 1e-6)
 
 
-def test_where_drops_rise_straight_with_the_noise_the_second_trial_has_the_right_budget():
-    problem, factor = problem_of(3, Goal("latency", max_drop=2e-3)), 2.0
-    history = tried(problem, problem.space.floats, problem.space.lowest, factor=factor)
+@pytest.mark.parametrize("power", [1.0, 0.5])
+def test_where_drops_rise_as_foretold_the_second_trial_has_the_right_budget(power):
+    """The budget is that of a drop which rises straight with a power of the noise."""
+    bound, excess = 2e-3, 2.0  # the drop of the lowest is so many times the bound
+    problem = replace(problem_of(3, Goal("latency", max_drop=bound)), drop_power=power)
     lowest = problem.noise_of(problem.space.lowest)
-    assert 1.5 * 2e-3 < factor * lowest < 10 * 2e-3  # the bound is broken, and by how much
+    levels = problem.space.floats, problem.space.lowest
+    history = tried(problem, *levels, factor=excess * bound / lowest)
     found = Milp().propose(problem, history, RANDOM)
-    assert found == solve(problem, 2e-3 / factor)
+    assert found == solve(problem, lowest / excess ** (1 / power))
 
 
 def test_a_latency_bound_that_trials_broke_is_tightened():

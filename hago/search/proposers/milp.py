@@ -30,7 +30,7 @@ from hago.search.space import Assignment
 _STEPS = 40
 _CLOSE = 1.02  # budgets whose quotient is smaller are one budget
 _LEAST_STEP = 0.25  # of the logarithm of the quotient that is left
-_FIRST_STEP = 1.5  # a quotient: drops seldom rise more slowly than the noise
+_FIRST_STEP = 1.5  # a quotient: before a trial has kept the bound
 _TIGHTER = 0.97  # the latency and size bounds, each time that a trial exceeded them
 _LIMIT_S = 20.0
 Vector = npt.NDArray[np.float64]
@@ -48,7 +48,7 @@ class Milp:
         low, high = _bracket(problem, history)
         for _ in range(_STEPS):
             is_closed = high.noise / low.noise < _CLOSE
-            budget = low.noise if is_closed else _between(low, high, problem.goal.max_drop)
+            budget = low.noise if is_closed else _between(low, high, problem)
             found = solve(problem, budget)
             record = None if found is None else history.find(found)
             if found is not None and record is None:
@@ -90,16 +90,18 @@ def _bracket(problem: Problem, history: History) -> tuple[_End, _End]:
     return max(kept, key=lambda end: end.noise, default=least), high
 
 
-def _between(low: _End, high: _End, bound: float) -> float:
-    """The budget at which a drop that rises straight with the noise meets ``bound``, away from both
-    ends; infinite where ``high`` is."""
+def _between(low: _End, high: _End, problem: Problem) -> float:
+    """The budget at which a drop that rises straight with the noise to the problem's power meets
+    the bound, away from both ends; infinite where ``high`` is."""
     if high.noise == math.inf:
         return math.inf
-    share = (bound - low.drop) / (high.drop - low.drop)
-    straight = low.noise + share * (high.noise - low.noise)
+    assert problem.goal.max_drop is not None
+    power = problem.drop_power
+    share = (problem.goal.max_drop - low.drop) / (high.drop - low.drop)
+    reach = low.noise**power + share * (high.noise**power - low.noise**power)
     step = (high.noise / low.noise) ** _LEAST_STEP
     most = high.noise / (step if low.is_tried else min(step, _FIRST_STEP))
-    return min(max(straight, low.noise * step), most)
+    return min(max(reach ** (1 / power), low.noise * step), most)
 
 
 def _is_kept(problem: Problem, record: Record) -> bool:

@@ -80,6 +80,7 @@ def fit_surrogate(problem: Problem, history: History) -> Surrogate:
     curve = DropCurve(
         tuple(noise for noise, _ in seen),
         tuple(np.maximum.accumulate([drop for _, drop in seen]).tolist()) if seen else (),
+        problem.drop_power,
     )
     return Surrogate(problem, curve, trees, scale)
 
