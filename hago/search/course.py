@@ -1,8 +1,9 @@
 """One run of a session: single precisions first, then what they are made of, then proposals.
 
-    float32, and every group as low as the next     best/ is there, before the long work
-    latencies of sub-graphs, sensitivities          at most half of the time that is left
-    proposals until the budget is spent             each with its artifact, where it promises
+    float32, and each precision for all groups   best/ is there before the long work
+    latencies of sub-graphs                      of these precisions; later ones as they are tried
+    sensitivities                                in half of the time that is left at most
+    proposals, until the budget is spent         each with its artifact, where it promises
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from hago.search.space import Assignment
 from hago.search.subject import Subject
 from hago.search.winners import Winners
 
-_ALONE = 8  # samples on which groups are lowered one by one: those that most noise falls on
+_ALONE = 8  # samples on which groups are lowered one by one
 _SHARE = 0.5  # of the time that is left: sensitivities may take it, trials have the rest
 
 Watch = Callable[[Outcome], None]
@@ -137,7 +138,7 @@ class Course:
         """Those of the groups that promise most come first; the time ends it, and what it left is
         what this session goes on with, however often it is resumed: until it may take longer."""
         limit = time.monotonic() + _SHARE * (self.effort.budget_s - self._spent())
-        scope = {**self.subject.identity, "what": "alone", "of": f"the hardest {_ALONE}"}
+        scope = {**self.subject.identity, "what": "alone", "of": f"{_ALONE} samples for all"}
         pace = Pace(
             by_gain(self._problem()),
             lambda: time.monotonic() >= limit,

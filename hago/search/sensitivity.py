@@ -50,30 +50,26 @@ class Sensitivity:
 
 
 def find_sensitivity(subject: Subject, count: int, pace: Pace) -> Sensitivity:
-    """The sensitivities on the ``count`` samples that suffer most, as all samples would have
-    them."""
-    chosen, share = _hardest(subject, count)
+    """The sensitivities on ``count`` samples that stand for all."""
+    chosen, weights = _representatives(subject, count)
     samples = [subject.samples[number] for number in chosen]
     exact = [subject.judge.reference.outputs[number] for number in chosen]
-    figures = {
-        "noise": lambda outputs: capped_noise(outputs, exact),
-        "loss": lambda outputs: loss_change(outputs, exact),
-    }
 
     def run(assignment: Assignment) -> Outputs:
         return subject.simulate(assignment, samples)
+
+    def noise(outputs: Outputs) -> float:
+        return float(np.dot(weights, _noises(outputs, exact)))
 
     try:
         foretold, missing = _from_gradients(subject.numbers, samples, pace.cache), ""
     except HagoError as error:
         foretold, missing = None, str(error).splitlines()[0]
+    figures = {"noise": noise, "loss": lambda outputs: loss_change(outputs, exact)}
     found = measure_alone(subject.space, run, figures, pace)
-    noise = share_out(
-        subject.space, found["noise"], lambda a: capped_noise(run(a), exact), foretold
-    )
     return Sensitivity(
-        noise=tuple(tuple(share * value for value in row) for row in noise),
-        loss_change=tuple(found["loss"].get(number, ()) for number in range(len(noise))),
+        noise=share_out(subject.space, found["noise"], lambda a: noise(run(a)), foretold),
+        loss_change=tuple(found["loss"].get(n, ()) for n in range(len(subject.space.groups))),
         first_order=foretold,
         missing=missing,
         measured=tuple(sorted(found["noise"])),
@@ -96,24 +92,37 @@ def _table(rows: Sequence[Sequence[float]]) -> Table:
     return tuple(tuple(map(float, row)) for row in rows)
 
 
-def _hardest(subject: Subject, count: int) -> tuple[list[int], float]:
-    """Those of the subject's samples that suffer most where all groups are lowered."""
+def _representatives(subject: Subject, count: int) -> tuple[list[int], list[float]]:
+    """Of the subject's samples, by what they suffer where all groups are lowered."""
     exact = subject.judge.reference.outputs
     if len(exact) <= count:
-        return list(range(len(exact))), 1.0
+        return representatives([0.0] * len(exact), count)
     lowest = subject.simulate(subject.space.lowest, subject.samples)
-    return hardest([capped_noise([o], [e]) for o, e in zip(lowest, exact, strict=True)], count)
+    return representatives(_noises(lowest, exact), count)
 
 
-def hardest(noises: Sequence[float], count: int) -> tuple[list[int], float]:
-    """The numbers of the ``count`` noisiest samples, and the mean of all over the mean of these.
+def representatives(noises: Sequence[float], count: int) -> tuple[list[int], list[float]]:
+    """The numbers of ``count`` samples, and the weights with which they stand for all.
 
-    The noise of a classifier that is sure of most of its inputs is that of the few others: samples
-    drawn without regard to that would tell nothing of it.
+    Half of them are the noisiest, for themselves: the noise of a classifier that is sure of most of
+    its inputs is that of the few others. The other half are spread evenly over the rest, from quiet
+    to noisy: groups differ in the samples that they harm.
     """
-    chosen = sorted(np.argsort(noises, kind="stable")[-count:].tolist())
-    mean = float(np.mean([noises[number] for number in chosen]))
-    return chosen, float(np.mean(noises)) / mean if mean else 1.0
+    total = len(noises)
+    if total <= count:
+        return list(range(total)), [1 / total] * total
+    order = np.argsort(noises, kind="stable").tolist()
+    spread = count - count // 2
+    rest = total - count // 2
+    middles = [order[(2 * number + 1) * rest // (2 * spread)] for number in range(spread)]
+    weights = {number: rest / spread / total for number in middles}
+    weights.update(dict.fromkeys(order[rest:], 1 / total))
+    chosen = sorted(weights)
+    return chosen, [weights[number] for number in chosen]
+
+
+def _noises(outputs: Outputs, exact: Outputs) -> list[float]:
+    return [capped_noise([one], [other]) for one, other in zip(outputs, exact, strict=True)]
 
 
 def _from_gradients(numbers: Numbers, samples: Sequence[Sample], cache: Cache | None) -> Table:

@@ -15,7 +15,7 @@ from hago.search.evaluate import capped_noise
 from hago.search.goal import Goal
 from hago.search.loss import loss_change, rank_correlation
 from hago.search.request import Request
-from hago.search.sensitivity import find_sensitivity, hardest
+from hago.search.sensitivity import find_sensitivity, representatives
 from hago.search.subject import build_subject
 
 SAMPLES = 32
@@ -46,13 +46,37 @@ def test_ranks_are_of_all_options_below_float():
         rank_correlation([(0.0, 1.0)], truth)
 
 
-def test_groups_are_lowered_on_the_samples_that_most_noise_falls_on():
-    noises = [1e-8] * 20 + [1e-3] + [1e-8] * 11
-    chosen, share = hardest(noises, 8)
-    assert 20 in chosen
-    assert len(chosen) == 8
-    assert share == pytest.approx(8 / 32, rel=1e-3)  # of 8 such samples one is noisy, of 32 as well
-    assert hardest([0.0] * 32, 8)[1] == 1
+def stood_for(noises: list[float], count: int) -> float:
+    chosen, weights = representatives(noises, count)
+    assert len(set(chosen)) == len(weights) == min(count, len(noises))
+    assert sum(weights) == pytest.approx(1)
+    return sum(weight * noises[number] for number, weight in zip(chosen, weights, strict=True))
+
+
+@pytest.mark.parametrize(
+    "noises",
+    [
+        [2.0] * 32,
+        [1e-8] * 20 + [1e-3] + [1e-8] * 11,  # one sample has it all
+        [0.1] * 28 + [3.0, 5.0, 7.0, 9.0],
+        [1.0, 2.0, 3.0],  # no more than are asked for
+    ],
+)
+def test_a_few_samples_stand_for_all_however_noise_falls_on_them(noises):
+    assert stood_for(noises, 8) == pytest.approx(np.mean(noises), rel=1e-3)
+
+
+def test_noise_that_rises_evenly_from_sample_to_sample_is_told_by_a_few():
+    noises = np.random.default_rng(0).permutation(100).tolist()
+    # The middles of quarters are off by half a sample at most.
+    assert stood_for(noises, 8) == pytest.approx(np.mean(noises), abs=0.5)
+
+
+def test_what_harms_other_samples_than_most_groups_do_is_not_overlooked():
+    """Samples are chosen by the noise of all groups; one may make the same noise on every one."""
+    everywhere = [1e-3] * 40
+    chosen, weights = representatives([1e-3] * 38 + [1.0, 2.0], 8)
+    assert np.dot(weights, [everywhere[number] for number in chosen]) == pytest.approx(1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +112,7 @@ def test_both_sensitivities_rank_what_lowering_one_group_does_to_the_loss(digits
     assert rank_correlation(noise, loss) > 0.45
 
 
-def test_noises_on_the_hardest_samples_add_up_to_what_all_samples_have(digits, tmp_path):
+def test_noises_on_a_few_samples_add_up_to_what_all_samples_have(digits, tmp_path):
     found = find_sensitivity(digits, 8, Pace(cache=Cache(tmp_path)))
     exact = digits.judge.reference.outputs
     lowered = digits.simulate(digits.space.lowest, digits.samples)
