@@ -57,7 +57,7 @@ class BatchNormTuning:
         codes: dict[Edge, Array] = {}
         found: dict[str, Floats] = {}
 
-        def change(node: Node, exact: Tensor, quantized: Tensor) -> Tensor:
+        def change(node: Node, exact: Tensor, quantized: Tensor) -> tuple[Tensor, Tensor]:
             layer = nodes[node.inputs[0]]
             edge = Edge(layer.inputs[1], layer.name, 1)
             factor = self._factor(exact, quantized)
@@ -68,28 +68,20 @@ class BatchNormTuning:
                 quants[edge] = stretched
                 # They stay, whatever becomes of the scales.
                 codes[edge] = model.codes(edge, layer.constants[1])
-            shift = _mean(exact) - _mean(quantized) * factor
+            shift = exact.mean(0) - quantized.mean(0) * factor
             bias = node.constants[1] * factor.numpy() + shift.numpy()
             found[node.name] = bias.astype(np.float32)
-            return quantized * factor + shift
+            return factor, shift
 
         change_layers(self, model, stats, change)
         kept = {**model.weights, **codes}
         return with_biases(replace(model.with_quants(quants), weights=kept), found)
 
     def _factor(self, exact: Tensor, quantized: Tensor) -> Tensor:
-        """S / S~ of each channel, [C]."""
-        wanted, given = (_rows(each).std(0) for each in (exact, quantized))
+        """S / S~ of each channel, [C], from values [rows, C]."""
+        wanted, given = exact.std(0), quantized.std(0)
         ratio = torch.where(given > 0, wanted / given, torch.ones_like(given))
         return ratio.clamp(1 / self.most, self.most)
-
-
-def _rows(values: Tensor) -> Tensor:
-    return values.reshape(-1, values.shape[-1])
-
-
-def _mean(values: Tensor) -> Tensor:
-    return _rows(values).mean(0)
 
 
 def _stretched(quant: TensorQuant, layer: Node, factor: Floats) -> TensorQuant | None:

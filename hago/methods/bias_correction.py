@@ -47,10 +47,10 @@ class BiasCorrection:
         """
         found: dict[str, Floats] = {}
 
-        def change(node: Node, exact: Tensor, quantized: Tensor) -> Tensor:
-            shift = (exact - quantized).reshape(-1, exact.shape[-1]).mean(0)
+        def change(node: Node, exact: Tensor, quantized: Tensor) -> tuple[float, Tensor]:
+            shift = (exact - quantized).mean(0)
             found[node.name] = (node.constants[1] + shift.numpy()).astype(np.float32)
-            return quantized + shift
+            return 1.0, shift
 
         change_layers(self, model, stats, change)
         return with_biases(model, found)

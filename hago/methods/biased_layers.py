@@ -1,6 +1,7 @@
 """Layers with biases, run in the float model and in the quantized one side by side, in order.
 
-What a method changes of a layer counts for all that come after it.
+What a method changes of a layer counts for all that come after it. Padding shows a method nothing:
+its values are in no range, so that codes are far from them.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _CHUNK = 8  # samples that run at once
-# Of the bias ``node`` and its values in the float and in the quantized model: what the quantized
-# one is from now on.
-Change = Callable[[Node, "Tensor", "Tensor"], "Tensor"]
+# Of the bias ``node`` and its values [rows, C] in the float and in the quantized model: the factor
+# and the shift [C] of the quantized ones from now on.
+Change = Callable[[Node, "Tensor", "Tensor"], tuple["Tensor | float", "Tensor"]]
 
 
 class FromSamples(Protocol):
@@ -43,14 +44,24 @@ def change_layers(method: FromSamples, model: QuantModel, stats: Stats, change: 
     given = first_samples(method.name, stats, method.samples, needed_for)
     dataflow = read_dataflow(model.graph.module)
     program = read_program(model.graph.module)
-    streams = _Streams(program, model_hooks(model), program.feed(given))
+    feed = program.feed(given)
+    mask = feed.get(program.inputs.get(stats.mask, ""))
+    counted = None if mask is None else mask.reshape(-1) != 0
+    streams = _Streams(program, model_hooks(model), feed)
     biased = set(biases(dataflow, model))
     for node in stats.progress.track(dataflow.nodes, method.name, len(dataflow.nodes)):
         streams.run(program.steps[node.name])
         if node.name in biased:
             exact, quantized = streams.exact[node.name], streams.quantized[node.name]
-            streams.quantized[node.name] = change(node, exact, quantized)
+            factor, shift = change(node, _rows(exact, counted), _rows(quantized, counted))
+            streams.quantized[node.name] = quantized * factor + shift
         streams.release(dataflow, node)
+
+
+def _rows(values: Tensor, counted: Tensor | None) -> Tensor:
+    """[rows, C] of ``values`` [.., C]; those ``counted`` [rows], where there are as many."""
+    rows = values.reshape(-1, values.shape[-1])
+    return rows if counted is None or len(counted) != len(rows) else rows[counted]
 
 
 class _Streams:

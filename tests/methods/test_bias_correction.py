@@ -1,5 +1,7 @@
 """bias_correction: no channel is off in the mean."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tvm import relax
@@ -101,3 +103,31 @@ def test_the_exchange_form_has_the_new_biases(model):
 def test_it_needs_data(model):
     with pytest.raises(DataError, match="no calibration data"):
         BiasCorrection().apply(model, Stats({}, 0))
+
+
+def masked_rows():
+    """Two layers over six positions, and a mask that none of them reads."""
+    b = Builder(1, 6, 8)
+    hidden = b.emit("bias", op.add(b.dense("first", b.input, 8), b.const(8)))
+    module = b.done(b.emit("bias_1", op.add(b.dense("last", hidden, 8), b.const(8))))
+    model, main = narrowed(module, 3), module["main"]
+    mask = relax.Var("mask", relax.TensorType((1, 6), "int64"))
+    module["main"] = relax.Function([*main.params, mask], main.body, attrs=main.attrs)
+    return replace(model, graph=replace(model.graph, module=module))
+
+
+def biases_by(padding):
+    """The biases found from four positions, with two more that hold ``padding``."""
+    rows = np.random.default_rng(1).normal(size=(24, 1, 6, 8)).astype("float32")
+    rows[:, :, 4:] = padding
+    mask = np.array([[1, 1, 1, 1, 0, 0]])
+    given = Stats({}, 24, [{"x": row, "mask": mask} for row in rows], mask="mask")
+    found = BiasCorrection().apply(masked_rows(), given)
+    nodes = read_dataflow(found.graph.module).by_name()
+    return [nodes[name].constants[1] for name in ("bias", "bias_1")]
+
+
+def test_padding_teaches_nothing():
+    # Values far outside of every range: all of them are clipped, so their mean is far off.
+    for far, near in zip(biases_by(1000.0), biases_by(0.0), strict=True):
+        np.testing.assert_array_equal(far, near)
