@@ -63,7 +63,8 @@ class Gptaq:
     ``samples`` of the data give ``rows`` positions a layer; ``damping`` is a share of the mean of
     the Hessian's diagonal where W* is rounded. ``shares`` scales of each channel are tried, from
     ``smallest`` to ``largest`` of the one that covers it; 0 keeps the numbers that are there.
-    Codes descend for at most ``sweeps``.
+    Codes descend for at most ``sweeps``. Without ``biases`` these stay as they are, and weights
+    make up for means as well.
     """
 
     name: ClassVar[str] = "gptaq"
@@ -77,8 +78,13 @@ class Gptaq:
     largest: float = 1.15
     shares: int = 61
     sweeps: int = 4
+    biases: bool = True
     seed: int = 0
     cache: str = ""
+
+    def keeping_module(self) -> Gptaq:
+        """The same without biases: a search mixes strategies of one module."""
+        return replace(self, biases=False)
 
     def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
         """``model`` with codes for every integer weight."""
@@ -87,7 +93,7 @@ class Gptaq:
     def _solve(self, model: QuantModel, data: BlockData) -> QuantModel:
         ((edge, weight),) = data.weight_edges(model).items()
         rows = quantized_rows(model, data, self.rows, self.seed)
-        bias = _bias_behind(data)
+        bias = _bias_behind(data) if self.biases else None
         view = CentredRows.of(rows, weight, has_bias=bias is not None)
         wanted = corrected(view.rows, weight)
         moments = (view.rows.quantized.transpose(1, 2) @ view.rows.quantized / rows.count).numpy()

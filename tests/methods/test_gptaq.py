@@ -11,6 +11,7 @@ from hago.gradient.fake_quantize import model_hooks
 from hago.methods.gptaq import RIDGES, Gptaq, corrected
 from hago.methods.gptq import Gptq
 from hago.methods.layer_rows import LayerRows
+from hago.methods.method import keeping_module
 from tests.graphs import Builder, attention
 from tests.methods.narrowed import bottleneck, fidelity, narrowed, nearest_fidelity, stats_of
 
@@ -115,3 +116,13 @@ def test_a_finished_layer_brings_its_bias_along(tmp_path):
     for name, node in learned.items():
         for arg, constant in node.constants.items():
             np.testing.assert_array_equal(constant, loaded[name].constants[arg])
+
+
+def test_in_a_search_the_module_stays_as_it_is():
+    """Its strategies are of one module."""
+    module = with_biases()
+    model, stats = narrowed(module, 3), stats_of(module)
+    assert Gptaq().apply(model, stats).graph.module is not model.graph.module
+    kept = keeping_module(Gptaq()).apply(model, stats)
+    assert kept.graph.module is model.graph.module
+    assert fidelity(kept) > nearest_fidelity(with_biases, 3)

@@ -9,12 +9,22 @@ import pytest
 from hago.annotate import annotate
 from hago.calibrate import Stats
 from hago.calibrate.observers import TensorObserver
+from hago.clock import Clock
+from hago.demo import digits_calibration, digits_model
 from hago.errors import StrategyError
 from hago.hardware.load import load_spec
+from hago.methods.facts import Facts
 from hago.methods.mse import Mse
+from hago.methods.pick import pick_methods
+from hago.progress import SILENT
+from hago.search.goal import Goal
 from hago.search.grouping import build_space
 from hago.search.numbers import find_numbers
+from hago.search.request import Request
+from hago.search.subject import build_subject
 from tests.graphs import all_values, input_for, residual_network
+
+NARROW = Facts(convolutions=3, weight_bits=4)
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +80,16 @@ def test_a_module_that_computes_the_same_is_that_of_all_levels(graph_and_stats):
     numbers = find_numbers(build_space(graph), graph, stats, lambda bits: [MovedBiases(), Mse()])
     assert numbers.graph.module is not graph.module
     assert all(level.graph is numbers.graph for level in numbers.levels)
+
+
+def test_a_search_for_size_takes_the_best_recipe():
+    """Its methods for narrow weights learn biases elsewhere; levels of a search share them."""
+    pytest.importorskip("torch")
+    goal = Goal("size", max_drop=0.01)
+    request = Request(
+        digits_model(), "x86-avx2", digits_calibration(), goal, ("best(rows=64)",),
+        samples=4,
+    )  # fmt: skip
+    subject = build_subject(request, Clock(SILENT), lambda identity: None)
+    assert "gptaq" in {method.name for method in pick_methods("best", NARROW).methods}
+    assert any("int4" in subject.space.names(level) for level in subject.space.levels())
