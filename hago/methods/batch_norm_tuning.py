@@ -57,7 +57,9 @@ class BatchNormTuning:
         codes: dict[Edge, Array] = {}
         found: dict[str, Floats] = {}
 
-        def change(node: Node, exact: Tensor, quantized: Tensor) -> tuple[Tensor, Tensor]:
+        def change(
+            node: Node, exact: Tensor, quantized: Tensor, _: Tensor
+        ) -> tuple[Tensor, Tensor]:
             layer = nodes[node.inputs[0]]
             edge = Edge(layer.inputs[1], layer.name, 1)
             factor = self._factor(exact, quantized)

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _CHUNK = 8  # samples that run at once
-# Of the bias ``node`` and its values [rows, C] in the float and in the quantized model: the factor
-# and the shift [C] of the quantized ones from now on.
-Change = Callable[[Node, "Tensor", "Tensor"], tuple["Tensor | float", "Tensor"]]
+# Of the bias ``node``, its values [rows, C] in the float and in the quantized model, and the sample
+# [rows] of each: the factor and the shift [C] of the quantized ones from now on.
+Change = Callable[[Node, "Tensor", "Tensor", "Tensor"], tuple["Tensor | float", "Tensor"]]
 
 
 class FromSamples(Protocol):
@@ -53,15 +53,24 @@ def change_layers(method: FromSamples, model: QuantModel, stats: Stats, change: 
         streams.run(program.steps[node.name])
         if node.name in biased:
             exact, quantized = streams.exact[node.name], streams.quantized[node.name]
-            factor, shift = change(node, _rows(exact, counted), _rows(quantized, counted))
+            kept = _counted_rows(exact, counted)
+            sample = kept // (len(_rows(exact)) // len(given))
+            factor, shift = change(node, _rows(exact)[kept], _rows(quantized)[kept], sample)
             streams.quantized[node.name] = quantized * factor + shift
         streams.release(dataflow, node)
 
 
-def _rows(values: Tensor, counted: Tensor | None) -> Tensor:
-    """[rows, C] of ``values`` [.., C]; those ``counted`` [rows], where there are as many."""
-    rows = values.reshape(-1, values.shape[-1])
-    return rows if counted is None or len(counted) != len(rows) else rows[counted]
+def _rows(values: Tensor) -> Tensor:
+    return values.reshape(-1, values.shape[-1])
+
+
+def _counted_rows(values: Tensor, counted: Tensor | None) -> Tensor:
+    """The numbers of the rows of ``values`` [.., C] that are ``counted`` [rows], or of all, where
+    it is not of as many."""
+    count = len(_rows(values))
+    if counted is None or len(counted) != count:
+        return torch.arange(count)
+    return counted.nonzero().squeeze(1)
 
 
 class _Streams:

@@ -131,3 +131,29 @@ def test_padding_teaches_nothing():
     # Values far outside of every range: all of them are clipped, so their mean is far off.
     for far, near in zip(biases_by(1000.0), biases_by(0.0), strict=True):
         np.testing.assert_array_equal(far, near)
+
+
+def shifts(model, given, **options):
+    """What the first bias moves by, [channels]."""
+    found = BiasCorrection(**options).apply(model, given)
+    name = biases(read_dataflow(model.graph.module), model)[0]
+    before, after = (read_dataflow(m.graph.module).by_name()[name] for m in (model, found))
+    return (after.constants[1] - before.constants[1]).reshape(-1)
+
+
+def test_what_all_samples_have_in_common_is_no_chance(model):
+    same = Stats({}, 8, data(1, 1) * 8)
+    np.testing.assert_allclose(shifts(model, same, shrink=True), shifts(model, same), rtol=1e-5)
+
+
+def test_a_mean_that_may_be_chance_is_not_learned(model):
+    plain, shrunk = (shifts(model, Stats({}, 6, data(6, 3)), shrink=each) for each in (False, True))
+    share = shrunk / plain
+    assert share.min() >= 0
+    assert share.max() < 1
+    # The larger an error is, the less of it can be chance.
+    assert np.corrcoef(np.abs(plain), share)[0, 1] > 0.5
+
+
+def test_one_sample_says_nothing_about_others(model):
+    assert not shifts(model, Stats({}, 1, data(1, 1)), shrink=True).any()
