@@ -105,6 +105,15 @@ def read_dataflow(module: ir.IRModule) -> Dataflow:
     return Dataflow(params, tuple(nodes), outputs)
 
 
+def input_params(module: ir.IRModule) -> dict[str, str]:
+    """Parameters of ``module["main"]`` by the model's own names of its inputs."""
+    main = module["main"]
+    params = [str(param.name) for param in main.params]
+    is_named = main.attrs and "hago.input_names" in main.attrs
+    names = map(str, main.attrs["hago.input_names"]) if is_named else params
+    return dict(zip(names, params, strict=True))
+
+
 def _node(binding: relax.Binding) -> Node:
     name, value = str(binding.var.name), binding.value
     op = op_name(value)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tvm import ir, relax
 
-from hago.dataflow import Node, constant_value, is_constant, read_dataflow
+from hago.dataflow import Node, constant_value, input_params, is_constant, read_dataflow
 from hago.errors import ModelError
 from hago.gradient import torch
 from hago.gradient.operators import OPERATORS
@@ -102,11 +102,8 @@ def read_program(module: ir.IRModule) -> Program:
             source="hago/gradient/operators.py",
             way_out="Add a row to OPERATORS, or use a recipe without such methods.",
         )
-    attrs = module["main"].attrs
-    given = attrs["hago.input_names"] if attrs and "hago.input_names" in attrs else dataflow.params
-    inputs = dict(zip(map(str, given), dataflow.params, strict=True))
     steps = {node.name: Step(node, _arguments(node.value)) for node in dataflow.nodes}
-    return Program(inputs, steps, dataflow.outputs)
+    return Program(input_params(module), steps, dataflow.outputs)
 
 
 def run_steps(steps: Iterable[Step], values: Mapping[str, Any], hooks: Hooks) -> Values:

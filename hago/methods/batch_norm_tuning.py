@@ -14,21 +14,17 @@ paper, which needs no gradients. A channel that does not vary is only shifted.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from hago.calibrate import Stats
 from hago.dataflow import Node, read_dataflow
-from hago.gradient import torch
 from hago.graph import Edge, QuantModel
-from hago.methods.biased_layers import change_layers
+from hago.methods.biased_layers import Doubles, Outcome, change_layers
 from hago.methods.biases import with_biases
 from hago.methods.method import register
 from hago.scheme import Array, Floats, PerAxis, PerTensor, TensorQuant
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @register
@@ -42,7 +38,6 @@ class BatchNormTuning:
 
     name: ClassVar[str] = "batch_norm_tuning"
     paper: ClassVar[str] = "Hubara et al., arXiv 2006.10518, section 3.4"
-    extra: ClassVar[str] = "torch"
 
     samples: int = 64
     most: float = 2.0
@@ -57,33 +52,35 @@ class BatchNormTuning:
         codes: dict[Edge, Array] = {}
         found: dict[str, Floats] = {}
 
-        def change(
-            node: Node, exact: Tensor, quantized: Tensor, _: Tensor
-        ) -> tuple[Tensor, Tensor]:
+        def change(node: Node, given: Outcome) -> tuple[Doubles, Doubles]:
             layer = nodes[node.inputs[0]]
             edge = Edge(layer.inputs[1], layer.name, 1)
-            factor = self._factor(exact, quantized)
-            stretched = _stretched(model.quants[edge], layer, factor.numpy())
+            factor = self._factor(given)
+            stretched = _stretched(model.quants[edge], layer, factor.astype(np.float32))
             if stretched is None:
-                factor = torch.ones_like(factor)
+                factor = np.ones_like(factor)
             else:
                 quants[edge] = stretched
                 # They stay, whatever becomes of the scales.
                 codes[edge] = model.codes(edge, layer.constants[1])
-            shift = exact.mean(0) - quantized.mean(0) * factor
-            bias = node.constants[1] * factor.numpy() + shift.numpy()
-            found[node.name] = bias.astype(np.float32)
+            exact, quantized = (
+                each.mean(axis=0, dtype=np.float64) for each in (given.exact, given.quantized)
+            )
+            shift = exact - quantized * factor
+            found[node.name] = (node.constants[1] * factor + shift).astype(np.float32)
             return factor, shift
 
         change_layers(self, model, stats, change)
         kept = {**model.weights, **codes}
         return with_biases(replace(model.with_quants(quants), weights=kept), found)
 
-    def _factor(self, exact: Tensor, quantized: Tensor) -> Tensor:
-        """S / S~ of each channel, [C], from values [rows, C]."""
-        wanted, given = exact.std(0), quantized.std(0)
-        ratio = torch.where(given > 0, wanted / given, torch.ones_like(given))
-        return ratio.clamp(1 / self.most, self.most)
+    def _factor(self, given: Outcome) -> Doubles:
+        """S / S~ of each channel, [C]."""
+        wanted, found = (
+            each.std(axis=0, dtype=np.float64) for each in (given.exact, given.quantized)
+        )
+        ratio = np.divide(wanted, found, out=np.ones_like(wanted), where=found > 0)
+        return np.clip(ratio, 1 / self.most, self.most)
 
 
 def _stretched(quant: TensorQuant, layer: Node, factor: Floats) -> TensorQuant | None:

@@ -18,21 +18,17 @@ no chance; photographs have not, and few of them say little about others.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from hago.calibrate import Stats
 from hago.dataflow import Node
-from hago.gradient import torch
 from hago.graph import QuantModel
-from hago.methods.biased_layers import change_layers
+from hago.methods.biased_layers import Doubles, Ints, Outcome, change_layers
 from hago.methods.biases import with_biases
 from hago.methods.method import register
 from hago.scheme import Floats
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @register
@@ -43,7 +39,6 @@ class BiasCorrection:
 
     name: ClassVar[str] = "bias_correction"
     paper: ClassVar[str] = "Nagel et al., arXiv 1906.04721, section 4.2"
-    extra: ClassVar[str] = "torch"
 
     samples: int = 64
     shrink: bool = False
@@ -55,29 +50,26 @@ class BiasCorrection:
         """
         found: dict[str, Floats] = {}
 
-        def change(
-            node: Node, exact: Tensor, quantized: Tensor, sample: Tensor
-        ) -> tuple[float, Tensor]:
-            errors = exact - quantized
-            shift = errors.mean(0)
+        def change(node: Node, given: Outcome) -> tuple[Doubles, Doubles]:
+            errors = given.exact.astype(np.float64) - given.quantized
+            shift = errors.mean(axis=0)
             if self.shrink:
-                shift = shift * _certain(errors, sample)
-            found[node.name] = (node.constants[1] + shift.numpy()).astype(np.float32)
-            return 1.0, shift
+                shift = shift * _certain(errors, given.sample)
+            found[node.name] = (node.constants[1] + shift).astype(np.float32)
+            return np.ones_like(shift), shift
 
         change_layers(self, model, stats, change)
         return with_biases(model, found)
 
 
-def _certain(errors: Tensor, sample: Tensor) -> Tensor:
+def _certain(errors: Doubles, sample: Ints) -> Doubles:
     """Which part [C] of the mean of ``errors`` [rows, C] is no chance, by the samples of the rows;
     0 where there is but one."""
-    numbers, counts = sample.unique(return_inverse=True)[1], sample.unique(return_counts=True)[1]
+    _, first, counts = np.unique(sample, return_index=True, return_counts=True)
     if len(counts) < 2:
-        return torch.zeros_like(errors[0])
-    sums = torch.zeros(len(counts), errors.shape[1]).index_add_(0, numbers, errors)
+        return np.zeros(errors.shape[1])
     # Samples with more rows say more: what each adds to the mean of all rows, and its variance.
-    parts = sums - counts[:, None] * errors.mean(0)
-    chance = parts.square().sum(0) / len(errors) ** 2 * len(counts) / (len(counts) - 1)
-    square = errors.mean(0).square()
-    return (1 - chance / square.clamp_min(torch.finfo(square.dtype).tiny)).clamp_min(0)
+    parts = np.add.reduceat(errors, first) - counts[:, None] * errors.mean(axis=0)
+    chance = np.square(parts).sum(axis=0) / len(errors) ** 2 * len(counts) / (len(counts) - 1)
+    square = np.square(errors.mean(axis=0))
+    return np.maximum(0.0, 1.0 - chance / np.maximum(square, np.finfo(np.float64).tiny))

@@ -1,29 +1,47 @@
 """Layers with biases, run in the float model and in the quantized one side by side, in order.
 
 What a method changes of a layer counts for all that come after it. Padding shows a method nothing:
-its values are in no range, so that codes are far from them.
+its values are in no range, so that codes are far from them. Both run in numpy, operation by
+operation: nothing is built for values that are wanted once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from collections import ChainMap, Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from tvm import ir
 
 from hago.calibrate import Stats
-from hago.dataflow import Dataflow, Node, read_dataflow
-from hago.gradient import Hooks, Program, Step, over_samples, read_program, torch
-from hago.gradient.fake_quantize import model_hooks
+from hago.dataflow import Node, input_params, read_dataflow
 from hago.graph import QuantModel
 from hago.methods.biases import biases
 from hago.methods.first_samples import first_samples
+from hago.realize import insert_qdq
+from hago.realize.interpret import evaluate
+from hago.sample import Sample
+from hago.scheme import Array, Floats
 
-if TYPE_CHECKING:
-    from torch import Tensor
+Doubles = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
-_CHUNK = 8  # samples that run at once
-# Of the bias ``node``, its values [rows, C] in the float and in the quantized model, and the sample
-# [rows] of each: the factor and the shift [C] of the quantized ones from now on.
-Change = Callable[[Node, "Tensor", "Tensor", "Tensor"], tuple["Tensor | float", "Tensor"]]
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a layer gives with its bias, float32 [rows, C], in the ``exact`` and in the
+    ``quantized`` model, and the number of the ``sample`` [rows] of each row."""
+
+    exact: Floats
+    quantized: Floats
+    sample: Ints
+
+
+# Of a bias and what comes out of it: the factor and the shift [C] of quantized values from now on.
+Change = Callable[[Node, Outcome], tuple[Doubles, Doubles]]
 
 
 class FromSamples(Protocol):
@@ -43,65 +61,68 @@ def change_layers(method: FromSamples, model: QuantModel, stats: Stats, change: 
     needed_for = "it compares what layers give with and without rounding"
     given = first_samples(method.name, stats, method.samples, needed_for)
     dataflow = read_dataflow(model.graph.module)
-    program = read_program(model.graph.module)
-    feed = program.feed(given)
-    mask = feed.get(program.inputs.get(stats.mask, ""))
-    counted = None if mask is None else mask.reshape(-1) != 0
-    streams = _Streams(program, model_hooks(model), feed)
-    biased = set(biases(dataflow, model))
-    for node in stats.progress.track(dataflow.nodes, method.name, len(dataflow.nodes)):
-        streams.run(program.steps[node.name])
-        if node.name in biased:
-            exact, quantized = streams.exact[node.name], streams.quantized[node.name]
-            kept = _counted_rows(exact, counted)
-            sample = kept // (len(_rows(exact)) // len(given))
-            factor, shift = change(node, _rows(exact)[kept], _rows(quantized)[kept], sample)
-            streams.quantized[node.name] = quantized * factor + shift
-        streams.release(dataflow, node)
+    nodes = dataflow.by_name()
+    names = biases(dataflow, model)
+    float_model, quantized_model = (
+        _Stream(module, given) for module in (model.graph.module, insert_qdq(model))
+    )
+    for name in stats.progress.track(names, method.name, len(names)):
+        exact, quantized = float_model.run_to(name), quantized_model.run_to(name)
+        counted = [_counted(sample.get(stats.mask), nodes[name].shape) for sample in given]
+        rows = [
+            np.concatenate([_rows(each)[kept] for each, kept in zip(values, counted, strict=True)])
+            for values in (exact, quantized)
+        ]
+        sample = np.repeat(np.arange(len(given)), [np.count_nonzero(kept) for kept in counted])
+        factor, shift = change(nodes[name], Outcome(rows[0], rows[1], sample))
+        changed = [(each * factor + shift).astype(np.float32) for each in quantized]
+        quantized_model.put(name, changed)
 
 
-def _rows(values: Tensor) -> Tensor:
+def _rows(values: Array) -> Array:
     return values.reshape(-1, values.shape[-1])
 
 
-def _counted_rows(values: Tensor, counted: Tensor | None) -> Tensor:
-    """The numbers of the rows of ``values`` [.., C] that are ``counted`` [rows], or of all, where
-    it is not of as many."""
-    count = len(_rows(values))
-    if counted is None or len(counted) != count:
-        return torch.arange(count)
-    return counted.nonzero().squeeze(1)
+def _counted(mask: Array | None, shape: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Which rows of a tensor of ``shape`` are no padding, by a ``mask`` of as many elements."""
+    count = int(np.prod(shape[:-1]))
+    if mask is None or mask.size != count:
+        return np.ones(count, np.bool_)
+    return mask.reshape(-1) != 0
 
 
-class _Streams:
-    """The values of the samples in the float model and in the quantized one, kept while needed."""
+class _Stream:
+    """The values of each sample in a module, as far as it was run; those to come need are kept."""
 
-    def __init__(self, program: Program, hooks: Hooks, feed: Mapping[str, Any]) -> None:
-        self.exact, self.quantized = dict(feed), dict(feed)
-        self.hooks = hooks
-        self.left = _readers_left(program)
+    def __init__(self, module: ir.IRModule, samples: Sequence[Sample]) -> None:
+        dataflow, params = read_dataflow(module), input_params(module)
+        self._values = [{params[name]: sample[name] for name in params} for sample in samples]
+        self._common: dict[str, Any] = {}  # what depends on no input
+        self._left = iter(dataflow.nodes)
+        self._readers = Counter(name for node in dataflow.nodes for name in node.inputs)
 
-    def run(self, step: Step) -> None:
-        """The value of one operation in both."""
-        name = step.node.name
-        for values, hooks in ((self.exact, {}), (self.quantized, self.hooks)):
-            reads = {each: values[each] for each in step.node.inputs if each in values}
-            with torch.no_grad():
-                found = over_samples([step], reads, hooks, [name], _CHUNK)
-            values[name] = found[name]
+    def run_to(self, name: str) -> list[Array]:
+        """The values of the operation ``name``, which did not run before."""
+        for node in self._left:
+            self._run(node)
+            if node.name == name:
+                break
+        return [values[name] for values in self._values]
 
-    def release(self, dataflow: Dataflow, node: Node) -> None:
-        """Forgets what no later operation reads."""
-        for name in set(node.inputs) & set(self.left):
-            self.left[name].discard(node.name)
-            if not self.left[name]:
-                self.exact.pop(name, None)
-                self.quantized.pop(name, None)
+    def put(self, name: str, found: Sequence[Array]) -> None:
+        """From now on ``found`` are the values of ``name``."""
+        for values, each in zip(self._values, found, strict=True):
+            values[name] = each
 
-
-def _readers_left(program: Program) -> dict[str, set[str]]:
-    left: dict[str, set[str]] = {}
-    for step in program.steps.values():
-        for name in step.node.inputs:
-            left.setdefault(name, set()).add(step.node.name)
-    return left
+    def _run(self, node: Node) -> None:
+        is_common = all(
+            arg in node.constants or name in self._common for arg, name in enumerate(node.inputs)
+        )
+        for values in [self._common] if is_common else self._values:
+            known: Mapping[str, Any] = ChainMap(values, self._common)
+            values[node.name] = evaluate(node.value, known)
+        for name in node.inputs:
+            self._readers[name] -= 1
+            if not self._readers[name]:
+                for values in (self._common, *self._values):
+                    values.pop(name, None)
