@@ -13,6 +13,7 @@ paper, which needs no gradients. A channel that does not vary is only shifted.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -55,7 +56,9 @@ class BatchNormTuning:
         def change(node: Node, given: Outcome) -> tuple[Doubles, Doubles]:
             layer = nodes[node.inputs[0]]
             edge = Edge(layer.inputs[1], layer.name, 1)
-            factor = self._factor(given)
+            mean, deviation = _moments(given.exact)
+            own_mean, own_deviation = _moments(given.quantized)
+            factor = self._factor(deviation, own_deviation)
             stretched = _stretched(model.quants[edge], layer, factor.astype(np.float32))
             if stretched is None:
                 factor = np.ones_like(factor)
@@ -63,10 +66,7 @@ class BatchNormTuning:
                 quants[edge] = stretched
                 # They stay, whatever becomes of the scales.
                 codes[edge] = model.codes(edge, layer.constants[1])
-            exact, quantized = (
-                each.mean(axis=0, dtype=np.float64) for each in (given.exact, given.quantized)
-            )
-            shift = exact - quantized * factor
+            shift = mean - own_mean * factor
             found[node.name] = (node.constants[1] * factor + shift).astype(np.float32)
             return factor, shift
 
@@ -74,13 +74,18 @@ class BatchNormTuning:
         kept = {**model.weights, **codes}
         return with_biases(replace(model.with_quants(quants), weights=kept), found)
 
-    def _factor(self, given: Outcome) -> Doubles:
+    def _factor(self, wanted: Doubles, given: Doubles) -> Doubles:
         """S / S~ of each channel, [C]."""
-        wanted, found = (
-            each.std(axis=0, dtype=np.float64) for each in (given.exact, given.quantized)
-        )
-        ratio = np.divide(wanted, found, out=np.ones_like(wanted), where=found > 0)
+        ratio = np.divide(wanted, given, out=np.ones_like(wanted), where=given > 0)
         return np.clip(ratio, 1 / self.most, self.most)
+
+
+def _moments(samples: Sequence[Floats]) -> tuple[Doubles, Doubles]:
+    """Mean and deviation of each channel of all rows, [C]."""
+    count = sum(map(len, samples))
+    mean = sum(rows.sum(axis=0, dtype=np.float64) for rows in samples) / count
+    squares = sum(np.square(rows - mean).sum(axis=0) for rows in samples)
+    return mean, np.sqrt(squares / count)
 
 
 def _stretched(quant: TensorQuant, layer: Node, factor: Floats) -> TensorQuant | None:

@@ -21,11 +21,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from hago.calibrate import Stats
 from hago.dataflow import Node
 from hago.graph import QuantModel
-from hago.methods.biased_layers import Doubles, Ints, Outcome, change_layers
+from hago.methods.biased_layers import Doubles, Outcome, change_layers
 from hago.methods.biases import with_biases
 from hago.methods.method import register
 from hago.scheme import Floats
@@ -51,10 +52,12 @@ class BiasCorrection:
         found: dict[str, Floats] = {}
 
         def change(node: Node, given: Outcome) -> tuple[Doubles, Doubles]:
-            errors = given.exact.astype(np.float64) - given.quantized
-            shift = errors.mean(axis=0)
+            pairs = zip(given.exact, given.quantized, strict=True)
+            sums = np.stack([np.subtract(*pair, dtype=np.float64).sum(axis=0) for pair in pairs])
+            counts = np.array([len(rows) for rows in given.exact])
+            shift = sums.sum(axis=0) / counts.sum()
             if self.shrink:
-                shift = shift * _certain(errors, given.sample)
+                shift = shift * _certain(sums, counts)
             found[node.name] = (node.constants[1] + shift).astype(np.float32)
             return np.ones_like(shift), shift
 
@@ -62,14 +65,14 @@ class BiasCorrection:
         return with_biases(model, found)
 
 
-def _certain(errors: Doubles, sample: Ints) -> Doubles:
-    """Which part [C] of the mean of ``errors`` [rows, C] is no chance, by the samples of the rows;
-    0 where there is but one."""
-    _, first, counts = np.unique(sample, return_index=True, return_counts=True)
+def _certain(sums: Doubles, counts: npt.NDArray[np.int64]) -> Doubles:
+    """Which part [C] of a mean error is no chance; ``sums`` [samples, C] are of ``counts`` errors
+    [samples] each. 0 where there is but one sample."""
     if len(counts) < 2:
-        return np.zeros(errors.shape[1])
+        return np.zeros(sums.shape[1])
+    mean = sums.sum(axis=0) / counts.sum()
     # Samples with more rows say more: what each adds to the mean of all rows, and its variance.
-    parts = np.add.reduceat(errors, first) - counts[:, None] * errors.mean(axis=0)
-    chance = np.square(parts).sum(axis=0) / len(errors) ** 2 * len(counts) / (len(counts) - 1)
-    square = np.square(errors.mean(axis=0))
-    return np.maximum(0.0, 1.0 - chance / np.maximum(square, np.finfo(np.float64).tiny))
+    parts = (sums - counts[:, None] * mean) / counts.sum()
+    chance = np.square(parts).sum(axis=0) * len(counts) / (len(counts) - 1)
+    square = np.maximum(np.square(mean), np.finfo(np.float64).tiny)
+    return np.maximum(0.0, 1.0 - chance / square)

@@ -27,17 +27,15 @@ from hago.sample import Sample
 from hago.scheme import Array, Floats
 
 Doubles = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a layer gives with its bias, float32 [rows, C], in the ``exact`` and in the
-    ``quantized`` model, and the number of the ``sample`` [rows] of each row."""
+    """What a layer gives with its bias in the ``exact`` and in the ``quantized`` model, float32
+    [rows, C] of each sample."""
 
-    exact: Floats
-    quantized: Floats
-    sample: Ints
+    exact: Sequence[Floats]
+    quantized: Sequence[Floats]
 
 
 # Of a bias and what comes out of it: the factor and the shift [C] of quantized values from now on.
@@ -69,26 +67,23 @@ def change_layers(method: FromSamples, model: QuantModel, stats: Stats, change: 
     for name in stats.progress.track(names, method.name, len(names)):
         exact, quantized = float_model.run_to(name), quantized_model.run_to(name)
         counted = [_counted(sample.get(stats.mask), nodes[name].shape) for sample in given]
-        rows = [
-            np.concatenate([_rows(each)[kept] for each, kept in zip(values, counted, strict=True)])
-            for values in (exact, quantized)
-        ]
-        sample = np.repeat(np.arange(len(given)), [np.count_nonzero(kept) for kept in counted])
-        factor, shift = change(nodes[name], Outcome(rows[0], rows[1], sample))
+        rows = (list(map(_rows, values, counted)) for values in (exact, quantized))
+        factor, shift = change(nodes[name], Outcome(*rows))
         changed = [(each * factor + shift).astype(np.float32) for each in quantized]
         quantized_model.put(name, changed)
 
 
-def _rows(values: Array) -> Array:
-    return values.reshape(-1, values.shape[-1])
-
-
-def _counted(mask: Array | None, shape: Sequence[int]) -> npt.NDArray[np.bool_]:
-    """Which rows of a tensor of ``shape`` are no padding, by a ``mask`` of as many elements."""
-    count = int(np.prod(shape[:-1]))
-    if mask is None or mask.size != count:
-        return np.ones(count, np.bool_)
+def _counted(mask: Array | None, shape: Sequence[int]) -> npt.NDArray[np.bool_] | None:
+    """Which rows of a tensor of ``shape`` are no padding, by a ``mask`` of as many elements; None
+    where all are."""
+    if mask is None or mask.size != np.prod(shape[:-1]):
+        return None
     return mask.reshape(-1) != 0
+
+
+def _rows(values: Array, counted: npt.NDArray[np.bool_] | None) -> Array:
+    rows = values.reshape(-1, values.shape[-1])
+    return rows if counted is None else rows[counted]
 
 
 class _Stream:
