@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tvm import ir
 
-from hago.dataflow import read_dataflow, tensor_type
+from hago.dataflow import input_params, read_dataflow, tensor_type
 from hago.hardware.spec import HardwareSpec
 from hago.lower.callable import compile_callable
 from hago.sample import Sample, TensorSpec
@@ -46,9 +46,5 @@ def came_quantized(module: ir.IRModule) -> bool:
 
 def run_on(module: ir.IRModule, spec: HardwareSpec) -> RunModel:
     """``module`` compiled for ``spec``, on samples keyed by the model's own input names."""
-    run = compile_callable(module, spec)
-    parameters = [str(param.name) for param in module["main"].params]
-    names = [str(name) for name in module["main"].attrs["hago.input_names"]]
-    return lambda sample: run(
-        {parameter: sample[name] for parameter, name in zip(parameters, names, strict=True)}
-    )
+    run, inputs = compile_callable(module, spec), input_params(module)
+    return lambda sample: run({param: sample[name] for name, param in inputs.items()})

@@ -87,11 +87,13 @@ def _rows(values: Array, counted: npt.NDArray[np.bool_] | None) -> Array:
 
 
 class _Stream:
-    """The values of each sample in a module, as far as it was run; those to come need are kept."""
+    """The values of each sample in a module, run so far, that are still to be read."""
 
     def __init__(self, module: ir.IRModule, samples: Sequence[Sample]) -> None:
-        dataflow, params = read_dataflow(module), input_params(module)
-        self._values = [{params[name]: sample[name] for name in params} for sample in samples]
+        dataflow, inputs = read_dataflow(module), input_params(module)
+        self._values: list[dict[str, Any]] = [
+            {param: sample[name] for name, param in inputs.items()} for sample in samples
+        ]
         self._common: dict[str, Any] = {}  # what depends on no input
         self._left = iter(dataflow.nodes)
         self._readers = Counter(name for node in dataflow.nodes for name in node.inputs)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hago.annotate.constants import constant_edges
+from hago.dataflow import input_params
 from hago.errors import DataError
 from hago.graph import QuantModel
 from hago.hardware.host import host_spec
@@ -28,14 +29,13 @@ def build_simulation(numbers: Numbers) -> Simulate:
     """``run(assignment, samples) -> outputs``, compiled once, here, for all strategies."""
     simulation = simulate(numbers.graph)
     run = compile_callable(simulation.module, host_spec())
-    names = [str(name) for name in numbers.graph.module["main"].attrs["hago.input_names"]]
-    params = [str(param.name) for param in numbers.graph.module["main"].params]
+    inputs = input_params(numbers.graph.module)
     arguments = _Arguments(simulation)
 
     def outputs(assignment: Assignment, samples: Sequence[Sample]) -> Outputs:
         scalars = arguments.of(numbers.model(assignment), assignment, numbers.space)
         return [
-            run({**scalars, **{p: sample[n] for p, n in zip(params, names, strict=True)}})
+            run({**scalars, **{param: sample[name] for name, param in inputs.items()}})
             for sample in samples
         ]
 
