@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hago.hardware.spec import HardwareSpec
 from hago.pairs import within_pairs
-from hago.scheme import Array, QuantScheme, TensorQuant
+from hago.scheme import Array, Floats, QuantScheme, TensorQuant
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
@@ -83,13 +83,15 @@ class QuantModel:
     """A strategy with its numbers.
 
     ``weights`` are codes of constant edges where a method chose them (others are rounded to
-    nearest); ``quants`` has the numbers of every edge of ``strategy``.
+    nearest), ``biases`` the float values of those that methods chose behind quantized layers;
+    ``quants`` has the numbers of every edge of ``strategy``.
     """
 
     graph: QuantGraph
     strategy: Strategy
     quants: Mapping[Edge, TensorQuant]
     weights: Mapping[Edge, Array] = field(default_factory=dict)
+    biases: Mapping[Edge, Floats] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         missing = [str(edge) for edge in self.strategy if edge not in self.quants]

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from hago.annotate.biases import biases_without
 from hago.clock import Clock
 from hago.dataflow import Node, flat_args, read_dataflow, tensor_type
 from hago.graph import Edge, QuantModel
@@ -112,6 +113,7 @@ def _numbers(model: QuantModel) -> Numbers:
         strategy={**model.strategy, **{edge: quant.scheme for edge, quant in wide.items()}},
         quants={**model.quants, **wide},
         weights={edge: codes for edge, codes in model.weights.items() if edge not in wide},
+        biases=biases_without(model, wide),
     )
     return Numbers(space, model.graph, (model, raised, model))
 

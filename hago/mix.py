@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from hago.annotate.biases import biases_without
 from hago.annotate.operators import is_anchor
 from hago.dataflow import Node, read_dataflow
 from hago.deploy.bench import copied_per_ms
@@ -104,6 +105,7 @@ def raised(model: QuantModel, raises: Iterable[Raise]) -> QuantModel:
         strategy=_without(gone, model.strategy),
         quants=_without(gone, model.quants),
         weights=_without(gone, model.weights),
+        biases=biases_without(model, gone),
     )
 
 

@@ -119,17 +119,24 @@ def activation_hooks(model: QuantModel) -> Hooks:
     }
 
 
-def weight_hooks(model: QuantModel) -> Hooks:
-    """The quantized weights of ``model``: chosen codes, or the float weights rounded here."""
-    return {
+def constant_hooks(model: QuantModel) -> Hooks:
+    """The quantized weights of ``model``, chosen codes or the float weights rounded here, and its
+    biases."""
+    weights = {
         (edge.dst, edge.arg): gives(as_tensor(model.quants[edge].decode(model.weights[edge])))
         if edge in model.weights
         else rounds(model.quants[edge])
         for edge in model.strategy
         if edge.is_constant
     }
+    return {**weights, **bias_hooks(model)}
+
+
+def bias_hooks(model: QuantModel) -> Hooks:
+    """The biases that ``model`` has instead of the module's."""
+    return {(edge.dst, edge.arg): gives(as_tensor(bias)) for edge, bias in model.biases.items()}
 
 
 def model_hooks(model: QuantModel) -> Hooks:
     """With these the float program behaves as ``model``."""
-    return {**activation_hooks(model), **weight_hooks(model)}
+    return {**activation_hooks(model), **constant_hooks(model)}

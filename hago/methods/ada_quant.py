@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from hago.calibrate import Stats
 from hago.gradient import torch
+from hago.gradient.fake_quantize import bias_hooks
 from hago.graph import Edge, QuantModel
 from hago.methods.blocks import single_layers
 from hago.methods.descent import Learned, descend, seeded
@@ -58,11 +59,12 @@ class AdaQuant:
         inputs = activation_steps(model, data)
         hooks = {**hooks_within(model, data.block), **step_hooks(inputs)}
         round_input = hooks.get((edge.dst, 0), lambda real: real)
-        rows = layer_rows(data, lambda real: real, self.rows, seeded(self.seed))
+        generator = seeded(self.seed)
+        rows = layer_rows(data, lambda real: real, bias_hooks(model), self.rows, generator)
         step = learned_step(model.quants[edge], edge)
         moved = weight.clone().requires_grad_()
         with torch.no_grad():
-            target = rows.finish(product(rows.exact, rows.to_rows(weight)))
+            target = rows.finish_exact(product(rows.exact, rows.to_rows(weight)))
 
         def error(picked: Tensor, _: float = 0.0) -> Tensor:
             read = round_input(rows.quantized[:, picked])

@@ -68,7 +68,7 @@ class AdaRound:
         """Codes of ``weight`` (float32, in its own shape) that keep the layer's output."""
         rounding = soft_rounding(weight, quant)
         with torch.no_grad():
-            target = rows.finish(product(rows.exact, rows.to_rows(weight)))
+            target = rows.finish_exact(product(rows.exact, rows.to_rows(weight)))
             nearest = fake_quantize(weight, quant)
             unit = _error(rows, nearest, target, torch.arange(rows.count)) + 1e-12
 

@@ -19,11 +19,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from hago.annotate.biases import Bias
 from hago.calibrate import Stats
 from hago.dataflow import Node, read_dataflow
 from hago.graph import Edge, QuantModel
 from hago.methods.biased_layers import Doubles, Outcome, change_layers
-from hago.methods.biases import with_biases
 from hago.methods.method import register
 from hago.scheme import Array, Floats, PerAxis, PerTensor, TensorQuant
 
@@ -51,11 +51,10 @@ class BatchNormTuning:
         nodes = read_dataflow(model.graph.module).by_name()
         quants: dict[Edge, TensorQuant] = {}
         codes: dict[Edge, Array] = {}
-        found: dict[str, Floats] = {}
+        found: dict[Edge, Floats] = {}
 
-        def change(node: Node, given: Outcome) -> tuple[Doubles, Doubles]:
-            layer = nodes[node.inputs[0]]
-            edge = Edge(layer.inputs[1], layer.name, 1)
+        def change(edge: Edge, bias: Bias, given: Outcome) -> tuple[Doubles, Doubles]:
+            layer = nodes[edge.dst]
             mean, deviation = _moments(given.exact)
             own_mean, own_deviation = _moments(given.quantized)
             factor = self._factor(deviation, own_deviation)
@@ -67,12 +66,15 @@ class BatchNormTuning:
                 # They stay, whatever becomes of the scales.
                 codes[edge] = model.codes(edge, layer.constants[1])
             shift = mean - own_mean * factor
-            found[node.name] = (node.constants[1] * factor + shift).astype(np.float32)
+            found[bias.edge] = (bias.value * factor + shift).astype(np.float32)
             return factor, shift
 
         change_layers(self, model, stats, change)
-        kept = {**model.weights, **codes}
-        return with_biases(replace(model.with_quants(quants), weights=kept), found)
+        return replace(
+            model.with_quants(quants),
+            weights={**model.weights, **codes},
+            biases={**model.biases, **found},
+        )
 
     def _factor(self, wanted: Doubles, given: Doubles) -> Doubles:
         """S / S~ of each channel, [C]."""

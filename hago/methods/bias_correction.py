@@ -9,25 +9,28 @@ follows. Layers are corrected in order, each on what the quantized and corrected
 give, so that the rounding of activations counts as well. Where the mean error is zero nothing
 changes; a layer without a bias of its own keeps its error.
 
-With ``shrink``, which is not the paper's, a mean ``m`` over samples with the standard error ``s``
-counts for ``max(0, 1 - s^2 / m^2)`` of itself (the positive part of W. James and C. Stein's,
-Estimation with Quadratic Loss, 1961): a page has the same white everywhere, whose rounding error is
-no chance; photographs have not, and few of them say little about others.
+With ``shrink``, which is not the paper's, the mean ``m_c`` of a channel over few samples, with the
+standard error ``s_c``, counts for what it tells about other samples,
+
+    t^2 / (t^2 + s_c^2),    t^2 = mean over channels of m_c^2 - s_c^2, at least 0
+
+(B. Efron and C. Morris, Stein's Estimation Rule and Its Competitors, JASA 1973: mean errors of a
+layer's channels are drawn around 0, and tell the variance t^2 of that themselves). A page has the
+same white everywhere, whose rounding error is no chance; photographs have not.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from hago.annotate.biases import Bias
 from hago.calibrate import Stats
-from hago.dataflow import Node
-from hago.graph import QuantModel
+from hago.graph import Edge, QuantModel
 from hago.methods.biased_layers import Doubles, Outcome, change_layers
-from hago.methods.biases import with_biases
 from hago.methods.method import register
 from hago.scheme import Floats
 
@@ -45,27 +48,27 @@ class BiasCorrection:
     shrink: bool = False
 
     def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
-        """``model`` with other biases in its module. Raises DataError where there are no samples.
+        """``model`` with other biases. Raises DataError where there are no samples.
 
         It comes last in a recipe: what is rounded after it is not corrected.
         """
-        found: dict[str, Floats] = {}
+        found: dict[Edge, Floats] = {}
 
-        def change(node: Node, given: Outcome) -> tuple[Doubles, Doubles]:
+        def change(_: Edge, bias: Bias, given: Outcome) -> tuple[Doubles, Doubles]:
             pairs = zip(given.exact, given.quantized, strict=True)
             sums = np.stack([np.subtract(*pair, dtype=np.float64).sum(axis=0) for pair in pairs])
             counts = np.array([len(rows) for rows in given.exact])
             shift = sums.sum(axis=0) / counts.sum()
             if self.shrink:
-                shift = shift * _certain(sums, counts)
-            found[node.name] = (node.constants[1] + shift).astype(np.float32)
+                shift = shift * certain_share(sums, counts)
+            found[bias.edge] = (bias.value + shift).astype(np.float32)
             return np.ones_like(shift), shift
 
         change_layers(self, model, stats, change)
-        return with_biases(model, found)
+        return replace(model, biases={**model.biases, **found})
 
 
-def _certain(sums: Doubles, counts: npt.NDArray[np.int64]) -> Doubles:
+def certain_share(sums: Doubles, counts: npt.NDArray[np.int64]) -> Doubles:
     """Which part [C] of a mean error is no chance; ``sums`` [samples, C] are of ``counts`` errors
     [samples] each. 0 where there is but one sample."""
     if len(counts) < 2:
@@ -74,5 +77,5 @@ def _certain(sums: Doubles, counts: npt.NDArray[np.int64]) -> Doubles:
     # Samples with more rows say more: what each adds to the mean of all rows, and its variance.
     parts = (sums - counts[:, None] * mean) / counts.sum()
     chance = np.square(parts).sum(axis=0) * len(counts) / (len(counts) - 1)
-    square = np.maximum(np.square(mean), np.finfo(np.float64).tiny)
-    return np.maximum(0.0, 1.0 - chance / square)
+    certain = max(float((np.square(mean) - chance).mean()), 0.0)
+    return np.asarray(certain / np.maximum(certain + chance, np.finfo(np.float64).tiny))

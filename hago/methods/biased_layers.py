@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 from tvm import ir
 
+from hago.annotate.biases import Bias, biases_of
 from hago.calibrate import Stats
 from hago.dataflow import Node, input_params, read_dataflow
-from hago.graph import QuantModel
-from hago.methods.biases import biases
+from hago.graph import Edge, QuantModel
 from hago.methods.first_samples import first_samples
 from hago.realize import insert_qdq
 from hago.realize.interpret import evaluate
@@ -38,8 +38,9 @@ class Outcome:
     quantized: Sequence[Floats]
 
 
-# Of a bias and what comes out of it: the factor and the shift [C] of quantized values from now on.
-Change = Callable[[Node, Outcome], tuple[Doubles, Doubles]]
+# Of a layer by the edge of its weights, its bias, and what comes out of both: the factor and the
+# shift [C] of quantized values from now on.
+Change = Callable[[Edge, Bias, Outcome], tuple[Doubles, Doubles]]
 
 
 class FromSamples(Protocol):
@@ -52,23 +53,22 @@ class FromSamples(Protocol):
 
 
 def change_layers(method: FromSamples, model: QuantModel, stats: Stats, change: Change) -> None:
-    """Calls ``change`` for each of :func:`biases`, in order.
+    """Calls ``change`` for each of :func:`biases_of`, in order.
 
     Raises DataError where there are no samples.
     """
     needed_for = "it compares what layers give with and without rounding"
     given = first_samples(method.name, stats, method.samples, needed_for)
-    dataflow = read_dataflow(model.graph.module)
-    nodes = dataflow.by_name()
-    names = biases(dataflow, model)
+    nodes, layers = read_dataflow(model.graph.module).by_name(), biases_of(model)
     float_model, quantized_model = (
         _Stream(module, given) for module in (model.graph.module, insert_qdq(model))
     )
-    for name in stats.progress.track(names, method.name, len(names)):
+    for weight, bias in stats.progress.track(layers.items(), method.name, len(layers)):
+        name = bias.edge.dst
         exact, quantized = float_model.run_to(name), quantized_model.run_to(name)
         counted = [_counted(sample.get(stats.mask), nodes[name].shape) for sample in given]
         rows = (list(map(_rows, values, counted)) for values in (exact, quantized))
-        factor, shift = change(nodes[name], Outcome(*rows))
+        factor, shift = change(weight, bias, Outcome(*rows))
         changed = [(each * factor + shift).astype(np.float32) for each in quantized]
         quantized_model.put(name, changed)
 

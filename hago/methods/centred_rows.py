@@ -58,9 +58,9 @@ def _counts(rows: LayerRows, weight: Tensor) -> Tensor:
     if weight.shape[1] != 1:
         return torch.ones_like(rows.exact[:, :, :1])
     slopes = []
-    for inputs in (rows.exact, rows.quantized):
+    for inputs, finish in ((rows.exact, rows.finish_exact), (rows.quantized, rows.finish)):
         sums = product(inputs, weight).requires_grad_(True)
-        (slope,) = torch.autograd.grad(rows.finish(sums).sum(), sums)
+        (slope,) = torch.autograd.grad(finish(sums).sum(), sums)
         slopes.append(slope.square())
     counts = (slopes[0] + slopes[1]) / 2 + _FLAT
     found: Tensor = counts / counts.mean(1, keepdim=True)

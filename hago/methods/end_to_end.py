@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from hago.annotate.biases import Bias, biases_of
 from hago.annotate.constants import constant_edges
 from hago.calibrate import Stats
 from hago.dataflow import read_dataflow
@@ -27,7 +28,6 @@ from hago.gradient import Hooks, Program, over_samples, read_program, torch
 from hago.gradient.fake_quantize import gives, model_hooks
 from hago.gradient.program import as_tensor
 from hago.graph import Edge, QuantModel
-from hago.methods.biases import biases, with_biases
 from hago.methods.descent import Learned, descend, seeded
 from hago.methods.first_samples import first_samples
 from hago.methods.learned_steps import LearnedStep, activation_groups, learned_step, step_hooks
@@ -47,7 +47,7 @@ class EndToEnd:
 
     An eighth of the samples is not learned from: where they lose, the model stays as it was.
     ``step_rate`` and ``bias_rate`` are relative: to a scale, and to the biases of its layer. It
-    comes last in a recipe, and not after a method that changes biases: the teacher has these.
+    comes last in a recipe.
     """
 
     name: ClassVar[str] = "end_to_end"
@@ -143,9 +143,9 @@ class _Weight:
 
 @dataclass(frozen=True, eq=False)
 class _Shift:
-    """The bias of the addition ``node``: ``start`` and what is learned, in parts of ``unit``."""
+    """The bias on ``edge``: ``start`` and what is learned, in parts of ``unit``."""
 
-    node: str
+    edge: Edge
     start: Tensor
     value: Tensor
     unit: float
@@ -175,15 +175,19 @@ class _Numbers:
     def hooks(self) -> Hooks:
         """With these the float program behaves as the model with the numbers as they are now."""
         weights = {(w.edge.dst, w.edge.arg): gives(w.real()) for w in self.weights}
-        shifts = {(shift.node, 1): gives(shift.bias()) for shift in self.shifts}
+        shifts = {(s.edge.dst, s.edge.arg): gives(s.bias()) for s in self.shifts}
         return {**self.base, **step_hooks(self.activations), **weights, **shifts}
 
     def into(self, model: QuantModel) -> QuantModel:
         """``model`` with the numbers as they are now."""
         quants = {edge: quant for step in self.steps for edge, quant in step.learned().items()}
         codes = {weight.edge: weight.codes for weight in self.weights}
-        changed = replace(model.with_quants(quants), weights={**model.weights, **codes})
-        return with_biases(changed, {s.node: s.bias().detach().numpy() for s in self.shifts})
+        biases = {shift.edge: shift.bias().detach().numpy() for shift in self.shifts}
+        return replace(
+            model.with_quants(quants),
+            weights={**model.weights, **codes},
+            biases={**model.biases, **biases},
+        )
 
 
 def _weights(model: QuantModel) -> list[_Weight]:
@@ -200,12 +204,10 @@ def _weights(model: QuantModel) -> list[_Weight]:
 
 
 def _shifts(model: QuantModel) -> list[_Shift]:
-    dataflow = read_dataflow(model.graph.module)
-    nodes = dataflow.by_name()
-    return [_shift(name, nodes[name].constants[1]) for name in biases(dataflow, model)]
+    return [_shift(bias) for bias in biases_of(model).values()]
 
 
-def _shift(name: str, bias: Array) -> _Shift:
-    start = as_tensor(bias)
+def _shift(bias: Bias) -> _Shift:
+    start = as_tensor(bias.value)
     unit = float(start.square().mean().sqrt()) or 1.0
-    return _Shift(name, start, torch.zeros_like(start, requires_grad=True), unit)
+    return _Shift(bias.edge, start, torch.zeros_like(start, requires_grad=True), unit)

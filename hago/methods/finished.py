@@ -16,9 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from hago.dataflow import read_dataflow
 from hago.graph import Edge, QuantModel, parse_edge
-from hago.methods.biases import with_biases
 from hago.scheme import Array, TensorQuant
 
 _CODES, _SCALE, _ZERO_POINT, _BIAS = "codes", "scale", "zero_point", "bias"
@@ -38,11 +36,12 @@ class Finished:
         with np.load(path, allow_pickle=False) as kept:
             found = {name: kept[name] for name in kept.files}
         codes = {parse_edge(edge): array for edge, array in _of_kind(found, _CODES).items()}
-        learned = replace(
-            model.with_quants(_quants(found, model)), weights={**model.weights, **codes}
+        biases = {parse_edge(edge): array for edge, array in _of_kind(found, _BIAS).items()}
+        return replace(
+            model.with_quants(_quants(found, model)),
+            weights={**model.weights, **codes},
+            biases={**model.biases, **biases},
         )
-        biases = _of_kind(found, _BIAS)
-        return with_biases(learned, biases) if biases else learned
 
     def save(self, key: str, before: QuantModel, after: QuantModel) -> None:
         """Keeps what ``after`` has and ``before`` had not."""
@@ -54,11 +53,9 @@ class Finished:
             if quant is not before.quants[edge]:
                 arrays[f"{_SCALE} {edge}"] = quant.scale
                 arrays[f"{_ZERO_POINT} {edge}"] = quant.zero_point
-        if after.graph is not before.graph:
-            was = read_dataflow(before.graph.module).by_name()
-            for node in read_dataflow(after.graph.module).nodes:
-                if not _same(node.constants, was[node.name].constants):
-                    arrays[f"{_BIAS} {node.name}"] = node.constants[1]
+        for edge, bias in after.biases.items():
+            if bias is not before.biases.get(edge):
+                arrays[f"{_BIAS} {edge}"] = bias
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self._path(key).with_suffix(f".{os.getpid()}")
         with partial.open("wb") as stream:
@@ -89,10 +86,6 @@ def _add(state: Any, part: Any) -> None:
             _add(state, each)
     else:
         state.update(f"{part}\n".encode())
-
-
-def _same(one: Mapping[int, Array], other: Mapping[int, Array]) -> bool:
-    return all(np.array_equal(array, other[arg]) for arg, array in one.items())
 
 
 def _of_kind(found: Mapping[str, Array], kind: str) -> dict[str, Array]:

@@ -35,8 +35,7 @@ from hago.calibrate import Stats
 from hago.dataflow import Node
 from hago.gradient import torch
 from hago.gradient.fake_quantize import numbers_of
-from hago.graph import QuantModel
-from hago.methods.biases import with_biases
+from hago.graph import Edge, QuantModel
 from hago.methods.blocks import single_layers
 from hago.methods.centred_rows import CentredRows
 from hago.methods.coordinate_descent import descend
@@ -63,8 +62,7 @@ class Gptaq:
     ``samples`` of the data give ``rows`` positions a layer; ``damping`` is a share of the mean of
     the Hessian's diagonal where W* is rounded. ``shares`` scales of each channel are tried, from
     ``smallest`` to ``largest`` of the one that covers it; 0 keeps the numbers that are there.
-    Codes descend for at most ``sweeps``. Without ``biases`` these stay as they are, and weights
-    make up for means as well.
+    Codes descend for at most ``sweeps``.
     """
 
     name: ClassVar[str] = "gptaq"
@@ -78,22 +76,17 @@ class Gptaq:
     largest: float = 1.15
     shares: int = 61
     sweeps: int = 4
-    biases: bool = True
     seed: int = 0
     cache: str = ""
 
-    def keeping_module(self) -> Gptaq:
-        """The same without biases: a search mixes strategies of one module."""
-        return replace(self, biases=False)
-
     def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
-        """``model`` with codes for every integer weight."""
+        """``model`` with codes for every integer weight, and biases behind them."""
         return reconstruct(self, single_layers, self._solve, model, stats)
 
     def _solve(self, model: QuantModel, data: BlockData) -> QuantModel:
         ((edge, weight),) = data.weight_edges(model).items()
         rows = quantized_rows(model, data, self.rows, self.seed)
-        bias = _bias_behind(data) if self.biases else None
+        bias = _bias_behind(data)
         view = CentredRows.of(rows, weight, has_bias=bias is not None)
         wanted = corrected(view.rows, weight)
         moments = (view.rows.quantized.transpose(1, 2) @ view.rows.quantized / rows.count).numpy()
@@ -107,7 +100,8 @@ class Gptaq:
         if bias is None:
             return found
         shift = view.shift(weight, torch.from_numpy(quant.decode(codes)))
-        return with_biases(found, {bias.name: bias.constants[1] + shift})
+        place = Edge(bias.inputs[1], bias.name, 1)
+        return replace(found, biases={**model.biases, place: bias.constants[1] + shift})
 
     def _scaled(
         self, quant: TensorQuant, wanted: Doubles, moments: npt.NDArray[np.float32]

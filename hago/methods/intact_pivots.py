@@ -17,21 +17,23 @@ that rounding these two costs; this takes most of it where it varies by less tha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from tvm import relax
 
+from hago.annotate.biases import bias_of
 from hago.calibrate import Stats
 from hago.calibrate.positions import PositionStats
-from hago.dataflow import Dataflow, Node, read_dataflow
+from hago.dataflow import Dataflow, Node, constant_value, read_dataflow
 from hago.graph import Edge, QuantGraph, QuantModel
 from hago.methods.attention import find_attention
-from hago.methods.biases import bias_of, with_biases
 from hago.methods.method import register
-from hago.scheme import PerTensor
+from hago.rebuild import Values, rebuild, substitute, with_leaves
+from hago.scheme import Array, Floats, PerTensor
 
 Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -61,7 +63,7 @@ class IntactPivots:
         """``model`` with other biases in its module."""
         changes: dict[str, Doubles] = {}
         dataflow = read_dataflow(model.graph.module)
-        nodes, users = dataflow.by_name(), dataflow.users()
+        users = dataflow.users()
         for each in _movable(dataflow):
             name, seen = each.source.name, stats.positions.get(each.source.name)
             step = _step(model, [Edge(name, *user) for user in users[name]])
@@ -73,11 +75,27 @@ class IntactPivots:
                 taken.append((bias, offset[each.carried] @ product.constants[1].astype(np.float64)))
             for bias, change in taken:
                 changes[bias] = changes.get(bias, 0.0) + change
-        found = {
-            bias: (nodes[bias].constants[1] + change).astype(np.float32)
-            for bias, change in changes.items()
-        }
-        return with_biases(model, found) if found else model
+        return _with_moved(model, changes) if changes else model
+
+
+def _with_moved(model: QuantModel, changes: Mapping[str, Doubles]) -> QuantModel:
+    """``model`` with the biases of these additions moved, its module's and those of its own."""
+
+    def moved(bias: Array, name: str) -> Floats:
+        return np.asarray(bias + changes[name]).astype(np.float32)
+
+    def rewrite(_: relax.BlockBuilder, binding: relax.Binding, values: Values) -> relax.Expr:
+        value, name = substitute(binding.value, values), str(binding.var.name)
+        if name not in changes:
+            return value
+        return with_leaves(value, {1: relax.const(moved(constant_value(value.args[1]), name))})
+
+    graph = replace(model.graph, module=rebuild(model.graph.module, rewrite))
+    biases = {
+        edge: moved(bias, edge.dst) if edge.dst in changes else bias
+        for edge, bias in model.biases.items()
+    }
+    return replace(model, graph=graph, biases=biases)
 
 
 def offsets(seen: PositionStats, step: float, still: float) -> Doubles:

@@ -26,7 +26,7 @@ from scipy.optimize import minimize
 from hago.calibrate import Stats
 from hago.calibrate.ranges import lp_range
 from hago.gradient import Program, over_samples, read_program, torch
-from hago.gradient.fake_quantize import activation_hooks, weight_hooks
+from hago.gradient.fake_quantize import activation_hooks, constant_hooks
 from hago.graph import QuantModel
 from hago.methods.assign import refill
 from hago.methods.first_samples import first_samples
@@ -113,7 +113,7 @@ def _times(quant: TensorQuant, factor: float) -> TensorQuant:
 
 
 def _loss(model: QuantModel, stats: Stats, samples: int) -> Loss:
-    """The squared error of the results over their power, for models with ``model``'s weights."""
+    """The squared error of the results over their power, for models with ``model``'s constants."""
     given = first_samples(
         Lapq.name,
         stats,
@@ -125,7 +125,7 @@ def _loss(model: QuantModel, stats: Stats, samples: int) -> Loss:
     feed = program.feed(given)
     exact = _results(program, feed, {})
     power = sum(float(each.square().sum()) for each in exact)
-    fixed = {place: _once(hook) for place, hook in weight_hooks(model).items()}
+    fixed = {place: _once(hook) for place, hook in constant_hooks(model).items()}
 
     def loss(trial: QuantModel) -> float:
         found = _results(program, feed, {**fixed, **activation_hooks(trial)})

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from hago.gradient import Hook, Step, run_steps, torch
+from hago.gradient import Hook, Hooks, Step, run_steps, torch
+from hago.gradient.fake_quantize import bias_hooks
 from hago.graph import QuantModel
 from hago.methods.descent import seeded
 from hago.methods.reconstruction import BlockData, hooks_within
@@ -36,7 +37,8 @@ class LayerRows:
     """``exact`` and ``quantized`` inputs [groups, rows, k] for weights [groups, n, k].
 
     ``to_rows`` brings a tensor of the weight's shape into that form, ``from_rows`` back;
-    ``finish`` applies the bias and activation of the block to sums [groups, rows, n].
+    ``finish`` applies the bias and activation of the block to sums [groups, rows, n] as the
+    quantized model has them, ``finish_exact`` as the float model has them.
     """
 
     exact: Tensor
@@ -44,6 +46,7 @@ class LayerRows:
     to_rows: Callable[[Tensor], Tensor]
     from_rows: Callable[[Tensor], Tensor]
     finish: Callable[[Tensor], Tensor]
+    finish_exact: Callable[[Tensor], Tensor]
 
     def own_form(self, codes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """``codes`` [groups, n, k] in the weight's shape."""
@@ -66,10 +69,13 @@ def product(inputs: Tensor, weight: Tensor) -> Tensor:
     return torch.bmm(inputs, weight.transpose(1, 2))
 
 
-def layer_rows(data: BlockData, round_input: Hook, most: int, generator: object) -> LayerRows:
+def layer_rows(
+    data: BlockData, round_input: Hook, biases: Hooks, most: int, generator: object
+) -> LayerRows:
     """At most ``most`` rows of the one layer of ``data``, drawn by ``generator``; none of padding.
 
-    ``round_input`` fake-quantizes what the layer reads in the quantized stream.
+    ``round_input`` fake-quantizes what the layer reads in the quantized stream, which has other
+    ``biases``.
     """
     step, source = data.steps[0], data.steps[0].node.inputs[0]
     form = _FORMS[step.node.op](step)
@@ -80,7 +86,8 @@ def layer_rows(data: BlockData, round_input: Hook, most: int, generator: object)
         round_input(drawn.rows(data.quantized[source])),
         form.to_rows,
         form.from_rows,
-        lambda sums: _finish(data, sums),
+        lambda sums: _finish(data, sums, biases),
+        lambda sums: _finish(data, sums, {}),
     )
 
 
@@ -88,15 +95,15 @@ def quantized_rows(model: QuantModel, data: BlockData, most: int, seed: int) -> 
     """The same of a layer that reads what ``model`` makes of its input."""
     edge = data.steps[0].node.name, 0
     round_input = hooks_within(model, data.block).get(edge, lambda real: real)
-    return layer_rows(data, round_input, most, seeded(seed))
+    return layer_rows(data, round_input, bias_hooks(model), most, seeded(seed))
 
 
-def _finish(data: BlockData, sums: Tensor) -> Tensor:
+def _finish(data: BlockData, sums: Tensor, hooks: Hooks) -> Tensor:
     """The operations after the layer, on rows: channels are the last axis in both."""
     groups, rows, width = sums.shape
     joined = sums.permute(1, 0, 2).reshape(rows, groups * width)
     values = {data.steps[0].node.name: joined}
-    found = run_steps(data.steps[1:], values, {}) if data.steps[1:] else values
+    found = run_steps(data.steps[1:], values, hooks) if data.steps[1:] else values
     return found[data.block.output].reshape(rows, groups, width).permute(1, 0, 2)
 
 

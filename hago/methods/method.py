@@ -85,12 +85,6 @@ def keeps_function(method: Method) -> bool:
     return bool(getattr(method, "keeps_function", False))
 
 
-def keeping_module(method: Method) -> Method:
-    """``method`` as it leaves the module alone, if it has such a form (``keeping_module``)."""
-    found: Method = getattr(method, "keeping_module", lambda: method)()
-    return found
-
-
 def extra_of(method: object) -> str:
     """The package beside hago's own that a method (or its class) needs, by its ``extra``."""
     return str(getattr(method, "extra", ""))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 
 from hago.errors import StrategyError
 from hago.methods.facts import Facts
-from hago.methods.method import Method, extra_of, find_method, keeping_module, known_methods
+from hago.methods.method import Method, extra_of, find_method, known_methods
 from hago.methods.options import given_options, options_of
 from hago.methods.recipes import RECIPES, SITUATIONS, Pick, Recipe
 from hago.methods.syntax import Step, parse_steps
@@ -51,17 +51,6 @@ def pick_methods(recipe: str | Iterable[str], facts: Facts) -> Picked:
         left_out=tuple(LeftOutReport(m.name, why) for m, why, holds in rows if not holds),
     )
     return Picked(tuple(method for method, _ in chosen), report)
-
-
-def within_module(picked: Picked) -> Picked:
-    """The same methods as they leave the module alone, where they can do that: it serves several
-    strategies then."""
-    methods = tuple(map(keeping_module, picked.methods))
-    if picked.report is None:
-        return Picked(methods, None)
-    rows = zip(picked.report.methods, methods, strict=True)
-    told = tuple(replace(row, options=given_options(method)) for row, method in rows)
-    return Picked(methods, replace(picked.report, methods=told))
 
 
 def _rows(step: Step, facts: Facts) -> Iterator[tuple[Method, str, bool]]:

@@ -9,7 +9,7 @@ have the codes that were chosen for them (the asymmetric reconstruction of AdaRo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -109,10 +109,7 @@ def reconstruct(
         target = exact[block.output]
         data = BlockData(block, steps, exact, quantized, target, frozenset(done), counted)
         if data.weight_edges(model):
-            before, model = model, solve(model, data)
-            if model.graph is not before.graph:  # it has other biases
-                learned = read_program(model.graph.module)
-                steps = tuple(learned.steps[name] for name in block.nodes)
+            model = solve(model, data)
         hooks = hooks_within(model, block)
         quantized[block.output] = follow(steps, quantized, hooks, block.output)
         for name in release:
@@ -165,7 +162,7 @@ def _resumable(learner: Learner, solve: Solve, model: QuantModel, feed: Mapping[
     finished = Finished(Path(learner.cache))
     constants = [node.constants for node in read_dataflow(model.graph.module).nodes]
     samples = {name: value.numpy() for name, value in feed.items()}
-    key = digest(repr(learner), samples, constants, model.quants, model.weights)
+    key = digest(repr(learner), samples, constants, model.quants, model.weights, model.biases)
 
     def solve_once(model: QuantModel, data: BlockData) -> QuantModel:
         nonlocal key
@@ -183,7 +180,7 @@ def hooks_within(model: QuantModel, block: Block) -> Hooks:
     """The hooks of ``model`` on the edges that lead into operations of ``block``."""
     inside = set(block.nodes)
     kept = {edge: scheme for edge, scheme in model.strategy.items() if edge.dst in inside}
-    return model_hooks(QuantModel(model.graph, kept, model.quants, model.weights))
+    return model_hooks(replace(model, strategy=kept))
 
 
 def _releases(program: Program, blocks: Sequence[Block]) -> Iterator[list[str]]:

@@ -9,11 +9,12 @@ Neural Network Quantization, arXiv 2106.08295, section 3.1. At 8 bits the extrem
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
+from hago.annotate.biases import biases_without
 from hago.annotate.constants import constant_edges
 from hago.calibrate import Stats
 from hago.graph import QuantModel
@@ -34,7 +35,8 @@ class WeightMse:
     shares: int = 36
 
     def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
-        """``model`` with new numbers for its integer weights; codes chosen before are dropped."""
+        """``model`` with new numbers for its integer weights; codes and biases chosen
+        before are dropped."""
         shares = np.linspace(1.0, self.smallest, self.shares)
         quants = {
             edge: best_scales(weight, model.strategy[edge], shares)
@@ -42,7 +44,9 @@ class WeightMse:
             if edge in model.strategy and model.strategy[edge].dtype.is_integer
         }
         kept = {edge: codes for edge, codes in model.weights.items() if edge not in quants}
-        return QuantModel(model.graph, model.strategy, {**model.quants, **quants}, kept)
+        return replace(
+            model.with_quants(quants), weights=kept, biases=biases_without(model, quants)
+        )
 
 
 def best_scales(weight: Floats, scheme: QuantScheme, shares: Array) -> TensorQuant:

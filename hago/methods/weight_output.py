@@ -13,15 +13,16 @@ tried with those that put its codes around the middle of the channel.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from hago.annotate.biases import biases_without
 from hago.annotate.constants import constant_edges
 from hago.calibrate import Stats
-from hago.graph import QuantModel
+from hago.graph import Edge, QuantModel
 from hago.methods.method import register
 from hago.methods.obc import damped, round_rows
 from hago.scheme import Array, Floats, PerAxis, QuantScheme, TensorQuant
@@ -50,15 +51,18 @@ class WeightOutput:
     damping: float = 0.01
 
     def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
-        """``model`` with new scales; codes that were chosen before for them are dropped."""
-        found: dict[object, TensorQuant] = {}
+        """``model`` with new scales; codes and biases that were chosen before for them are
+        dropped."""
+        found: dict[Edge, TensorQuant] = {}
         for edge, weight in constant_edges(model.graph).items():
             quant, moments = model.quants.get(edge), stats.moments.get(edge.dst)
             if quant is not None and moments is not None and has_channels(quant):
                 found[edge] = self._scaled(weight, quant, moments)
         kept = {edge: codes for edge, codes in model.weights.items() if edge not in found}
         quants = {edge: found.get(edge, quant) for edge, quant in model.quants.items()}
-        return QuantModel(model.graph, model.strategy, quants, kept)
+        return replace(
+            model, quants=quants, weights=kept, biases=biases_without(model, found)
+        )
 
     def _scaled(self, weight: Array, quant: TensorQuant, moments: Floats) -> TensorQuant:
         """The best numbers for ``weight`` ([K, N] of a matmul or OHWI)."""

@@ -2,6 +2,7 @@
 
     y = op(x)  =>  y = op(dequantize(quantize(x)))      on every quantized edge
     y = op(w)  =>  y = op(dequantize(codes of w))       where w is a constant
+    y = x + b  =>  y = x + b'                           where a method chose the bias b'
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ def insert_qdq(model: QuantModel) -> ir.IRModule:
     casts.
     """
     shared: dict[tuple[str, Numbers], relax.Expr] = {}
+    biases = {(edge.dst, edge.arg): bias for edge, bias in model.biases.items()}
 
     def rewrite(
         builder: relax.BlockBuilder, binding: relax.Binding, values: Values
@@ -35,6 +37,8 @@ def insert_qdq(model: QuantModel) -> ir.IRModule:
         for arg, leaf in enumerate(flat_args(binding.value)):
             quant = _quant_of(model, name, arg, leaf)
             if quant is None:
+                if (name, arg) in biases:
+                    replaced[arg] = relax.const(biases[name, arg])
                 continue
             if is_constant(leaf):
                 replaced[arg] = _quantized_constant(builder, model, name, arg, leaf, quant)

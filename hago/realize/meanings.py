@@ -71,13 +71,17 @@ def _conv2d(call: relax.Call, data: Array, weight: Array) -> Array:
                        [int(d) for d in attrs.dilation])  # fmt: skip
     n, oh, ow = windows.shape[:3]
     per_out = out_channels // groups
-    # [n, oh, ow, groups, per_group, kh, kw] x [groups, per_out, kh, kw, per_group]
-    grouped = windows.reshape(n, oh, ow, groups, per_group, kh, kw)
     kernels = _wide(weight).reshape(groups, per_out, kh, kw, per_group)
     if groups == 1:
-        rows = grouped[:, :, :, 0].transpose(0, 1, 2, 4, 5, 3).reshape(n * oh * ow, -1)
+        rows = windows.transpose(0, 1, 2, 4, 5, 3).reshape(n * oh * ow, -1)
         total = rows @ kernels[0].reshape(per_out, -1).T
+    elif per_group == per_out == 1:
+        total = np.zeros(windows.shape[:4], padded.dtype)
+        for y, x in np.ndindex(kh, kw):
+            total += windows[..., y, x] * kernels[:, 0, y, x, 0]
     else:
+        # [n, oh, ow, groups, per_group, kh, kw] x [groups, per_out, kh, kw, per_group]
+        grouped = windows.reshape(n, oh, ow, groups, per_group, kh, kw)
         total = np.einsum("nhwgiyx,goyxi->nhwgo", grouped, kernels, optimize=True)
     total = total.reshape(n, oh, ow, out_channels)
     return _narrow(total.astype(np.int64) if data.dtype.kind in "iu" else total, call)

@@ -119,7 +119,8 @@ def _restricted(model: QuantModel, module: ir.IRModule, inside: frozenset[str]) 
     graph = QuantGraph(module, {}, {}, (), model.graph.requantize, model.graph.spec)
     quants = {edge: model.quants[edge] for edge in strategy}
     weights = {edge: codes for edge, codes in model.weights.items() if edge in strategy}
-    return QuantModel(graph, strategy, quants, weights)
+    biases = {edge: bias for edge, bias in model.biases.items() if edge.dst in inside}
+    return QuantModel(graph, strategy, quants, weights, biases)
 
 
 def _exit_quant(

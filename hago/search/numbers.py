@@ -6,13 +6,15 @@ a strategy takes for each group those of its option.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
+from hago.annotate.biases import biases_behind
 from hago.annotate.constants import constant_edges
 from hago.calibrate import Stats
 from hago.errors import StrategyError
-from hago.graph import QuantGraph, QuantModel
+from hago.graph import Edge, QuantGraph, QuantModel
 from hago.methods.assign import assign_numbers
 from hago.methods.method import Method, keeps_function
 from hago.search.space import Assignment, Space
@@ -37,7 +39,17 @@ class Numbers:
         }
         quants = {edge: source[edge].quants[edge] for edge in strategy}
         weights = {e: source[e].weights[e] for e in strategy if e in source[e].weights}
-        return QuantModel(self.graph, strategy, quants, weights)
+        biases = {
+            place: source[e].biases[place]
+            for e, place in self._bias_places.items()
+            if e in strategy and place in source[e].biases
+        }
+        return QuantModel(self.graph, strategy, quants, weights, biases)
+
+    @cached_property
+    def _bias_places(self) -> Mapping[Edge, Edge]:
+        """Where the bias is, by the edge of the layer's weights."""
+        return {edge: bias.edge for edge, bias in biases_behind(self.graph).items()}
 
 
 MethodsFor = Callable[[int], Sequence[Method]]  # for weights of so many bits
@@ -48,11 +60,11 @@ def find_numbers(
 ) -> Numbers:
     """Ranges of min and max, then methods in order, for each level of ``space``.
 
-    Of a method that moves biases and keeps what the module computes, the first level's module
-    serves all: codes of data have the same steps in each. Raises StrategyError for a method that
-    changes the module for the strategy at hand.
+    Of a method that keeps what the module computes, the first level's module serves all: codes of
+    data have the same steps in each. Raises StrategyError for a method that changes the module for
+    the strategy at hand.
     """
-    constants, moved = constant_edges(graph), graph
+    constants, moved = constant_edges(graph), dict[str, QuantGraph]()
     levels = []
     for assignment in space.levels():
         strategy = space.strategy(assignment)
@@ -61,13 +73,14 @@ def find_numbers(
         )
         if any(scheme.is_quantized for scheme in strategy.values()):
             for method in methods_for(_weight_bits(space, assignment)):
-                model = method.apply(model, stats)
+                before, model = model, method.apply(model, stats)
                 if keeps_function(method):
-                    moved = model.graph if moved is graph else moved
-                    model = replace(model, graph=graph)
-                _check_module(method, model, graph)
+                    model = replace(model, graph=moved.setdefault(method.name, model.graph))
+                else:
+                    _check_module(method, model, before)
         levels.append(model)
-    return Numbers(space, moved, tuple(replace(level, graph=moved) for level in levels))
+    shared = [graph, *moved.values()][-1]
+    return Numbers(space, shared, tuple(replace(level, graph=shared) for level in levels))
 
 
 def _weight_bits(space: Space, assignment: Assignment) -> int:
@@ -77,9 +90,9 @@ def _weight_bits(space: Space, assignment: Assignment) -> int:
     return min(weighted or [option.bits for _, option in chosen])
 
 
-def _check_module(method: Method, model: QuantModel, graph: QuantGraph) -> None:
+def _check_module(method: Method, model: QuantModel, before: QuantModel) -> None:
     """A search mixes levels, so all of them must be of one module."""
-    if model.graph.module is not graph.module:
+    if model.graph.module is not before.graph.module:
         raise StrategyError(
             f"{method.name}: it cannot be searched with",
             fact="it changes the model itself for one strategy, and a search mixes many",

@@ -22,7 +22,7 @@ from hago.hardware.load import load_spec, spec_digest
 from hago.hardware.spec import HardwareSpec
 from hago.lower.select import machine_of
 from hago.methods.facts import facts_of
-from hago.methods.pick import Picked, check_recipe, pick_methods, within_module
+from hago.methods.pick import Picked, check_recipe, pick_methods
 from hago.model import came_quantized, input_specs, output_specs
 from hago.plan import reshape, watch
 from hago.prepare import prepare
@@ -127,8 +127,7 @@ def _recipes(
 ) -> Mapping[int, Picked]:
     """The methods for weights of each number of bits that there may be."""
     every = (_WEIGHT_BITS, *_narrow_bits(request))
-    picked = {bits: pick_methods(request.recipe, facts_of(module, bits, spec)) for bits in every}
-    return {bits: within_module(each) for bits, each in picked.items()}
+    return {bits: pick_methods(request.recipe, facts_of(module, bits, spec)) for bits in every}
 
 
 def _numbers(

@@ -1,7 +1,7 @@
 """One float module that stands for every strategy: the numbers are run-time arguments.
 
     y = op(x)  =>  y = op((clip(round(x / scale) + zero_point, low, high) - zero_point) * scale)
-    y = op(w)  =>  y = op(w')            with w' an argument
+    y = op(w)  =>  y = op(w')            with w' an argument, as are biases behind it
 
 so that a search over strategies, or a method that moves scales and weights, builds once
 (HAGO, arXiv 2103.14949, section 3.3). An edge that stays float32 gets numbers whose rounding is
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from tvm import ir, relax
 
+from hago.annotate.biases import biases_behind
 from hago.annotate.constants import constant_edges
 from hago.dataflow import flat_args
 from hago.errors import StrategyError
@@ -32,7 +33,7 @@ class Simulation:
 
     ``slots`` maps an edge of an activation to the name of its group of arguments
     (``<slot>.scale`` and so on), ``stages`` a slot to its ways of rounding, ``weights`` a constant
-    edge to the name of its argument.
+    edge to the name of its argument, and ``biases`` that of a bias.
     """
 
     graph: QuantGraph
@@ -40,6 +41,7 @@ class Simulation:
     slots: Mapping[Edge, str]
     stages: Mapping[str, tuple[str, ...]]
     weights: Mapping[Edge, str]
+    biases: Mapping[Edge, str]
 
     def arguments(self, model: QuantModel) -> dict[str, Array]:
         """The run-time arguments that make ``module`` behave as ``model``.
@@ -54,7 +56,8 @@ class Simulation:
 
     def scalars(self, model: QuantModel) -> dict[str, Array]:
         """The arguments that are no weights. Raises as :meth:`arguments` does."""
-        found: dict[str, Array] = {}
+        own = {bias.edge: bias.value for bias in biases_behind(self.graph).values()}
+        found = {name: model.biases.get(edge, own[edge]) for edge, name in self.biases.items()}
         chosen: dict[str, Edge] = {}
         for edge, slot in self.slots.items():
             first = chosen.setdefault(slot, edge)
@@ -84,6 +87,8 @@ def simulate(graph: QuantGraph) -> Simulation:
     constants = constant_edges(graph)
     slots = slots_of(graph)
     weights = {edge: f"{edge.dst}.weight" for edge in constants if graph.choices[edge]}
+    biases = {bias.edge: bias for edge, bias in biases_behind(graph).items() if edge in weights}
+    bias_names = {edge: f"{edge.dst}.bias" for edge in biases}
     stages = _stages(graph, slots)
     names = [
         argument(slot, name, number)
@@ -94,9 +99,11 @@ def simulate(graph: QuantGraph) -> Simulation:
     params = {name: relax.Var(name, relax.TensorType((), "float32")) for name in names}
     for edge, name in weights.items():
         params[name] = relax.Var(name, relax.TensorType(constants[edge].shape, "float32"))
-    rewrite = _Rewrite(slots, stages, weights, params)
+    for edge, name in bias_names.items():
+        params[name] = relax.Var(name, relax.TensorType(biases[edge].value.shape, "float32"))
+    rewrite = _Rewrite(slots, stages, {**weights, **bias_names}, params)
     module = rebuild(graph.module, rewrite, params=list(params.values()))
-    return Simulation(graph, module, slots, stages, weights)
+    return Simulation(graph, module, slots, stages, weights, bias_names)
 
 
 def slots_of(graph: QuantGraph) -> dict[Edge, str]:
@@ -121,17 +128,17 @@ def _stages(graph: QuantGraph, slots: Mapping[Edge, str]) -> dict[str, tuple[str
 
 
 class _Rewrite:
-    """Puts fake-quantize on edges with a slot, arguments on edges of weights."""
+    """Puts fake-quantize on edges with a slot, arguments on edges of constants."""
 
     def __init__(
         self,
         slots: Mapping[Edge, str],
         stages: Mapping[str, tuple[str, ...]],
-        weights: Mapping[Edge, str],
+        constants: Mapping[Edge, str],
         params: Mapping[str, relax.Var],
     ) -> None:
-        self.slots, self.stages, self.weights, self.params = slots, stages, weights, params
-        self.by_place = {(e.dst, e.arg): e for e in (*slots, *weights)}
+        self.slots, self.stages, self.constants, self.params = slots, stages, constants, params
+        self.by_place = {(e.dst, e.arg): e for e in (*slots, *constants)}
         self.done: dict[str, relax.Expr] = {}
 
     def __call__(
@@ -143,8 +150,8 @@ class _Rewrite:
             edge = self.by_place.get((name, arg))
             if edge is None:
                 continue
-            if edge in self.weights:
-                replaced[arg] = self.params[self.weights[edge]]
+            if edge in self.constants:
+                replaced[arg] = self.params[self.constants[edge]]
             else:
                 replaced[arg] = self._fake(builder, self.slots[edge], values[str(leaf.name)])
         return with_leaves(substitute(binding.value, values), replaced)

@@ -16,7 +16,8 @@ def layer(finish=lambda sums: sums):
     random = torch.Generator().manual_seed(0)
     exact = 5 + torch.randn((GROUPS, ROWS, K), generator=random)
     weight = torch.randn((GROUPS, 1, K), generator=random)
-    return LayerRows(exact, exact.round(), lambda w: w, lambda rows: rows, finish), weight
+    rows = LayerRows(exact, exact.round(), lambda w: w, lambda rows: rows, finish, finish)
+    return rows, weight
 
 
 def test_rows_are_about_their_means_where_there_is_a_bias():

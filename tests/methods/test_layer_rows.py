@@ -49,7 +49,7 @@ def test_all_rows_give_all_outputs(name):
     target = run_steps(steps, joined, {})[block.output]
     kept = {"x": Kept(values["x"])}
     data = BlockData(block, steps, kept, kept, Kept(target))
-    rows = layer_rows(data, lambda real: real * 2, 10**6, seeded(0))
+    rows = layer_rows(data, lambda real: real * 2, {}, 10**6, seeded(0))
     weight = torch.from_numpy(steps[0].node.constants[1].copy())
     found = rows.finish(product(rows.exact, rows.to_rows(weight)))
     expected = target.reshape(-1, target.shape[-1])
@@ -67,7 +67,7 @@ def test_no_more_rows_are_drawn_than_asked_for():
     steps = tuple(program.steps[name] for name in block.nodes)
     values = {"x": Kept(torch.zeros((3, 1, 9, 8, 4)))}
     data = BlockData(block, steps, values, values, values["x"])
-    assert layer_rows(data, lambda real: real, 5, seeded(0)).count == 5
+    assert layer_rows(data, lambda real: real, {}, 5, seeded(0)).count == 5
 
 
 def test_rows_of_padding_are_not_drawn():
@@ -82,5 +82,5 @@ def test_rows_of_padding_are_not_drawn():
     counted = torch.zeros((3, shape[-2]), dtype=torch.bool)
     counted[0, 1] = counted[2, 0] = True
     data = BlockData(block, steps, values, values, values["x"], counted=counted)
-    drawn = layer_rows(data, lambda real: real, 10**6, seeded(0)).exact
+    drawn = layer_rows(data, lambda real: real, {}, 10**6, seeded(0)).exact
     assert drawn[0, :, 0].tolist() == [1.0, 2.0 * shape[-2]]

@@ -15,7 +15,7 @@ from hago.errors import StrategyError
 from hago.methods.catalogue import catalogue
 from hago.methods.facts import Facts, facts_of
 from hago.methods.method import extra_of, known_methods
-from hago.methods.pick import check_recipe, pick_methods, within_module
+from hago.methods.pick import check_recipe, pick_methods
 from hago.methods.recipes import RECIPES, SITUATIONS
 from hago.pipeline import Options
 from hago.scheme import INT7, INT8, INT8_PAIRS
@@ -36,16 +36,6 @@ def narrow(facts, bits=4):
 
 def test_the_default_at_8_bits():
     assert names("balanced", CONVOLUTIONS) == ["channel_splitting", "os_plus", "mse", "obc"]
-
-
-def test_a_search_takes_methods_that_leave_the_module_alone_and_says_so():
-    pytest.importorskip("torch")
-    picked = pick_methods("mse,gptaq(rows=64)", CONVOLUTIONS)
-    kept = within_module(picked)
-    assert [method.name for method in kept.methods] == ["mse", "gptaq"]
-    before, after = (each.report.methods[1].options for each in (picked, kept))
-    assert after == {**before, "biases": False}
-    assert before["biases"] is True
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from hago.annotate import annotate
+from hago.annotate.biases import biases_of
 from hago.calibrate import Stats
 from hago.calibrate.observers import TensorObserver
 from hago.clock import Clock
@@ -82,8 +84,38 @@ def test_a_module_that_computes_the_same_is_that_of_all_levels(graph_and_stats):
     assert all(level.graph is numbers.graph for level in numbers.levels)
 
 
+class BiasesByBits:
+    """Chooses the number of bits as each bias of the quantized layers."""
+
+    name = "biases_by_bits"
+    paper = "none"
+
+    def __init__(self, bits):
+        self.bits = bits
+
+    def apply(self, model, stats):
+        found = {b.edge: np.full_like(b.value, self.bits) for b in biases_of(model).values()}
+        return replace(model, biases=found)
+
+
+def test_a_layer_has_the_bias_of_its_level(graph_and_stats):
+    graph, stats = graph_and_stats
+    space = build_space(graph, (4,))
+    numbers = find_numbers(space, graph, stats, lambda bits: [BiasesByBits(bits)])
+
+    def biases(**precisions):
+        names = [[option.name for option in group.options] for group in space.groups]
+        chosen = [precisions.get(group.name, "float32") for group in space.groups]
+        found = numbers.model(tuple(map(list.index, names, chosen))).biases
+        return {edge.dst: float(bias.mean()) for edge, bias in found.items()}
+
+    assert biases(conv2d="int8", conv2d_1="int4") == {"add": 8, "add_1": 4}
+    assert biases(conv2d="int4") == {"add": 4}
+    assert biases(conv2d_1="bfloat16") == {}
+
+
 def test_a_search_for_size_takes_the_best_recipe():
-    """Its methods for narrow weights learn biases elsewhere; levels of a search share them."""
+    """Its methods for narrow weights choose biases, too, for each level its own."""
     pytest.importorskip("torch")
     goal = Goal("size", max_drop=0.01)
     request = Request(

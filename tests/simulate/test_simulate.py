@@ -1,8 +1,11 @@
 """simulate: one module, every strategy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from hago.annotate.biases import biases_of
 from hago.errors import StrategyError
 from hago.graph import QuantModel
 from hago.realize import insert_qdq, integerize, interpret
@@ -22,6 +25,21 @@ def test_simulate_predicts_realize(name):
     (actual,) = interpret(simulation.module, {**inputs, **simulation.arguments(model)})
     bound = 512 * np.finfo(np.float32).eps * np.abs(expected).max()
     assert np.abs(expected - actual).max() <= bound
+
+
+def test_biases_of_a_method_take_the_place_of_the_models():
+    module = residual_network()
+    inputs = input_for(module)
+    model = quantized(module, machine(), inputs)
+    moved = {bias.edge: bias.value + 0.25 for bias in biases_of(model).values()}
+    changed, simulation = replace(model, biases=moved), simulate(model.graph)
+    assert moved
+    (expected,) = interpret(integerize(insert_qdq(changed)), inputs)
+    (actual,) = interpret(simulation.module, {**inputs, **simulation.arguments(changed)})
+    (plain,) = interpret(simulation.module, {**inputs, **simulation.arguments(model)})
+    bound = 512 * np.finfo(np.float32).eps * np.abs(expected).max()
+    assert np.abs(expected - actual).max() <= bound
+    assert np.abs(plain - actual).max() > 0.1
 
 
 @pytest.mark.parametrize("name", MODELS)
