@@ -1,7 +1,8 @@
-"""Second moments of what products read: how errors of weights add up in the output.
+"""First and second moments of what products read: how errors of weights add up in the output.
 
 For a row ``x`` of ``K`` inputs (of a convolution: a window), the error of an output is
 ``(w - q) . x``, and its mean square over the data is ``(w - q) H (w - q)`` with ``H = E[x x^T]``.
+Where a bias takes over the mean of the error, ``H`` is the covariance instead.
 """
 
 from __future__ import annotations
@@ -22,7 +23,22 @@ PER_INPUT, FEWEST, MOST = 8, 16, 128
 # would take as long as all other work on that model together.
 LARGEST = 1600
 
-Moments = Mapping[str, Floats]
+
+@dataclass(frozen=True, eq=False)
+class RowMoments:
+    """Of what a product reads the ``mean`` E[x], float32 [groups, K], and the ``covariance``
+    E[(x - mean) (x - mean)^T], float32 [groups, K, K]."""
+
+    mean: Floats
+    covariance: Floats
+
+    @property
+    def second(self) -> Floats:
+        """E[x x^T], float32 [groups, K, K]."""
+        return self.covariance + self.mean[:, :, None] * self.mean[:, None, :]
+
+
+Moments = Mapping[str, RowMoments]
 
 
 @dataclass(frozen=True)
@@ -92,25 +108,32 @@ def rows_per_sample(windows: Windows, samples: int | None) -> int:
 
 @dataclass
 class MomentObserver:
-    """Streams what one product reads into E[x x^T], float32 [groups, length, length]."""
+    """Streams what one product reads into its moments."""
 
     windows: Windows
     rows: int = MOST  # of each sample
     random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
-    total: Floats | None = None
+    origin: Floats | None = None  # [groups, 1, length]: near the mean, or digits would cancel
     count: int = 0
 
     def observe(self, values: Array) -> None:
         """Count rows of the float ``values`` that the product reads in one sample."""
         rows = self.windows.rows(values, self.random, self.rows)
-        products = np.matmul(rows.transpose(0, 2, 1), rows)
-        self.total = products if self.total is None else np.add(self.total, products, self.total)
+        if self.origin is None:
+            self.origin = rows.mean(axis=1, keepdims=True)
+            self.sums = np.zeros_like(self.origin, np.float64)
+            self.products = np.zeros((len(rows), rows.shape[2], rows.shape[2]), np.float32)
+        rows = rows - self.origin
+        self.sums += rows.sum(axis=1, keepdims=True, dtype=np.float64)
+        self.products += np.matmul(rows.transpose(0, 2, 1), rows)
         self.count += rows.shape[1]
 
-    def moments(self) -> Floats:
+    def moments(self) -> RowMoments:
         """What was seen. At least one sample must have been."""
-        assert self.total is not None
-        return self.total / np.float32(self.count)
+        assert self.origin is not None
+        off = (self.sums / self.count).astype(np.float32)
+        covariance = self.products / np.float32(self.count) - off.transpose(0, 2, 1) * off
+        return RowMoments((self.origin + off)[:, 0], covariance)
 
 
 def _choose(total: int, random: np.random.Generator, count: int) -> npt.NDArray[np.int64]:

@@ -57,8 +57,8 @@ class Widening(Protocol):
     """A method that changes the float module first, by what each product reads."""
 
     def widen(self, graph: QuantGraph, moments: Moments, weights: WeightFormat) -> IRModule:
-        """A prepared module that computes the same over the real numbers. ``moments`` are E[x x^T]
-        of what products read, float32 [groups, K, K] by name; ``weights`` is what they will be."""
+        """A prepared module that computes the same over the real numbers. ``moments`` are those of
+        what products read, by name; ``weights`` is what they will be."""
 
 
 def needs_of(methods: Iterable[Method]) -> frozenset[str]:

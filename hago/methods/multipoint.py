@@ -69,7 +69,7 @@ class Multipoint(BeforeNumbers):
         total = sum(node.constants[1].size for node in layers)
         found: dict[str, Points] = {}
         for node in layers:
-            rows, known = rows_of(node).astype(np.float64), moments[node.name]
+            rows, known = rows_of(node).astype(np.float64), moments[node.name].second
             bound = self.bound * rows.size / total * float(output_power(rows, known).mean())
             points = self.points_of(rows, known, schemes[node.name], bound)
             if len(points.channels):

@@ -6,8 +6,9 @@ for each output channel: the grid "|| W x - W^ x ||" of Nagel et al., AdaRound, 
 section 5. Where a channel has few weights (depthwise convolutions) q is the rounding of
 :mod:`hago.methods.obc`, in which weights make up for each other: at some of a few dozen scales nine
 weights all fall near codes, which no rounding brings about at a scale chosen without it. Elsewhere
-q rounds to nearest, and H counts by its diagonal. Where the scheme has zero points, each scale is
-tried with those that put its codes around the middle of the channel.
+q rounds to nearest, and H counts by its diagonal. With a bias behind the layer H is the covariance
+(:mod:`hago.methods.taken_over`). Where the scheme has zero points, each scale is tried with those
+that put its codes around the middle of the channel.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from hago.annotate.biases import biases_without
 from hago.annotate.constants import constant_edges
 from hago.calibrate import Stats
 from hago.graph import Edge, QuantModel
 from hago.methods.method import register
 from hago.methods.obc import damped, round_rows
+from hago.methods.taken_over import errors_count, with_means_taken_over
 from hago.scheme import Array, Floats, PerAxis, QuantScheme, TensorQuant
 
 Doubles = npt.NDArray[np.float64]
@@ -51,18 +52,16 @@ class WeightOutput:
     damping: float = 0.01
 
     def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
-        """``model`` with new scales; codes and biases that were chosen before for them are
+        """``model`` with new scales, and biases for them; codes that were chosen before are
         dropped."""
-        found: dict[Edge, TensorQuant] = {}
-        for edge, weight in constant_edges(model.graph).items():
-            quant, moments = model.quants.get(edge), stats.moments.get(edge.dst)
-            if quant is not None and moments is not None and has_channels(quant):
-                found[edge] = self._scaled(weight, quant, moments)
+        found, weights = dict[Edge, TensorQuant](), constant_edges(model.graph)
+        for edge, moments in errors_count(model, stats.moments).items():
+            quant = model.quants.get(edge)
+            if quant is not None and has_channels(quant):
+                found[edge] = self._scaled(weights[edge], quant, moments)
         kept = {edge: codes for edge, codes in model.weights.items() if edge not in found}
-        quants = {edge: found.get(edge, quant) for edge, quant in model.quants.items()}
-        return replace(
-            model, quants=quants, weights=kept, biases=biases_without(model, found)
-        )
+        scaled = replace(model.with_quants(found), weights=kept)
+        return with_means_taken_over(scaled, stats.moments)
 
     def _scaled(self, weight: Array, quant: TensorQuant, moments: Floats) -> TensorQuant:
         """The best numbers for ``weight`` ([K, N] of a matmul or OHWI)."""

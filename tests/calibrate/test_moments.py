@@ -1,4 +1,4 @@
-"""Second moments of what products read."""
+"""First and second moments of what products read."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_a_matmul_reads_the_rows_of_its_left_operand():
     observer.observe(np.float32([[[1, 2], [3, 0]]]))
     observer.observe(np.float32([[[1, 1]]]))
     # (1 1, 1 2 + 0 + 1 1, 2 2 + 0 + 1 1) of three rows.
-    assert observer.moments()[0] * 3 == pytest.approx(np.array([[11, 3], [3, 5]]))
+    assert observer.moments().second[0] * 3 == pytest.approx(np.array([[11, 3], [3, 5]]))
 
 
 CONVOLUTIONS = {
@@ -71,7 +71,20 @@ def test_the_same_data_give_the_same_moments():
     once, again = MomentObserver(Windows(1, 3)), MomentObserver(Windows(1, 3))
     for observer in (once, again):
         observer.observe(data)
-    assert np.array_equal(once.moments(), again.moments())
+    assert np.array_equal(once.moments().mean, again.moments().mean)
+    assert np.array_equal(once.moments().covariance, again.moments().covariance)
+
+
+def test_the_covariance_of_what_hardly_varies_keeps_its_digits():
+    random = np.random.default_rng(0)
+    rows = (1000 + random.normal(size=(20, 100, 3)) * [1, 0.01, 0]).astype(np.float32)
+    observer = MomentObserver(Windows(1, 3))
+    for each in rows:
+        observer.observe(each[np.newaxis])
+    exact = rows.reshape(-1, 3).astype(np.float64)
+    found = observer.moments()
+    np.testing.assert_allclose(found.mean[0], exact.mean(axis=0), rtol=1e-7)
+    np.testing.assert_allclose(np.diag(found.covariance[0]), exact.var(axis=0), rtol=1e-3)
 
 
 def test_a_product_of_too_many_inputs_is_left_out():

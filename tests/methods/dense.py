@@ -8,6 +8,7 @@ from tvm import ir, relax
 from hago.annotate import annotate, choose_strategy
 from hago.annotate.constants import constant_edges
 from hago.calibrate import Stats
+from hago.calibrate.moments import RowMoments
 from hago.calibrate.observers import TensorObserver
 from hago.graph import Edge, QuantModel
 from hago.hardware.spec import HardwareSpec
@@ -37,6 +38,18 @@ def stats_of(*samples: object, **rest: object) -> Stats:
     for sample in samples:
         observer.observe(np.asarray(sample, np.float32))
     return Stats({"x": observer.stats()}, len(samples), **rest)
+
+
+def row_moments(rows: np.ndarray) -> RowMoments:
+    """The moments of ``rows`` [R, K], of one group."""
+    mean = rows.mean(axis=0, keepdims=True)
+    covariance = (rows - mean).T @ (rows - mean) / len(rows)
+    return RowMoments(mean.astype(np.float32), covariance[np.newaxis].astype(np.float32))
+
+
+def about_zero(covariance: np.ndarray) -> RowMoments:
+    """The moments with this ``covariance`` [G, K, K] and no mean."""
+    return RowMoments(np.zeros(covariance.shape[:2], np.float32), covariance)
 
 
 def quantized(

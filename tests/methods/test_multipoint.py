@@ -19,6 +19,7 @@ from hago.plan import Quantizer
 from hago.realize import interpret
 from hago.scheme import DType, PerAxis, QuantScheme, fill_scheme
 from tests.graphs import machine, residual_network
+from tests.methods.dense import about_zero
 from tests.methods.narrowed import bottleneck, samples
 
 ROWS = np.random.default_rng(0).normal(size=(24, 16))
@@ -103,8 +104,8 @@ def moments_of(graph):
         if node.op == "nn.conv2d":
             _, *kernel = node.constants[1].shape
             length = int(np.prod(kernel))
-            found[node.name] = np.stack([np.eye(length, dtype=np.float32)] * int(
-                node.call.attrs.groups))  # fmt: skip
+            one = np.eye(length, dtype=np.float32)
+            found[node.name] = about_zero(np.stack([one] * int(node.call.attrs.groups)))
     return found
 
 
@@ -128,7 +129,7 @@ def stored(module):
 def test_matrices_in_groups_have_scales_enough():
     graph = annotate(residual_network(), machine())
     length = column_length(read_dataflow(graph.module).by_name()["matmul"])
-    moments = {"matmul": np.eye(length, dtype=np.float32)[np.newaxis]}
+    moments = {"matmul": about_zero(np.eye(length, dtype=np.float32)[np.newaxis])}
     method = Multipoint(bound=0.0)
     for group, is_wider in ((None, True), (length, False)):
         module = method.widen(graph, moments, WeightFormat(4, group, ends=True))

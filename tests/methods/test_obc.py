@@ -10,7 +10,7 @@ from hago.methods.obc import Obc, round_floats, round_rows, round_weights
 from hago.pairs import are_paired, runs_of
 from hago.scheme import INT8_PAIRS
 from tests.graphs import attention
-from tests.methods.dense import WEIGHT, quantized, stats_of
+from tests.methods.dense import WEIGHT, quantized, row_moments, stats_of
 from tests.methods.narrowed import narrowed
 
 WIDE = np.full((1, 1), -127), np.full((1, 1), 127)
@@ -56,7 +56,7 @@ def test_codes_stay_within_their_bounds():
 def test_paired_weights_are_within_their_bound_and_make_up_for_it():
     weight = np.random.default_rng(4).normal(size=(32, 5)).astype(np.float32)
     rows = np.random.default_rng(5).normal(size=(64, 32)) + 5
-    known = stats_of(rows, moments={"matmul": moments_of(rows)})
+    known = stats_of(rows, moments={"matmul": row_moments(rows)})
     model = quantized(known, weight, load_spec("x86-avx2"))
     quant = model.quants[WEIGHT]
     assert quant.scheme.dtype == INT8_PAIRS
@@ -104,7 +104,7 @@ def test_blocks_of_inputs_make_no_difference():
 def test_codes_are_chosen_for_weights_whose_moments_are_known():
     weight = np.random.default_rng(2).normal(size=(16, 3))
     rows = np.random.default_rng(3).normal(size=(64, 16)) + 5
-    known = stats_of(rows, moments={"matmul": moments_of(rows)})
+    known = stats_of(rows, moments={"matmul": row_moments(rows)})
     model = Obc().apply(quantized(known, weight), known)
     quant = model.quants[WEIGHT]
     ours, nearest = (
@@ -118,7 +118,7 @@ def test_codes_of_8_bit_floats_are_chosen_as_well():
     random = np.random.default_rng(6)
     weight = random.normal(size=(64, 3)).astype(np.float32)
     rows = random.normal(size=(256, 64)) @ random.normal(size=(64, 64)) + 5
-    known = stats_of(rows, moments={"matmul": moments_of(rows)})
+    known = stats_of(rows, moments={"matmul": row_moments(rows)})
     model = quantized(known, weight, load_spec("gaudi-fp8"))
     model = Obc().apply(model, known)
     quant = model.quants[WEIGHT]
@@ -162,7 +162,7 @@ def test_groups_of_inputs_keep_their_own_scales():
     random = np.random.default_rng(5)
     rows = random.normal(size=(64, 3)) @ random.normal(size=(3, 8))
     edges = constant_edges(model.graph)
-    known = stats_of([1.0], moments={edge.dst: moments_of(rows) for edge in edges})
+    known = stats_of([1.0], moments={edge.dst: row_moments(rows) for edge in edges})
     found = Obc().apply(model, known)
     for edge, weight in edges.items():
         quant = model.quants[edge]

@@ -9,6 +9,7 @@ from hago.methods.obc import Obc
 from hago.methods.weight_mse import WeightMse
 from hago.methods.weight_output import WeightOutput
 from tests.graphs import Builder
+from tests.methods.dense import about_zero
 from tests.methods.narrowed import narrowed
 
 CHANNELS, TAPS, WIDTH = 32, 9, 80
@@ -47,7 +48,7 @@ CASES = {"depthwise": (depthwise, CHANNELS, TAPS), "dense": (dense, 1, WIDTH)}
 def test_rounding_at_its_scales_keeps_the_output_better_than_at_those_of_the_weights(case, bits):
     build, groups, length = CASES[case]
     seen = moments(groups, length)
-    stats, model = Stats({}, 0, moments={"layer": seen}), narrowed(build(), bits)
+    stats, model = Stats({}, 0, moments={"layer": about_zero(seen)}), narrowed(build(), bits)
     ours, theirs = (
         output_error(Obc().apply(scales.apply(model, stats), stats), seen)
         for scales in (WeightOutput(), WeightMse())
@@ -62,6 +63,6 @@ def test_layers_of_unknown_inputs_keep_their_scales():
 
 
 def test_codes_of_other_scales_are_dropped():
-    stats = Stats({}, 0, moments={"layer": moments(CHANNELS, TAPS)})
+    stats = Stats({}, 0, moments={"layer": about_zero(moments(CHANNELS, TAPS))})
     before = Obc().apply(narrowed(depthwise(), 4), stats)
     assert WeightOutput().apply(before, stats).weights == {}
