@@ -38,8 +38,8 @@ from hago.scheme import Floats
 @register
 @dataclass(frozen=True)
 class BiasCorrection:
-    """Changes the biases of layers with quantized weights, by the first ``samples`` samples;
-    ``shrink`` leaves out what is chance in them."""
+    """Changes the biases of layers with quantized weights, by the first ``samples`` samples (fewer
+    where their values would not fit into memory); ``shrink`` leaves out what is chance in them."""
 
     name: ClassVar[str] = "bias_correction"
     paper: ClassVar[str] = "Nagel et al., arXiv 1906.04721, section 4.2"

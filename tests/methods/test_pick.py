@@ -35,7 +35,8 @@ def narrow(facts, bits=4):
 
 
 def test_the_default_at_8_bits():
-    assert names("balanced", CONVOLUTIONS) == ["channel_splitting", "os_plus", "mse", "obc"]
+    found = ["channel_splitting", "os_plus", "mse", "obc", "bias_correction"]
+    assert names("balanced", CONVOLUTIONS) == found
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -51,6 +52,12 @@ def test_the_best_recipe_mends_earlier_layers_where_weights_are_narrow_only():
     for facts in (CONVOLUTIONS, TRANSFORMER):
         assert "gptaq" in names("best", narrow(facts))
         assert "gptaq" not in names("best", facts)
+
+
+def test_biases_of_convolutions_are_corrected_last():
+    for bits in (8, 4):
+        assert names("balanced", narrow(CONVOLUTIONS, bits))[-1] == "bias_correction"
+        assert "bias_correction" not in names("balanced", narrow(TRANSFORMER, bits))
 
 
 def test_narrow_convolutions_are_not_scaled_for_weights_of_8_bits():
