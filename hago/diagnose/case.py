@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hago.annotate.biases import biases_behind
 from hago.annotate.constants import constant_edges
 from hago.calibrate import Stats, TensorStats, choose_range
 from hago.calibrate.channels import ChannelStats
@@ -26,7 +27,8 @@ class Case:
     ``better_range`` is the range method under which the tensor's own SQNR would be the highest,
     with that SQNR in dB, None where ranges are shared with other tensors, or for weights.
     ``nearest`` is true for a weight that is rounded to nearest. ``shift`` is that of
-    :func:`hago.diagnose.channels.shift_share`.
+    :func:`hago.diagnose.channels.shift_share`, 0 where the layer has no bias, or one that a
+    method chose.
     """
 
     edge: Edge
@@ -57,15 +59,17 @@ class Examination:
         nodes = read_dataflow(self.model.graph.module).by_name()
         weights = constant_edges(self.model.graph)
         reshapable = candidates(self.model.graph)
+        behind = biases_behind(self.model.graph)
+        own = {edge for edge, bias in behind.items() if bias.edge not in self.model.biases}
         for group in groups:
             edge = group.edges[0]
             reader = nodes.get(edge.dst)
             if edge in weights and reader is not None:
-                yield self._weight(edge, reader, weights[edge])
+                yield self._weight(edge, reader, weights[edge], edge in own)
             else:
                 yield self._activation(group, reader, edge.src in reshapable)
 
-    def _weight(self, edge: Edge, reader: Node, weight: Floats) -> Case:
+    def _weight(self, edge: Edge, reader: Node, weight: Floats, has_own_bias: bool) -> Case:
         quant, codes = self.model.quants[edge], self.model.weights.get(edge)
         fit = fit_weight(weight, quant, codes)
         inputs = self.channels.get(reader.inputs[0])
@@ -77,7 +81,7 @@ class Examination:
             fit,
             spread=weight_spread(weight, quant),
             nearest=codes is None or bool(np.array_equal(codes, quant.encode(weight))),
-            shift=0.0 if inputs is None else shift_share(reader, error, inputs),
+            shift=0.0 if inputs is None or not has_own_bias else shift_share(reader, error, inputs),
         )
 
     def _activation(self, group: Group, reader: Node | None, is_reshapable: bool) -> Case:

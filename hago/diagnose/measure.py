@@ -41,7 +41,7 @@ def measure_costs(
     """The costs of all groups on ``samples``: two runs of the simulation a group and sample.
 
     ``exact`` are the outputs of the float model where the simulation without any rounding is
-    another (its biases were corrected for the roundings): a group alone is compared with that,
+    another (its tables were rounded): a group alone is compared with that,
     all of them together with the float model.
     """
     unrounded = simulate(space.floats, samples)

@@ -88,7 +88,7 @@ def test_costs_are_of_each_group_alone_and_of_all_so_far():
 
 
 def test_together_is_compared_with_the_float_model_and_alone_without_any_rounding():
-    def simulate(choice, _):  # with a bias that makes up for most of the rounding
+    def simulate(choice, _):  # without rounding it is not the float model
         return [{"y": np.ones(4) - 0.4 + 0.5 * choice[0]}]
 
     costs = measure_costs(space_of(2), simulate, [{}], SILENT, [{"y": np.ones(4)}])
@@ -102,8 +102,14 @@ def test_corrected_biases_are_judged_with_all_they_make_up_for(tmp_path):
     question = Question(model, MACHINE, data, "min_max", weights=WeightFormat(3, ends=True))
     plain = diagnose(question)
     corrected = diagnose(replace(question, recipe="min_max,bias_correction"))
-    # Against outputs with the corrected biases they would make up for nothing.
     assert corrected.accuracy["sqnr_db"] > plain.accuracy["sqnr_db"] + 0.5
+    # What is corrected already needs no correction.
+    asked = [
+        {method for edge in found.edges for remedy in edge.remedies for method in remedy.methods}
+        for found in (plain, corrected)
+    ]
+    assert "bias_correction" in asked[0]
+    assert "bias_correction" not in asked[1]
 
 
 def test_the_worst_are_lifted_first():
