@@ -19,6 +19,7 @@ from hago.annotate.narrow_activations import (
     activation_reasons,
     narrow_activations,
 )
+from hago.annotate.neighbours import with_small_neighbours
 from hago.calibrate import Dataset, Stats, calibrate
 from hago.calibrate.channels import PILOT, Channels, observe_channels
 from hago.calibrate.moments import Moments, windows_of
@@ -198,8 +199,11 @@ def watch(graph: QuantGraph, spec: HardwareSpec) -> Watched:
     """The float module compiled for ``spec``, or for this computer where that does not run here,
     its quantizable activations as results.
 
-    Its own results come with them, where these can show what is padding.
+    Its channels stand in the order that suits the machine's weights, see
+    :mod:`hago.annotate.neighbours`. Its own results come with them, where these can show what is
+    padding.
     """
+    graph = with_small_neighbours(graph, spec)
     sources = (
         edge.src
         for edge, schemes in graph.choices.items()
