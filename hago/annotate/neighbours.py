@@ -1,19 +1,20 @@
 """Channels in an order in which large weights have small neighbours.
 
-    order = argmin  sum over products, outputs n, pairs (i, j)  of max(|w_ni| + |w_nj| - M_n, 0)^2
+    order = argmin  sum over products, outputs n, pairs ij of M_n^2 exp(8 (|w_ni| + |w_nj|) / M_n)
 
 with M_n the largest weight of an output, i and j neighbours in the order, and only weights of one
-sign. Weights that are bound to their neighbours (:mod:`hago.pairs`) need a scale by which two of
-them fit; where no two go beyond what one needs, they have all 8 bits. The order of channels inside
-a network is nobody else's business, so this costs nothing at run time. It is found by exchanging
-the members of two pairs until no exchange gains (2-opt, G. A. Croes, A Method for Solving
-Traveling-Salesman Problems, Operations Research 6, 1958).
+sign: a smooth form of the largest of the sums, made of factors of i and of j. Weights that are
+bound to their neighbours (:mod:`hago.pairs`) need a scale by which two of them fit; where no two go
+beyond what one needs, they have all 8 bits. The order of channels inside a network is nobody else's
+business, so this costs nothing at run time. It is found by exchanging the members of two pairs
+until no exchange gains (2-opt, G. A. Croes, A Method for Solving Traveling-Salesman Problems,
+Operations Research 6, 1958).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +28,9 @@ from hago.scheme import Array
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
+_STEEPNESS = 8.0
 _SWEEPS = 50
 _LEAST = 1e-3  # of what two channels cost by chance: a gain that counts
-_TINY = 1e-30
 _TOLD = "channels stand in an order in which its large weights have small neighbours"
 
 
@@ -83,46 +84,58 @@ def _by_output(product: Node) -> Array:
 
 def conflicts(weight: Array) -> Floats:
     """What two channels cost as neighbours, float32 [channels, channels], of ``weight`` [outputs,
-    positions, channels]: by how much they are too large together, squared, over the squares of what
-    outputs need. Where both have more than half of that, it counts twice."""
+    positions, channels]. Outputs count by the squares of what they need."""
     largest = np.abs(weight).max(axis=(1, 2), keepdims=True)
-    relative = (weight / np.where(largest > 0, largest, 1)).astype(np.float32)
-    rows = relative.reshape(-1, weight.shape[2])
-    share = np.square(largest) / max(float(np.square(largest, dtype=np.float64).sum()), _TINY)
-    counts = np.repeat(share.reshape(-1), weight.shape[1]).astype(np.float32)
+    needed = np.sqrt(np.square(largest, dtype=np.float64).sum())
+    share = largest / needed if needed > 0 else largest
+    relative = weight / np.where(largest > 0, largest, 1)
     found = np.zeros((weight.shape[2],) * 2, np.float32)
-    for signed in (rows, -rows):
-        for channel, column in enumerate(signed.T):
-            is_large = column > 0.5  # one of two that are too large together is
-            excess = np.maximum(signed[is_large] + (column[is_large, None] - 1), 0)
-            found[channel] += counts[is_large] @ np.square(excess)
+    for signed in (relative, -relative):
+        grown = np.where(signed > 0, np.exp(_STEEPNESS * (signed - 0.5)), 0) * share
+        rows = grown.reshape(-1, weight.shape[2]).astype(np.float32)
+        found += rows.T @ rows
     np.fill_diagonal(found, 0)
-    return found + found.T
+    return found
 
 
 def paired_off(costs: Floats) -> Ints:
     """An order of an even number of channels whose pairs, two by two, have small ``costs``
     (symmetric, [channels, channels])."""
-    first, second = np.arange(len(costs)).reshape(-1, 2).T.copy()
+    pairing = _Pairing.of(costs)
     least = _LEAST * float(costs.mean())
     for _ in range(_SWEEPS):
-        if not sum(_exchange(costs, first, second, pair, least) for pair in range(len(first))):
+        if not any([pairing.exchange(pair, least) for pair in range(len(pairing.held))]):
             break
-    return np.stack([first, second], axis=1).reshape(-1)
+    return pairing.members.reshape(-1)
 
 
-def _exchange(costs: Floats, first: Ints, second: Ints, pair: int, least: float) -> bool:
-    """Exchanges a member of ``pair`` with the other pair where this gains most, if it does."""
-    a, b = first[pair], second[pair]
-    now = costs[a, b] + costs[first, second]
-    ways = np.stack([costs[a, first] + costs[b, second], costs[a, second] + costs[first, b]])
-    gains = now - ways
-    gains[:, pair] = 0
-    way, other = np.unravel_index(gains.argmax(), gains.shape)
-    if gains[way, other] <= least:
-        return False
-    if way == 0:  # (a, c) and (b, d) of (a, b) and (c, d)
-        second[pair], first[other] = first[other], b
-    else:  # (a, d) and (c, b)
-        second[pair], second[other] = second[other], b
-    return True
+@dataclass(frozen=True, eq=False)
+class _Pairing:
+    """The ``members`` [pairs, 2] of pairs, and what each pair costs, ``held`` [pairs]."""
+
+    costs: Floats
+    members: Ints
+    held: Floats
+
+    @staticmethod
+    def of(costs: Floats) -> _Pairing:
+        """Each channel with the next one."""
+        members = np.arange(len(costs)).reshape(-1, 2)
+        return _Pairing(costs, members, costs[members[:, 0], members[:, 1]])
+
+    def exchange(self, pair: int, least: float) -> bool:
+        """Exchanges a member of ``pair`` with the other pair where this gains most, if that is
+        more than ``least``."""
+        a, b = self.members[pair]
+        first, second = self.members.T
+        from_a, from_b = self.costs[a], self.costs[b]
+        ways = np.stack([from_a[first] + from_b[second], from_a[second] + from_b[first]])
+        gains = self.held + self.held[pair] - ways
+        gains[:, pair] = 0
+        way, other = divmod(int(gains.argmax()), len(first))
+        if gains[way, other] <= least:
+            return False
+        self.members[pair, 1], self.members[other, way] = self.members[other, way], b
+        for each in (pair, other):
+            self.held[each] = self.costs[tuple(self.members[each])]
+        return True

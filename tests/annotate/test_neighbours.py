@@ -40,16 +40,18 @@ def excess(graph: QuantGraph, name: str) -> np.ndarray:
     return np.abs(reach(weight)).max(axis=axes) / np.abs(weight).max(axis=axes)
 
 
-def test_two_cost_what_they_are_too_large_by_together() -> None:
-    costs = conflicts(matrix([1.0, 0.25, -1.0, 0.0]))
-    assert costs[0, 1] == costs[1, 0] == 0.25**2
-    assert np.count_nonzero(costs) == 2  # none of other signs, none with itself
+def test_two_of_one_sign_cost_the_more_the_larger_they_are_together() -> None:
+    costs = conflicts(matrix([1.0, 0.25, -1.0, 0.5]))
+    assert costs[0, 1] == costs[1, 0] == pytest.approx(np.exp(8 * 0.25), rel=1e-5)
+    assert costs[0, 3] == pytest.approx(np.exp(8 * 0.5), rel=1e-5)
+    assert not costs[2].any()  # of another sign than all others
+    assert not costs.diagonal().any()
 
 
 def test_outputs_count_by_the_squares_of_what_they_need() -> None:
     costs = conflicts(matrix([3.0, 0.75, 0.0], [0.0, 0.25, 1.0]))
-    assert costs[0, 1] == pytest.approx(0.9 * 0.25**2, rel=1e-6)
-    assert costs[1, 2] == pytest.approx(0.1 * 0.25**2, rel=1e-6)
+    assert costs[0, 1] == pytest.approx(0.9 * np.exp(8 * 0.25), rel=1e-5)
+    assert costs[1, 2] == pytest.approx(0.1 * np.exp(8 * 0.25), rel=1e-5)
 
 
 def test_weights_of_nothing_cost_nothing() -> None:
