@@ -113,7 +113,10 @@ class MomentObserver:
     windows: Windows
     rows: int = MOST  # of each sample
     random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
-    origin: Floats | None = None  # [groups, 1, length]: near the mean, or digits would cancel
+    # Subtracted from all rows, [groups, 1, length]: near their mean, or digits would cancel.
+    origin: Floats | None = None
+    sums: npt.NDArray[np.float64] = field(init=False)
+    products: Floats = field(init=False)
     count: int = 0
 
     def observe(self, values: Array) -> None:

@@ -19,11 +19,11 @@ from hago.sample import Sample, check_finite
 class Stats(Mapping[str, TensorStats]):
     """Statistics by tensor name, over ``samples`` samples.
 
-    ``moments`` are those of what a product reads, by the product's name,
-    where they were asked for. ``data`` are the samples themselves, for methods that run the model
-    on them (it can be iterated again and again), ``progress`` is where these tell what they are
-    doing. ``mask`` is the input that is zero where a sample holds padding, if there is one.
-    ``positions`` are means and variances of each position of some tensors, where asked for.
+    ``moments`` are those of what a product reads, by the product's name, where they were asked for.
+    ``data`` are the samples themselves, for methods that run the model on them (it can be iterated
+    again and again), ``progress`` is where these tell what they are doing. ``mask`` is the input
+    that is zero where a sample holds padding, if there is one. ``positions`` are means and
+    variances of each position of some tensors, where asked for.
     """
 
     tensors: Mapping[str, TensorStats]
