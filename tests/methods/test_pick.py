@@ -55,11 +55,10 @@ def test_the_best_recipe_mends_earlier_layers_where_weights_are_narrow_only():
 
 
 def test_biases_of_convolutions_are_corrected_last():
-    for bits in (8, 4):
-        assert names("balanced", narrow(CONVOLUTIONS, bits))[-1] == "bias_correction"
-        assert "bias_correction" not in names("balanced", narrow(TRANSFORMER, bits))
-    assert names("best", CONVOLUTIONS)[-1] == "bias_correction"
-    assert names("best", narrow(CONVOLUTIONS))[-1] == "gptaq"
+    for recipe in ("balanced", "best"):
+        assert names(recipe, CONVOLUTIONS)[-1] == "bias_correction"
+        assert "bias_correction" not in names(recipe, narrow(CONVOLUTIONS))
+        assert "bias_correction" not in names(recipe, TRANSFORMER)
 
 
 def test_narrow_convolutions_are_not_scaled_for_weights_of_8_bits():
