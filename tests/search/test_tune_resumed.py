@@ -82,16 +82,20 @@ def test_a_session_goes_on_where_its_budget_is_raised(tmp_path):
 
 def test_a_damaged_record_is_counted_and_the_search_goes_on(tmp_path):
     request = request_of(tmp_path)
-    tune(request, tmp_path / "s", replace(TRIALS, trials=4), runner=ComputedRunner())
+    before = tune(request, tmp_path / "s", replace(TRIALS, trials=4), runner=ComputedRunner())
+    best = before.best.trial
+    other = next(n for n in (2, 3) if n != best)  # both have paired weights
     path = tmp_path / "s" / "records.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
-    other = lines[2].replace(b'"int8_pairs"', b'"int9_pairs"')
-    assert other != lines[2]
-    path.write_bytes(b"".join([lines[0], b"\x00{broken\n", other, lines[3], b'{"trial": 9']))
+    renamed = lines[other].replace(b'"int8_pairs"', b'"int9_pairs"')
+    assert renamed != lines[other]
+    lines[best], lines[other] = b"\x00{broken\n", renamed
+    path.write_bytes(b"".join([*lines, b'{"trial": 9']))
     outcome = tune(request, tmp_path / "s", replace(TRIALS, trials=5), runner=ComputedRunner())
     assert outcome.damaged_lines == 2
-    # The line of trial 1 was broken; as the best it is kept beside its artifact, too.
-    assert [record.trial for record in outcome.records] == [0, 3, 1, 4, 5]
+    # The line of the best trial was broken; it is kept beside its artifact, too.
+    whole = [number for number in range(4) if number not in (best, other)]
+    assert [record.trial for record in outcome.records] == [*whole, best, 4, 5]
 
 
 def test_a_session_that_lost_its_records_keeps_the_best_until_there_is_a_better_one(tmp_path):

@@ -108,13 +108,13 @@ def test_sensitivities_that_were_lost_are_found_anew(tmp_path, clock, text):
 
 def test_a_session_replayed_with_what_time_decided_has_the_same_records(tmp_path, clock):
     """Time decides which groups are lowered alone, and nothing else does."""
-    request = request_of(tmp_path)
-    whole = search_for(SHORT, request, tmp_path / "whole")
+    request, budget = request_of(tmp_path), SHORT + 4  # for several trials that are built
+    whole = search_for(budget, request, tmp_path / "whole")
     assert 0 < whole.sensitivities < GROUPS
     parts, random = tmp_path / "parts", np.random.default_rng(0)
     search_for(LEVELS, request, parts)
     shutil.copy(tmp_path / "whole" / "sensitivity.json", parts)
-    effort, interruptions = replace(EFFORT, budget_s=SHORT, trials=len(whole.records)), 0
+    effort, interruptions = replace(EFFORT, budget_s=budget, trials=len(whole.records)), 0
     while True:
         stop = int(random.integers(1, 3))
         runner = ComputedRunner(stopping=lambda number, stop=stop: number == stop)
