@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from tvm import ir, relax
@@ -56,8 +57,10 @@ class Simulation:
 
     def scalars(self, model: QuantModel) -> dict[str, Array]:
         """The arguments that are no weights. Raises as :meth:`arguments` does."""
-        own = {bias.edge: bias.value for bias in biases_behind(self.graph).values()}
-        found = {name: model.biases.get(edge, own[edge]) for edge, name in self.biases.items()}
+        found = {
+            name: model.biases.get(edge, self._own_biases[edge])
+            for edge, name in self.biases.items()
+        }
         chosen: dict[str, Edge] = {}
         for edge, slot in self.slots.items():
             first = chosen.setdefault(slot, edge)
@@ -69,6 +72,11 @@ class Simulation:
                 )
             found.update(self._numbers(model, edge, slot))
         return found
+
+    @cached_property
+    def _own_biases(self) -> Mapping[Edge, Array]:
+        """Those of the float model: read once, for a search asks for each strategy."""
+        return {bias.edge: bias.value for bias in biases_behind(self.graph).values()}
 
     def _numbers(self, model: QuantModel, edge: Edge, slot: str) -> dict[str, Array]:
         """The arguments of a slot: of the stage that ``edge`` uses, and identity for others."""
