@@ -44,11 +44,16 @@ def pick_methods(recipe: str | Iterable[str], facts: Facts) -> Picked:
     rows = [row for step in parse_steps(texts) for row in _rows(step, facts)]
     chosen = [(method, reason) for method, reason, holds in rows if holds]
     _check_installed(method for method, _ in chosen)
+    names = {method.name for method, _ in chosen}  # another row may have it with other options
     report = RecipeReport(
         asked=",".join(texts),
         facts=str(facts),
         methods=tuple(MethodReport(m.name, given_options(m), why) for m, why in chosen),
-        left_out=tuple(LeftOutReport(m.name, why) for m, why, holds in rows if not holds),
+        left_out=tuple(
+            LeftOutReport(m.name, why)
+            for m, why, holds in rows
+            if not holds and m.name not in names
+        ),
     )
     return Picked(tuple(method for method, _ in chosen), report)
 

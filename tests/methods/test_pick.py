@@ -67,6 +67,16 @@ def test_narrow_convolutions_are_not_scaled_for_weights_of_8_bits():
 
 
 @pytest.mark.parametrize("recipe", ["balanced", "best"])
+def test_products_with_narrow_weights_are_scaled_for_less(recipe):
+    gains = {}
+    for facts in (TRANSFORMER, narrow(TRANSFORMER)):
+        picked = pick_methods(recipe, facts)
+        (gains[facts.weight_bits],) = (m.gain for m in picked.methods if m.name == "os_plus")
+        assert "os_plus" not in {method.name for method in picked.report.left_out}
+    assert gains[4] < gains[8]
+
+
+@pytest.mark.parametrize("recipe", ["balanced", "best"])
 def test_attention_is_evened_out_where_there_is_some(recipe):
     assert "smooth_attention" in names(recipe, TRANSFORMER)
     assert "smooth_attention" not in names(recipe, CONVOLUTIONS)
