@@ -42,8 +42,6 @@ from hago.scheme import Array
 from tests.zoo.models import MODELS, model_file
 from tests.zoo.tasks import TASKS, Figures, Material
 
-_SHARE = 0.8  # of the calibration samples that a seed draws
-
 
 def judge(
     name: str, hardware: str, data: Path, options: Options, seed: int | None = None
@@ -56,7 +54,7 @@ def judge(
     task, file = TASKS[name], model_file(name)
     calibration, evaluation = task.calibration(data), task.evaluation(data)
     if seed is not None:
-        calibration = calibration.drawn(_SHARE, seed)
+        calibration = calibration.drawn(seed)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="hago-zoo-") as scratch:
         run = _quantized(file, hardware, calibration, options, Path(scratch))

@@ -1,6 +1,7 @@
 """What each machine's arithmetic costs: the same networks on all of them, beside one that is there.
 
     python -m tests.zoo.machines --data FOLDER [--models minilm,digits] [--hw arm-neon,gaudi-fp8]
+        [--seeds 0,1]
 
 FOLDER is that of ``tests.zoo.accuracy``; the digits bring their own. A network is quantized for a
 machine as ``hago compile`` does by default, in the lowest precision, and the module that comes out
@@ -15,28 +16,30 @@ error: that of the mean over photographs of the difference. ``plain`` is the sco
 Which of the photographs near a border fall on its other side is a draw. ``expected`` is the loss
 that the errors of all margins make likely, see ``tests.zoo.metrics.expected_agreement``, with its
 standard error; of digits and sentences it is the loss.
+
+Each of ``--seeds`` calibrates with other four of five samples. Their figures come one by one and,
+where there are several, over all of them: a picture's loss is then the mean over its views and all
+seeds, so that the standard error is still that of pictures.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from tvm import ir
 
-from hago.accuracy import sqnr_db
 from hago.annotate import annotate, choose_strategy
 from hago.calibrate import load_data
 from hago.clock import Clock
-from hago.demo import digits_calibration, digits_model, digits_test
 from hago.graph import QuantGraph
 from hago.hardware.host import host_spec
 from hago.hardware.load import list_specs, load_spec
@@ -44,38 +47,23 @@ from hago.lift import lifted_plan
 from hago.methods.facts import facts_of
 from hago.methods.pick import pick_methods
 from hago.model import RunModel, input_specs, run_on
-from hago.pipeline import DEFAULT_RECIPE, prepared_module
+from hago.pipeline import DEFAULT_RECIPE
 from hago.plan import Quantizer
 from hago.sample import Sample
 from hago.scheme import Array
-from tests.zoo.crops import with_crops
-from tests.zoo.metrics import cosines, expected_agreement
-from tests.zoo.models import MODELS, model_file
-from tests.zoo.photos import load_photos
-from tests.zoo.tasks import TASKS
+from tests.zoo.cases import CASES, Case
+from tests.zoo.tasks import drawn
 
 REFERENCE = "x86-vnni"
-Scores = Callable[[Array, Array], Array]  # of float32's outputs and others: one a sample
-
-
-@dataclass(frozen=True, eq=False)
-class Case:
-    """A network with data; ``views`` neighbours of the samples are one picture."""
-
-    module: ir.IRModule
-    calibration: Sequence[Sample]
-    evaluation: Sequence[Sample]
-    scores: Scores
-    views: int = 1
-    likely: Scores | None = None  # what ``scores`` are expected to be, where that is known
 
 
 @dataclass(frozen=True)
 class Figures:
-    """``score`` and ``plain`` are means, ``loss`` and ``expected`` are in points, ``sqnr`` of the
-    outputs is in dB."""
+    """Of one ``seed``, of the "mean" of those given, or "" of all samples. ``score`` and ``plain``
+    are means, ``loss`` and ``expected`` are in points, ``sqnr`` of the outputs is in dB."""
 
     model: str
+    seed: str
     machine: str
     same_as: str
     score: float
@@ -88,69 +76,89 @@ class Figures:
     seconds: float
 
 
-def digits_case(data: Path, views: int) -> Case:
-    """The demo network: accuracy by labels."""
-    images, labels = digits_test()
-    samples = [{"image": image[None]} for image in images]
-    module = prepared_module(digits_model(), {})
-    return Case(module, digits_calibration(), samples, lambda _, y: y.argmax(axis=-1) == labels)
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """``scores`` and ``likely`` ones, [samples], and the outputs' ``noise`` over signal power."""
 
+    machine: str
+    same_as: str
+    scores: Array
+    likely: Array
+    noise: float
+    seconds: float
 
-def photos_case(data: Path, views: int) -> Case:
-    """EfficientNet-Lite0: agreement with float32 over views of photographs."""
-    name = "efficientnet_lite0"
-    photos = load_photos(data / "photos" / "evaluation")
-    samples = [{"input": each[None]} for each in with_crops(photos, len(photos) * views, seed=0)]
-    module = prepared_module(model_file(name), MODELS[name].inputs)
-    calibration = TASKS[name].calibration(data).samples()
-    return Case(
-        module, calibration, samples, lambda x, y: x.argmax(axis=-1) == y.argmax(axis=-1), views,
-        expected_agreement,
-    )  # fmt: skip
-
-
-def sentences_case(data: Path, views: int) -> Case:
-    """MiniLM: cosine to float32's embeddings."""
-    name = "minilm"
-    module = prepared_module(model_file(name), MODELS[name].inputs)
-    task = TASKS[name]
-    return Case(
-        module, task.calibration(data).samples(), task.evaluation(data).samples(), cosines
-    )
-
-
-CASES: Mapping[str, Callable[[Path, int], Case]] = {
-    "digits": digits_case,
-    "efficientnet_lite0": photos_case,
-    "minilm": sentences_case,
-}
+    @staticmethod
+    def mean(parts: Sequence[Measured]) -> Measured:
+        """Several seeds of one machine as one; the seconds are those of all."""
+        return replace(
+            parts[0],
+            scores=np.mean([part.scores for part in parts], axis=0),
+            likely=np.mean([part.likely for part in parts], axis=0),
+            noise=float(np.mean([part.noise for part in parts])),
+            seconds=sum(part.seconds for part in parts),
+        )
 
 
 def compare(
-    name: str, case: Case, machines: Sequence[str], recipe: str, against: str
+    name: str,
+    case: Case,
+    machines: Sequence[str],
+    recipe: str,
+    seeds: Sequence[int | None] = (None,),
 ) -> list[Figures]:
-    """The figures of ``machines`` and, first, of ``against``."""
+    """The figures of ``machines`` against the first: of each seed, then the mean of several."""
     exact = _outputs(run_on(case.module, host_spec()), case.evaluation)
-    known: dict[object, tuple[str, Array]] = {}
-    found, reference, hoped = [], np.empty(0), np.empty(0)
-    likely = case.likely or case.scores
-    for machine in dict.fromkeys((against, *machines)):
-        start = time.perf_counter()
+    found, rounds = list[Figures](), list[list[Measured]]()
+    for seed in seeds:
+        given = case if seed is None else replace(case, calibration=drawn(case.calibration, seed))
+        rounds.append(measure(given, machines, recipe, exact))
+        found += _figures(name, "" if seed is None else str(seed), rounds[-1], case.views)
+    if len(rounds) > 1:
+        means = [Measured.mean(parts) for parts in zip(*rounds, strict=True)]
+        found += _figures(name, "mean", means, case.views)
+    return found
+
+
+def measure(case: Case, machines: Sequence[str], recipe: str, exact: Array) -> list[Measured]:
+    """One result a machine; ``exact`` are float32's outputs, [samples, ...]."""
+    found: dict[object, Measured] = {}
+    results = []
+    for machine in machines:
         key = arithmetic(annotate(case.module, load_spec(machine)))
-        if key not in known:
-            known[key] = machine, _outputs(_quantized(case, machine, recipe), case.evaluation)
-        first, actual = known[key]
-        scores = case.scores(exact, actual).astype(np.float64)
-        chances = likely(exact, actual).astype(np.float64)
-        reference = scores if machine == against else reference
-        hoped = chances if machine == against else hoped
-        found.append(
-            Figures(name, machine, "" if first == machine else first, float(scores.mean()),
-                    float(scores[:: case.views].mean()), *_loss(reference - scores, case.views),
-                    *_loss(hoped - chances, case.views), _sqnr(exact, actual),
-                    time.perf_counter() - start)
-        )  # fmt: skip
-        print(json.dumps(asdict(found[-1])), file=sys.stderr)
+        if key in found:
+            results.append(replace(found[key], machine=machine, same_as=found[key].machine))
+            continue
+        print(f"{machine} ...", file=sys.stderr, flush=True)
+        found[key] = _measured(case, machine, recipe, exact)
+        results.append(found[key])
+    return results
+
+
+def _measured(case: Case, machine: str, recipe: str, exact: Array) -> Measured:
+    start = time.perf_counter()
+    actual = _outputs(_quantized(case, machine, recipe), case.evaluation)
+    signal = np.square(exact, dtype=np.float64).sum()
+    return Measured(
+        machine,
+        "",
+        case.scores(exact, actual).astype(np.float64),
+        (case.likely or case.scores)(exact, actual).astype(np.float64),
+        float(np.square(exact.astype(np.float64) - actual).sum() / signal),
+        time.perf_counter() - start,
+    )
+
+
+def _figures(name: str, seed: str, results: Sequence[Measured], views: int) -> list[Figures]:
+    found = [
+        Figures(
+            name, seed, it.machine, it.same_as, float(it.scores.mean()),
+            float(it.scores[::views].mean()), *_loss(results[0].scores - it.scores, views),
+            *_loss(results[0].likely - it.likely, views), -10 * math.log10(it.noise), it.seconds,
+        )
+        for it in results
+    ]  # fmt: skip
+    for figures in found:
+        print(json.dumps(asdict(figures)), file=sys.stderr, flush=True)
     return found
 
 
@@ -182,27 +190,24 @@ def _loss(differences: Array, views: int) -> tuple[float, float]:
     return float(pictures.mean()), float(pictures.std(ddof=1) / np.sqrt(len(pictures)))
 
 
-def _sqnr(exact: Array, actual: Array) -> float:
-    return sqnr_db(exact.astype(np.float64), actual.astype(np.float64))
-
-
 def show(figures: Sequence[Figures], against: str) -> None:
     """One row a model and machine."""
     table = Table(title=f"what machines lose against {against}")
-    for heading in ("model", "machine", "same as"):
+    for heading in ("model", "seed", "machine", "same as"):
         table.add_column(heading)
     for heading in ("score", "plain", "loss, points", "expected", "SQNR dB", "seconds"):
         table.add_column(heading, justify="right")
-    last = ""
+    last: tuple[str, ...] = ()
     for f in figures:
-        if last and f.model != last:
+        title = f.model, f.seed
+        if last and title != last:
             table.add_section()
         table.add_row(
-            "" if f.model == last else f.model, f.machine, f.same_as, f"{f.score:.4f}",
+            *(("", "") if title == last else title), f.machine, f.same_as, f"{f.score:.4f}",
             f"{f.plain:.4f}", f"{f.loss:.2f} +- {f.error:.2f}",
             f"{f.expected:.2f} +- {f.expected_error:.2f}", f"{f.sqnr:.2f}", f"{f.seconds:.0f}",
         )  # fmt: skip
-        last = f.model
+        last = title
     Console().print(table)
 
 
@@ -215,12 +220,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--recipe", default=",".join(DEFAULT_RECIPE))
     parser.add_argument("--views", type=int, default=8, help="of each evaluation photograph")
+    parser.add_argument("--seeds", help="0,1,...: which calibration samples; default: all of them")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
+    seeds = [None] if given.seeds is None else [int(seed) for seed in given.seeds.split(",")]
+    machines = list(dict.fromkeys((given.against, *given.hw.split(","))))
     found: list[Figures] = []
     for name in given.models.split(","):
         case = CASES[name](given.data, given.views)
-        found += compare(name, case, given.hw.split(","), given.recipe, given.against)
+        found += compare(name, case, machines, given.recipe, seeds)
     if given.json:
         print(json.dumps([asdict(figures) for figures in found], indent=1))
     else:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -24,7 +25,16 @@ from tests.zoo.sentences import read_sentences, tokenize
 from tests.zoo.text_lines import find_fonts, render_lines
 
 Figures = dict[str, float]
+_SHARE = 0.8
+T = TypeVar("T")
 CALIBRATION_LINES, EVALUATION_LINES = 64, 300
+
+
+def drawn(samples: Sequence[T], seed: int) -> list[T]:
+    """Four of five ``samples``, in their order: what calibration sees of them with a ``seed``."""
+    count = round(_SHARE * len(samples))
+    kept = np.random.default_rng(seed).choice(len(samples), count, replace=False)
+    return [samples[index] for index in np.sort(kept)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +48,9 @@ class Material:
         """Each sample by itself, with a first axis of one."""
         return [{k: rows[i : i + 1] for k, rows in self.inputs.items()} for i in range(len(self))]
 
-    def drawn(self, share: float, seed: int) -> Material:
-        """That ``share`` of the samples, in their order, drawn by ``seed``."""
-        count = round(share * len(self))
-        kept = np.sort(np.random.default_rng(seed).choice(len(self), count, replace=False))
+    def drawn(self, seed: int) -> Material:
+        """The samples that ``seed`` draws."""
+        kept = drawn(range(len(self)), seed)
         truth = tuple(self.truth[i] for i in kept) if self.truth else ()
         return Material({name: rows[kept] for name, rows in self.inputs.items()}, truth)
 

@@ -90,8 +90,8 @@ def test_a_line_is_ink_on_paper_and_grey_beyond(fonts):
 
 def test_a_seed_draws_a_share_of_the_samples_with_what_is_true_of_them():
     material = Material({"x": np.arange(10.0)[:, None]}, tuple("0123456789"))
-    part = material.drawn(0.8, seed=0)
+    part = material.drawn(seed=0)
     assert len(part) == 8
     assert part.truth == tuple(str(int(row[0])) for row in part.inputs["x"])
     assert list(part.truth) == sorted(part.truth)
-    assert part.truth == material.drawn(0.8, seed=0).truth != material.drawn(0.8, seed=1).truth
+    assert part.truth == material.drawn(seed=0).truth != material.drawn(seed=1).truth
