@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hago.hardware.checks import error
-from hago.hardware.intrinsics import PRODUCTS, Products
+from hago.hardware.intrinsics import NO_PRODUCTS, PRODUCTS, Products
 from hago.hardware.spec import Memory, OpSupport
 from hago.scheme import DType
 
 _MULTIPLY = ("conv2d", "depthwise_conv2d", "matmul", "batch_matmul")
 _WEIGHTED = ("conv2d", "depthwise_conv2d", "matmul")  # whose second operand is constant
+_MOVE = ("max_pool2d", "concat", "resize2d", "move")  # whose results keep the codes of operands
 
 
 def check_contradictions(row: OpSupport) -> None:
@@ -23,6 +24,13 @@ def check_contradictions(row: OpSupport) -> None:
         if not is_weight and operand.storage is not None:
             raise error(f"row '{row.op}'", f"operand {number} is stored as {operand.storage}",
                         "Only constant weights are: drop '.stored_as'.", row.origin)  # fmt: skip
+    if row.op in _MOVE and row.inputs[0].dtype not in row.output:
+        raise error(f"row '{row.op}'",
+                    f"it moves {row.inputs[0].dtype} and gives {', '.join(map(str, row.output))}",
+                    f"Say gives=(..) with {row.inputs[0].dtype}.", row.origin)  # fmt: skip
+    if row.op in _MULTIPLY and row.intrinsic in NO_PRODUCTS:
+        raise error(f"row '{row.op}' by {row.intrinsic}", "it adds up no products",
+                    "Name another instruction.", row.origin)  # fmt: skip
     if row.op in _MULTIPLY and row.intrinsic in PRODUCTS:
         _check_products(row, PRODUCTS[row.intrinsic])
 
@@ -38,6 +46,13 @@ def _check_products(row: OpSupport, products: Products) -> None:
         raise error(f"row '{row.op}' by {row.intrinsic}",
                     f"it sums in {products.sums}, not in {row.accum.dtype}",
                     "Say what it sums in.", row.origin)  # fmt: skip
+    if row.accum.terms != products.meet:
+        sums = f"saturating({_word(products.sums)}, terms={products.meet})"
+        raise error(f"row '{row.op}' by {row.intrinsic}",
+                    f"{products.meet} products meet in a sum that saturates" if products.meet
+                    else "its sums do not saturate",
+                    f"Write sums_in={sums if products.meet else _word(products.sums)}.",
+                    row.origin)  # fmt: skip
     if row.alignment.k % products.k and row.alignment.k != 1:
         raise error(f"row '{row.op}' by {row.intrinsic}",
                     f"it takes {products.k} elements at once, k={row.alignment.k} is no multiple",
@@ -55,12 +70,19 @@ def _widens(own: DType, wanted: DType) -> bool:
     return least <= low and high <= most
 
 
+def _word(dtype: DType) -> str:
+    """``s16``: a type of integers or floats as specifications write it."""
+    return f"{'s' if dtype.kind == 'int' else 'f'}{dtype.bits}"
+
+
 def _pair(dtypes: Sequence[DType]) -> str:
     return " by ".join(map(str, dtypes))
 
 
 def check_memory(memory: Memory) -> None:
-    """Raises SpecError for a cache that is smaller than the one in front of it."""
+    """Raises SpecError for no L1, and for a cache smaller than the one in front of it."""
+    if not memory.l1:
+        raise error("memory", "the L1 has 0 bytes", "Write its size, or that of local memory.")
     sizes = (memory.l1, memory.l2, *([memory.l3] if memory.l3 else []))
     if list(sizes) != sorted(sizes):
         raise error("memory", f"the caches have {', '.join(map(str, sizes))} bytes",

@@ -46,16 +46,17 @@ INTRINSICS: dict[str, str] = {
 @dataclass(frozen=True)
 class Products:
     """What an instruction multiplies: the element types of both operands, what it sums in, and how
-    many reduction elements it takes at once."""
+    many reduction elements it takes at once. Where sums saturate, ``meet`` products are in one."""
 
     operands: tuple[DType, DType]
     sums: DType
     k: int = 1
+    meet: int = 0
 
 
 # Of instructions that multiply, those whose operands the manuals fix.
 PRODUCTS: dict[str, Products] = {
-    "vpmaddubsw": Products((UINT8, INT8), INT16, 2),
+    "vpmaddubsw": Products((UINT8, INT8), INT16, 2, meet=2),
     "vpmaddwd": Products((INT16, INT16), INT32, 2),
     "vpdpbusd": Products((UINT8, INT8), INT32, 4),
     "tdpbusd": Products((UINT8, INT8), INT32, 4),
@@ -85,3 +86,6 @@ PRODUCTS: dict[str, Products] = {
     "mme.bf16": Products((BFLOAT16, BFLOAT16), FLOAT32),
     "fma.f32": Products((FLOAT32, FLOAT32), FLOAT32),
 }
+
+# Of the others, those that add up no products (dp4a does, of signed and unsigned bytes).
+NO_PRODUCTS = frozenset({"sqrdmulh", "tbl"})

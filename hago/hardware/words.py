@@ -78,11 +78,19 @@ class Element:
         return replace(self, dtype=INT8_PAIRS)
 
     def stored_as(self, other: Element) -> Element:
-        """Kept in memory as a narrower type than it is computed in."""
+        """Kept in memory as narrower signed integers than the 8-bit float it is computed in."""
         other = checks.expect(other, Element, "stored_as", "stored_as(s4)")
         if other.dtype.bits >= self.dtype.bits:
             raise checks.error("stored_as", f"{other.dtype} is not narrower than {self.dtype}",
                                "Store in fewer bits, or drop '.stored_as'.")  # fmt: skip
+        if not self.dtype.kind.startswith("float8"):
+            raise checks.error("stored_as", f"{self.dtype} is not computed from narrower codes",
+                               "8-bit floats are: drop '.stored_as' (a user's --weight-bits "
+                               "stores integers in fewer bits).")  # fmt: skip
+        if other != Element(DType("int", other.dtype.bits)):
+            raise checks.error("stored_as", "what is stored is a signed integer, and no more is "
+                               "said of it: scales are of what it stands for",
+                               "Write stored_as(s4).")  # fmt: skip
         return replace(self, storage=other.dtype)
 
     def operand(self) -> Operand:

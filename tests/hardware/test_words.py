@@ -18,6 +18,7 @@ from hago.hardware import (
     s16,
     s32,
     saturating,
+    u4,
     u8,
 )
 from hago.hardware.intrinsics import INTRINSICS
@@ -156,6 +157,20 @@ BAD_ROWS = {
     "activations that are stored narrower": (
         lambda: op("matmul", e4m3.stored_as(s4), e4m3, sums_in=f32, gives=(f32,), by="mme.e4m3"),
         "row 'matmul'", "drop '.stored_as'"),
+    "a sum that does not say that it saturates": (
+        lambda: conv(sums_in=s16, by="vpmaddubsw"), "row 'conv2d' by vpmaddubsw",
+        "saturating(s16, terms=2)"),
+    "more products in a sum than the instruction adds up": (
+        lambda: conv(sums_in=saturating(s16, terms=4), by="vpmaddubsw"),
+        "row 'conv2d' by vpmaddubsw", "saturating(s16, terms=2)"),
+    "an exact sum that is said to saturate": (
+        lambda: conv(sums_in=saturating(s32, terms=4)), "row 'conv2d' by vpdpbusd",
+        "Write sums_in=s32"),
+    "products by an instruction that adds up none": (
+        lambda: conv(s8, s8, by="tbl"), "row 'conv2d' by tbl", "another instruction"),
+    "moved codes that become others": (
+        lambda: op("move", u8.asymmetric, sums_in=s32, gives=(s8,), by="vfmadd"), "row 'move'",
+        "with uint8"),
     "fixed point from floats": (
         lambda: conv(f32, f32, sums_in=f32, requantize="fixed_point"), "row 'conv2d'", "integer"),
     "a throughput that is no number": (lambda: conv(throughput=math.nan), "throughput=nan", "64"),
@@ -189,6 +204,12 @@ BAD_ELEMENTS = {
     "storage that is wider": (lambda: s8.stored_as(s32), "int32 is not narrower than int8"),
     "storage of the same width": (lambda: e4m3.stored_as(s8), "is not narrower"),
     "storage that is text": (lambda: e4m3.stored_as("s4"), "of type str"),
+    "storage of integers": (lambda: s8.stored_as(s4), "int8 is not computed from narrower codes"),
+    "storage of plain floats": (lambda: f32.stored_as(s8), "float32 is not computed from narrower"),
+    "storage in unsigned codes": (lambda: e4m3.stored_as(u4), "what is stored is a signed integer"),
+    "storage in floats": (lambda: f32.stored_as(bf16), "float32 is not computed from narrower"),
+    "storage with a zero point": (lambda: e4m3.stored_as(s4.asymmetric), "no more is said of it"),
+    "storage with scales of its own": (lambda: e4m3.stored_as(s4.per_group), "no more is said"),
     "one saturating product": (lambda: saturating(s16, terms=1), "1 products cannot meet"),
     "terms that are no number": (lambda: saturating(s16, terms="2"), "of type str"),
     "saturation of floats": (lambda: saturating(f32, terms=2), "float32 do not saturate"),
@@ -221,6 +242,7 @@ BAD_MACHINES = {
     "a size in other units": (lambda: memory(l1="32KB", l2="1M"), "size '32KB'"),
     "a size of nothing": (lambda: memory(l1="", l2="1M"), "size ''"),
     "a negative size": (lambda: memory(l1="-1K", l2="1M"), "size '-1K'"),
+    "no L1": (lambda: memory(l1="0K", l2="1M"), "memory"),
     "an L2 smaller than L1": (lambda: memory(l1="1M", l2="32K"), "memory"),
     "an L3 smaller than L2": (lambda: memory(l1="32K", l2="2M", l3="1M"), "memory"),
     "a model that is text": (lambda: chip(is_model="yes"), "is_model"),
