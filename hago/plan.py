@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 
 from tvm import ir
@@ -35,7 +36,7 @@ from hago.hardware.host import runnable
 from hago.hardware.spec import HardwareSpec
 from hago.methods.assign import assign_numbers
 from hago.methods.facts import multiplied_bits
-from hago.methods.method import Method, Reshaping, Widening, needs_of, positions_of
+from hago.methods.method import Method, Reshaping, Widening, corrects, needs_of, positions_of
 from hago.model import came_quantized, run_on
 from hago.progress import SILENT, Progress
 from hago.realize import insert_qdq, realize, realize_imported
@@ -52,7 +53,7 @@ class Plan:
 
     ``exchange`` makes its QDQ form, which other runtimes understand. ``recipe`` says which
     methods chose the numbers, where there were any to choose. ``model`` has the numbers of what
-    hago quantized.
+    hago quantized, and ``correct`` corrects it after changes of some layers' precisions.
     """
 
     precision: str
@@ -61,6 +62,7 @@ class Plan:
     exchange: Callable[[], ir.IRModule]
     recipe: RecipeReport | None = None
     model: QuantModel | None = None
+    correct: Callable[[QuantModel], QuantModel] = lambda model: model
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,9 +127,11 @@ class Quantizer:
         return replace(graph, reasons={**graph.reasons, **reasons}), strategy
 
     def _plan(self, graph: QuantGraph, precision: str) -> Plan:
-        model = self.quantize(graph, precision).model
-        recipe = self.recipe if _has_ranges(model.strategy) else None
-        return realized_plan(_told(model.strategy, precision), model, recipe, self.clock)
+        quantized = self.quantize(graph, precision)
+        strategy = quantized.model.strategy
+        recipe = self.recipe if _has_ranges(strategy) else None
+        plan = realized_plan(_told(strategy, precision), quantized.model, recipe, self.clock)
+        return replace(plan, correct=partial(_corrected, self.methods, quantized.stats))
 
     def _calibrated(self, graph: QuantGraph) -> tuple[Watched, Stats]:
         """The graph as reshaping methods leave it, with what was seen of its tensors."""
@@ -281,6 +285,12 @@ def _told(strategy: Strategy, precision: str) -> str:
     kinds = {scheme.dtype.kind for edge, scheme in strategy.items() if not edge.is_constant}
     is_float8 = any(kind.startswith("float8") for kind in kinds) and not kinds & {"int", "uint"}
     return "float8" if is_float8 else precision
+
+
+def _corrected(methods: Sequence[Method], stats: Stats, model: QuantModel) -> QuantModel:
+    for method in filter(corrects, methods):
+        model = method.apply(model, stats)
+    return model
 
 
 def _has_ranges(strategy: Strategy) -> bool:

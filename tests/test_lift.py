@@ -8,11 +8,17 @@ import tvm
 
 import hago
 from hago.accuracy import sqnr_db
+from hago.calibrate import load_data
+from hago.clock import Clock
 from hago.hardware.load import load_spec
 from hago.lift import lift, lifted_plan
-from hago.pipeline import Options, compile_model
+from hago.methods.method import find_methods
+from hago.model import input_specs
+from hago.pipeline import Options, compile_model, prepared_module
+from hago.plan import Quantizer
 from hago.realize import interpret, realize
 from tests.graphs import input_for, quantized, residual_network
+from tests.onnx_models import node, normal, save
 from tests.search.stand_ins import network
 from tests.search.stand_ins import samples as samples_of_network
 
@@ -70,3 +76,34 @@ def test_compile_lifts_and_says_why_unless_8_bits_are_asked_for(tmp_path, monkey
     lifted = [edge for edge in report.edges if edge.chosen == "bfloat16"]
     assert lifted
     assert all("alone leaves the outputs" in edge.reason for edge in lifted)
+
+
+def test_what_the_recipe_corrected_is_corrected_for_the_layers_that_are_left(tmp_path):
+    nodes = [
+        node("Conv", "x w0 b0", "c0", pads=[1, 1, 1, 1]),
+        node("Relu", "c0", "r0"),
+        node("Conv", "r0 w1 b1", "c1", pads=[1, 1, 1, 1]),
+        node("Relu", "c1", "r1"),
+        node("Conv", "r1 w2 b2", "y"),
+    ]
+    shapes = {"w0": (8, 4, 3, 3), "w1": (8, 8, 3, 3), "w2": (8, 8, 1, 1)}
+    shapes.update({f"b{number}": (8,) for number in range(3)})
+    weights = {name: normal(*shape, seed=i) for i, (name, shape) in enumerate(shapes.items())}
+    module = prepared_module(save(tmp_path / "m.onnx", nodes, {"x": [1, 4, 8, 8]}, weights), {})
+    data = load_data(samples_of_network(), input_specs(module))
+
+    def lifted(recipe):
+        """The plan, and what is wrong in the mean of each channel, over what is wrong."""
+        quantizer = Quantizer(module, SPEC, data, find_methods(recipe), Clock())
+        plan = lifted_plan(next(quantizer.plans("int8")), data, Clock(), bound=2e-3)
+        pairs = [[interpret(each, sample)[0] for each in (plan.module, module)] for sample in data]
+        errors = np.concatenate([np.subtract(*pair) for pair in pairs]).astype(np.float64)
+        means = errors.mean(axis=(0, 2, 3))
+        return plan, np.abs(means).max() / errors.std()
+
+    plan, corrected = lifted("mse,bias_correction")
+    assert {str(scheme.dtype) for scheme in plan.model.strategy.values()} == {
+        "bfloat16", "float8_e4m3",
+    }  # fmt: skip
+    # The last layer's bias takes the whole mean error over; what is left is float32's rounding.
+    assert corrected < 1e-3 < lifted("mse")[1]

@@ -43,6 +43,7 @@ class BiasCorrection:
 
     name: ClassVar[str] = "bias_correction"
     paper: ClassVar[str] = "Nagel et al., arXiv 1906.04721, section 4.2"
+    corrects: ClassVar[bool] = True
 
     samples: int = 64
     shrink: bool = False

@@ -85,6 +85,12 @@ def keeps_function(method: Method) -> bool:
     return bool(getattr(method, "keeps_function", False))
 
 
+def corrects(method: Method) -> bool:
+    """Whether ``method`` takes out what the quantized layers before make of a result, and so can be
+    applied again where some of them were given other precisions."""
+    return bool(getattr(method, "corrects", False))
+
+
 def extra_of(method: object) -> str:
     """The package beside hago's own that a method (or its class) needs, by its ``extra``."""
     return str(getattr(method, "extra", ""))
