@@ -1,5 +1,7 @@
 """Kernels for Arm, run by QEMU, give what numpy gives: to the bit where they are of integers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from hago.codegen.workload import BatchMatmul, Conv2d, Matmul, convolve
 from hago.hardware.load import load_spec
 from hago.lower.select import build_kernel, machine_of
 from hago.scheme import BFLOAT16_ARRAY
-from tests.arm.board import program
+from tests.arm.board import assembly, program
 from tests.codegen.isa import random_tensor
 from tests.codegen.recipes import fixed_point_epilogue, fixed_point_operands
 
@@ -93,6 +95,29 @@ def test_unsigned_codes_have_their_own_instruction(tmp_path):
     work = Matmul(4, 4, 8, data="uint8", weight="int8")
     with pytest.raises(AssertionError):
         build_kernel(work, Epilogue("int32", "int32"), machine_of(load_spec("arm-i8mm")))
+
+
+UNSIGNED = {
+    "udot": ("uint8", "uint8"), "usdot": ("uint8", "int8"),
+    "ummla": ("uint8", "uint8"), "usmmla": ("uint8", "int8"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("instruction", UNSIGNED)
+@pytest.mark.parametrize("size", [(1, 10, 33), (7, 13, 37), (16, 32, 64)])
+def test_unsigned_codes_on_a_machine_of_ones_own(instruction, size, tmp_path):
+    (m, n, k), random = size, np.random.default_rng(4)
+    types = UNSIGNED[instruction]
+    work = Matmul(m, n, k, *types)
+    data, weight = random_tensor(random, (m, k), types[0]), random_tensor(random, (k, n), types[1])
+    machine = replace(machine_of(load_spec("arm-i8mm")), instructions=frozenset({instruction}))
+    kernel = build_kernel(work, Epilogue("int32", "int32"), machine)
+    built = program(kernel, "arm-i8mm", tmp_path)
+    actual = built.run([data, kernel.pack(weight)], np.zeros((m, n), np.int32))
+    assert np.array_equal(actual, data.astype(np.int32) @ weight.astype(np.int32))
+    # SUDOT is USDOT with an element of the signed operand.
+    names = {instruction, instruction.replace("usdot", "sudot")}
+    assert any(f"\t{name}\t" in assembly(kernel, "arm-i8mm") for name in names)
 
 
 @pytest.mark.parametrize("name", ["3x3", "odd channels", "1x1", "depthwise"])
