@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hago.hardware.checks import error
-from hago.hardware.intrinsics import NO_PRODUCTS, PRODUCTS, Products
+from hago.hardware.intrinsics import EXTENSIONS, NO_PRODUCTS, PRODUCTS, Products
 from hago.hardware.spec import Memory, OpSupport
 from hago.scheme import DType
 
@@ -87,3 +87,15 @@ def check_memory(memory: Memory) -> None:
     if list(sizes) != sorted(sizes):
         raise error("memory", f"the caches have {', '.join(map(str, sizes))} bytes",
                     "Each is at least as large as the one in front of it.")  # fmt: skip
+
+
+def check_needs(rows: Sequence[OpSupport], needs: Sequence[str]) -> None:
+    """Raises SpecError for a row whose instruction a CPU with all that the machine ``needs`` may
+    lack. A machine that needs nothing is of no CPU."""
+    for row in rows if needs else ():
+        extension = EXTENSIONS.get(row.intrinsic)
+        if extension is not None and not set(extension.words) & set(needs):
+            raise error(f"row '{row.op}' by {row.intrinsic}",
+                        f"CPUs without {' or '.join(extension.words)} lack it, "
+                        f"and the machine needs only {', '.join(needs)}",
+                        f"Add \"{extension.words[0]}\" to needs=(..).", row.origin)  # fmt: skip

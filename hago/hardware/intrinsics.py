@@ -89,3 +89,33 @@ PRODUCTS: dict[str, Products] = {
 
 # Of the others, those that add up no products (dp4a does, of signed and unsigned bytes).
 NO_PRODUCTS = frozenset({"sqrdmulh", "tbl"})
+
+
+@dataclass(frozen=True)
+class Extension:
+    """What a CPU must have for an instruction: one of ``words``, as Linux calls it in
+    /proc/cpuinfo, and ``llvm``, as the compiler does."""
+
+    words: tuple[str, ...]
+    llvm: str
+
+
+_AVX2 = Extension(("avx2", "avx512bw"), "avx2")
+_DOTPROD, _I8MM = Extension(("asimddp",), "dotprod"), Extension(("i8mm",), "i8mm")
+
+# Of instructions that not every CPU of 64 bits has.
+EXTENSIONS: dict[str, Extension] = {
+    "vpmaddubsw": _AVX2,
+    "vpmaddwd": _AVX2,
+    "vpdpbusd": Extension(("avx512_vnni",), "avx512vnni"),
+    "tdpbusd": Extension(("amx_int8",), "amx-int8"),
+    "tdpbf16ps": Extension(("amx_bf16",), "amx-bf16"),
+    "vdpbf16ps": Extension(("avx512_bf16",), "avx512bf16"),
+    "sdot": _DOTPROD,
+    "udot": _DOTPROD,
+    "usdot": _I8MM,
+    "smmla": _I8MM,
+    "ummla": _I8MM,
+    "usmmla": _I8MM,
+    "bfmmla": Extension(("bf16",), "bf16"),
+}

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from typing import cast, get_args
 
 from hago.hardware import checks
-from hago.hardware.contradictions import check_contradictions, check_memory
+from hago.hardware.contradictions import check_contradictions, check_memory, check_needs
 from hago.hardware.intrinsics import INTRINSICS
 from hago.hardware.spec import (
     OPERATORS,
@@ -207,12 +207,14 @@ def machine(
     if not rows:
         raise checks.error(f"machine '{name}'", "it has no rows", "Add ops=[op(...), ...].")
     checks.no_duplicates(name, rows)
+    features = checks.expect_all(needs, str, f"machine '{name}': needs", 'needs=("avx2",)')
+    check_needs(rows, features)
     return HardwareSpec(
         name=name,
         target=checks.target(target, name),
         ops=rows,
         memory=checks.expect(memory, Memory, f"machine '{name}': memory", "memory=memory(...)"),
-        features=checks.expect_all(needs, str, f"machine '{name}': needs", 'needs=("avx2",)'),
+        features=features,
         description=checks.expect(description, str, f"machine '{name}': description", "text"),
         is_model=checks.expect(is_model, bool, f"machine '{name}': is_model", "is_model=True"),
     )

@@ -50,6 +50,7 @@ from hago.codegen.workload import (
 from hago.errors import BuildError
 from hago.hardware.host import kernels_of
 from hago.hardware.spec import HardwareSpec
+from hago.lower.extensions import check_extensions
 from hago.lower.select_gpu import GPU_TEMPLATES
 from hago.lower.template import Template, always
 
@@ -59,12 +60,14 @@ _KEPT = 256  # kernels; networks have up to a hundred, which several precisions 
 
 
 def machine_of(spec: HardwareSpec) -> Machine | Device:
-    """What templates may use on ``spec``. Raises BuildError for machines without kernels."""
+    """What templates may use on ``spec``. Raises BuildError for machines without kernels, SpecError
+    where the compiler's target lacks an instruction of a row: LLVM would end the process."""
     spec = kernels_of(spec)
     if spec.is_gpu:
         return device_of(spec)
     for feature, (size, count) in _REGISTERS.items():
         if feature in spec.features and spec.target.get("kind") == "llvm":
+            check_extensions(spec)
             rows = frozenset(row.intrinsic for row in spec.ops if row.intrinsic)
             return Machine(size, rows, count)
     raise BuildError(

@@ -245,6 +245,8 @@ BAD_MACHINES = {
     "no L1": (lambda: memory(l1="0K", l2="1M"), "memory"),
     "an L2 smaller than L1": (lambda: memory(l1="1M", l2="32K"), "memory"),
     "an L3 smaller than L2": (lambda: memory(l1="32K", l2="2M", l3="1M"), "memory"),
+    "an instruction of CPUs that are not needed": (
+        lambda: chip(needs=("avx512f", "avx512bw")), "row 'conv2d' by vpdpbusd"),
     "a model that is text": (lambda: chip(is_model="yes"), "is_model"),
     "a size that is a number": (lambda: memory(l1=32, l2="1M"), "l1"),
     "a bandwidth that is no number": (
