@@ -7,7 +7,7 @@ import tvm
 from hago.demo import digits_calibration, digits_model, digits_test
 from hago.deploy.manifest import read_manifest
 from hago.frontend.onnx import import_onnx
-from hago.hardware.load import load_spec
+from hago.hardware.load import load_spec, spec_folder
 from hago.pipeline import Options, compile_model
 from hago.prepare import prepare
 from hago.realize import interpret, realize
@@ -42,6 +42,24 @@ def test_a_small_network_gives_the_reference_codes(name, hardware, tmp_path):
     arm, module = runner(), named(NETWORKS[name]())
     samples = [input_for(module, seed) for seed in range(2)]
     network = network_of(module, hardware, samples)
+    integers = realize(quantized(module, network.spec, samples[0]))
+    artifact = network.build(integers, tmp_path / "out")
+    assert_equal(*largest_difference(arm, artifact, integers, samples))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_machine_of_ones_own_computes_with_unsigned_codes(name, tmp_path):
+    text = (spec_folder() / "arm_i8mm.py").read_text()
+    for old, its in (
+        ("s8.asymmetric", "u8.asymmetric"), ("gives=(s8", "gives=(u8"), ('"smmla"', '"usmmla"'),
+        ('"sdot"', '"usdot"'), ("s8, s32\n", "s8, s32, u8\n"),
+    ):  # fmt: skip
+        assert old in text
+        text = text.replace(old, its)
+    (tmp_path / "own.py").write_text(text)
+    arm, module = runner(), named(NETWORKS[name]())
+    samples = [input_for(module, seed) for seed in range(2)]
+    network = network_of(module, tmp_path / "own.py", samples)
     integers = realize(quantized(module, network.spec, samples[0]))
     artifact = network.build(integers, tmp_path / "out")
     assert_equal(*largest_difference(arm, artifact, integers, samples))
