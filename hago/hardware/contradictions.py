@@ -89,13 +89,19 @@ def check_memory(memory: Memory) -> None:
                     "Each is at least as large as the one in front of it.")  # fmt: skip
 
 
-def check_needs(rows: Sequence[OpSupport], needs: Sequence[str]) -> None:
-    """Raises SpecError for a row whose instruction a CPU with all that the machine ``needs`` may
-    lack. A machine that needs nothing is of no CPU."""
-    for row in rows if needs else ():
+def check_needs(rows: Sequence[OpSupport], needs: Sequence[str], arch: object) -> None:
+    """Raises SpecError for a row whose instruction a computer with all that the machine ``needs``
+    may lack, and for a GPU's target ``arch`` that it does not need. What needs nothing is no
+    computer."""
+    if not needs:
+        return
+    if isinstance(arch, str) and arch.startswith("sm_") and arch not in needs:
+        raise error(f"target {arch}", f"the machine needs {', '.join(needs)}",
+                    f"Write needs=(\"{arch}\",): code for it runs on no older GPU.")  # fmt: skip
+    for row in rows:
         extension = EXTENSIONS.get(row.intrinsic)
         if extension is not None and not set(extension.words) & set(needs):
             raise error(f"row '{row.op}' by {row.intrinsic}",
-                        f"CPUs without {' or '.join(extension.words)} lack it, "
-                        f"and the machine needs only {', '.join(needs)}",
+                        f"it comes with {extension.words[0]}, which is not among what the "
+                        f"machine needs: {', '.join(needs)}",
                         f"Add \"{extension.words[0]}\" to needs=(..).", row.origin)  # fmt: skip

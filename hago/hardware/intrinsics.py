@@ -93,17 +93,22 @@ NO_PRODUCTS = frozenset({"sqrdmulh", "tbl"})
 
 @dataclass(frozen=True)
 class Extension:
-    """What a CPU must have for an instruction: one of ``words``, as Linux calls it in
-    /proc/cpuinfo, and ``llvm``, as the compiler does."""
+    """What a CPU or GPU must have for an instruction: one of ``words``, as Linux calls it in
+    /proc/cpuinfo, or compute capabilities; ``llvm`` is a CPU's as the compiler calls it."""
 
     words: tuple[str, ...]
-    llvm: str
+    llvm: str = ""
+
+
+def _since(capability: int) -> Extension:
+    later = range(capability, 200)  # there are none so far that are as large
+    return Extension(tuple(f"sm_{number}{own}" for number in later for own in ("", "a")))
 
 
 _AVX2 = Extension(("avx2", "avx512bw"), "avx2")
 _DOTPROD, _I8MM = Extension(("asimddp",), "dotprod"), Extension(("i8mm",), "i8mm")
 
-# Of instructions that not every CPU of 64 bits has.
+# Of instructions that not every CPU of 64 bits has, and not every GPU.
 EXTENSIONS: dict[str, Extension] = {
     "vpmaddubsw": _AVX2,
     "vpmaddwd": _AVX2,
@@ -118,4 +123,14 @@ EXTENSIONS: dict[str, Extension] = {
     "ummla": _I8MM,
     "usmmla": _I8MM,
     "bfmmla": Extension(("bf16",), "bf16"),
+    "dp4a": _since(61),
+    "mma.m8n8k16.s8": _since(75),
+    "mma.m8n8k32.s4": _since(75),
+    "mma.m16n8k32.s8": _since(80),
+    "mma.m16n8k64.s4": _since(80),
+    "mma.m16n8k16.bf16": _since(80),
+    "mma.m16n8k32.e4m3": _since(89),
+    "wgmma.m64nNk32.s8": Extension(("sm_90a",)),
+    "wgmma.m64nNk32.e4m3": Extension(("sm_90a",)),
+    "wgmma.m64nNk16.bf16": Extension(("sm_90a",)),
 }

@@ -208,10 +208,11 @@ def machine(
         raise checks.error(f"machine '{name}'", "it has no rows", "Add ops=[op(...), ...].")
     checks.no_duplicates(name, rows)
     features = checks.expect_all(needs, str, f"machine '{name}': needs", 'needs=("avx2",)')
-    check_needs(rows, features)
+    own_target = checks.target(target, name)
+    check_needs(rows, features, own_target.get("arch"))
     return HardwareSpec(
         name=name,
-        target=checks.target(target, name),
+        target=own_target,
         ops=rows,
         memory=checks.expect(memory, Memory, f"machine '{name}': memory", "memory=memory(...)"),
         features=features,

@@ -247,6 +247,15 @@ BAD_MACHINES = {
     "an L3 smaller than L2": (lambda: memory(l1="32K", l2="2M", l3="1M"), "memory"),
     "an instruction of CPUs that are not needed": (
         lambda: chip(needs=("avx512f", "avx512bw")), "row 'conv2d' by vpdpbusd"),
+    "an instruction of later GPUs": (
+        lambda: chip(needs=("sm_75",), ops=[conv(s8, s8, by="mma.m16n8k32.s8")]),
+        "row 'conv2d' by mma.m16n8k32.s8"),
+    "an instruction of one GPU alone": (
+        lambda: chip(needs=("sm_90",), ops=[conv(s8, s8, by="wgmma.m64nNk32.s8")]),
+        "row 'conv2d' by wgmma"),
+    "code for a later GPU": (
+        lambda: chip(needs=("sm_80",), target={"kind": "cuda", "arch": "sm_90"},
+                     ops=[conv(s8, s8, by="mma.m16n8k32.s8")]), "target sm_90"),
     "a model that is text": (lambda: chip(is_model="yes"), "is_model"),
     "a size that is a number": (lambda: memory(l1=32, l2="1M"), "l1"),
     "a bandwidth that is no number": (
@@ -258,6 +267,12 @@ BAD_MACHINES = {
 def test_a_machine_refuses(name):
     build, what = BAD_MACHINES[name]
     assert what in refusal(build).what
+
+
+def test_what_a_later_gpu_has_of_earlier_ones_is_taken():
+    row = conv(s8, s8, by="mma.m16n8k32.s8")
+    for arch in ("sm_80", "sm_86", "sm_90a", "sm_120"):
+        assert chip(needs=(arch,), target={"kind": "cuda", "arch": arch}, ops=[row]).ops == row
 
 
 def test_two_rows_for_the_same_name_both_lines():
