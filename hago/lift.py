@@ -61,7 +61,7 @@ def lifted_plan(
     with clock.stage("correct what is left of it"):
         model = plan.correct(model)
     found = realized_plan(LIFTED, model, plan.recipe, clock)
-    return replace(found, edges=tuple(_explained(found.edges, lifts)))
+    return replace(found, edges=tuple(_explained(found.edges, lifts)), correct=plan.correct)
 
 
 def lift(

@@ -285,7 +285,7 @@ def _mixed(built: Sequence[Built], job: _Job) -> Plan | None:
     raises = find_raises(lowest.plan.model, low, high, moved)
     if not raises:
         return None
-    model = raised(lowest.plan.model, raises)
+    model = lowest.plan.correct(raised(lowest.plan.model, raises))
     plan = realized_plan(MIXED, model, lowest.plan.recipe, clock)
     return replace(plan, edges=explained(plan.edges, raises, precision))
 

@@ -78,3 +78,18 @@ def operators(module: ir.IRModule) -> list[str]:
     values = [b.value for block in module["main"].body.blocks for b in block.bindings]
     calls = [v for v in values if isinstance(v, relax.Call)]
     return [str(c.op.name).removeprefix("relax.") for c in calls]
+
+
+def three_convolutions(path: Path) -> Path:
+    """Layers with biases, one after the other: ``x`` [1, 4, 8, 8] to ``y`` [1, 8, 8, 8]."""
+    nodes = [
+        node("Conv", "x w0 b0", "c0", pads=[1, 1, 1, 1]),
+        node("Relu", "c0", "r0"),
+        node("Conv", "r0 w1 b1", "c1", pads=[1, 1, 1, 1]),
+        node("Relu", "c1", "r1"),
+        node("Conv", "r1 w2 b2", "y"),
+    ]
+    shapes = {"w0": (8, 4, 3, 3), "w1": (8, 8, 3, 3), "w2": (8, 8, 1, 1)}
+    shapes.update({f"b{number}": (8,) for number in range(3)})
+    weights = {name: normal(*shape, seed=i) for i, (name, shape) in enumerate(shapes.items())}
+    return save(path, nodes, {"x": [1, 4, 8, 8]}, weights)

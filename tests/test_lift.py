@@ -18,7 +18,7 @@ from hago.pipeline import Options, compile_model, prepared_module
 from hago.plan import Quantizer
 from hago.realize import interpret, realize
 from tests.graphs import input_for, quantized, residual_network
-from tests.onnx_models import node, normal, save
+from tests.onnx_models import three_convolutions
 from tests.search.stand_ins import network
 from tests.search.stand_ins import samples as samples_of_network
 
@@ -79,17 +79,7 @@ def test_compile_lifts_and_says_why_unless_8_bits_are_asked_for(tmp_path, monkey
 
 
 def test_what_the_recipe_corrected_is_corrected_for_the_layers_that_are_left(tmp_path):
-    nodes = [
-        node("Conv", "x w0 b0", "c0", pads=[1, 1, 1, 1]),
-        node("Relu", "c0", "r0"),
-        node("Conv", "r0 w1 b1", "c1", pads=[1, 1, 1, 1]),
-        node("Relu", "c1", "r1"),
-        node("Conv", "r1 w2 b2", "y"),
-    ]
-    shapes = {"w0": (8, 4, 3, 3), "w1": (8, 8, 3, 3), "w2": (8, 8, 1, 1)}
-    shapes.update({f"b{number}": (8,) for number in range(3)})
-    weights = {name: normal(*shape, seed=i) for i, (name, shape) in enumerate(shapes.items())}
-    module = prepared_module(save(tmp_path / "m.onnx", nodes, {"x": [1, 4, 8, 8]}, weights), {})
+    module = prepared_module(three_convolutions(tmp_path / "m.onnx"), {})
     data = load_data(samples_of_network(), input_specs(module))
 
     def lifted(recipe):

@@ -7,12 +7,14 @@ import pytest
 
 import hago
 from hago import mix
-from hago.hardware.host import missing_features
+from hago.hardware.host import host_spec, missing_features
 from hago.hardware.load import load_spec
-from hago.pipeline import Options, compile_model
+from hago.model import run_on
+from hago.pipeline import Options, compile_model, prepared_module
 from hago.realize import interpret, realize
 from tests.graphs import input_for, quantized, residual_network
-from tests.search.stand_ins import MACHINE, network
+from tests.onnx_models import three_convolutions
+from tests.search.stand_ins import MACHINE, network, samples
 
 MOVED = 12e6  # bytes in a ms
 
@@ -80,8 +82,8 @@ def test_a_raised_group_is_computed_in_float(model):
     assert errors[1] < errors[0]
 
 
-@pytest.mark.skipif(bool(missing_features(load_spec(MACHINE))), reason=f"needs {MACHINE}")
-def test_compile_builds_the_mix_and_says_what_was_measured(tmp_path, monkeypatch):
+def slow_convolution(monkeypatch):
+    """Compilations take the mix, and measure the second convolution as slow in int8."""
     measured = mix.time_kernels
 
     def slow_in_int8(folder, calls, threads):
@@ -92,6 +94,16 @@ def test_compile_builds_the_mix_and_says_what_was_measured(tmp_path, monkeypatch
 
     monkeypatch.setattr(mix, "time_kernels", slow_in_int8)
     monkeypatch.setattr(hago.pipeline, "fastest", lambda contestants: 0)
+
+
+runs_here = pytest.mark.skipif(
+    bool(missing_features(load_spec(MACHINE))), reason=f"needs {MACHINE}"
+)
+
+
+@runs_here
+def test_compile_builds_the_mix_and_says_what_was_measured(tmp_path, monkeypatch):
+    slow_convolution(monkeypatch)
     data = [{"x": np.random.default_rng(i).normal(size=(1, 4, 8, 8)).astype("f4")} for i in (1, 2)]
     report = compile_model(network(tmp_path / "m.onnx"), MACHINE, data, tmp_path / "out", Options())
     assert report.precision == "mixed"
@@ -100,3 +112,24 @@ def test_compile_builds_the_mix_and_says_what_was_measured(tmp_path, monkeypatch
     assert edge.chosen == "float32"
     assert edge.reason.startswith("measured: conv2d_1 takes ")
     assert hago.load(tmp_path / "out").run(data[0])["y"].shape == (1, 5)
+
+
+@runs_here
+def test_what_the_recipe_corrected_is_corrected_for_the_mix(tmp_path, monkeypatch):
+    slow_convolution(monkeypatch)
+    model = three_convolutions(tmp_path / "m.onnx")
+    data = samples()
+
+    def errors(recipe):
+        """What is wrong in the mean of each channel, over what is wrong."""
+        report = compile_model(model, MACHINE, data, tmp_path / recipe[-1], Options(recipe=recipe))
+        assert report.precision == "mixed"
+        run, exact = (
+            hago.load(tmp_path / recipe[-1]).run,
+            run_on(prepared_module(model, {}), host_spec()),
+        )
+        wrong = np.concatenate([run(each)["y"] - exact(each)["y"] for each in data])
+        return np.abs(wrong.mean(axis=(0, 2, 3), dtype=np.float64)).max() / wrong.std()
+
+    # The last layer's bias takes the whole mean error over; what is left is float32's rounding.
+    assert errors(("mse", "bias_correction")) < 1e-3 < errors(("mse",))
