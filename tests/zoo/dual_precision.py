@@ -20,7 +20,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from hago.annotate.narrow import WeightFormat
+from hago.annotate.narrow import MACHINE_FORMAT, WeightFormat
 from hago.calibrate import load_data
 from hago.clock import Clock
 from hago.dataflow import read_dataflow
@@ -57,7 +57,8 @@ def judge(name: str, data: Path, group: int, seed: int) -> dict[str, Figures]:
     for rung, text in RECIPES.items():
         print(f"{name}: {rung} ...", file=sys.stderr)
         start = time.perf_counter()
-        form = WeightFormat(8 if rung == "float8 weights" else BITS, group, ends=True)
+        is_wide = rung == "float8 weights"
+        form = MACHINE_FORMAT if is_wide else WeightFormat(BITS, group, ends=True)
         picked = pick_methods(text.format(seed=seed), facts_of(module, form.bits))
         quantizer = Quantizer(module, spec, given, picked.methods, Clock(), form)
         plan = next(iter(quantizer.plans("int8")))
