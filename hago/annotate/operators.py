@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hago.dataflow import Node
+from hago.hardware.spec import PASSING
 
 # Operations whose result holds elements of their inputs, in the same codes.
 MOVES = frozenset(
@@ -62,7 +63,7 @@ def is_unary(node: Node) -> bool:
 
 def passes_codes(node: Node) -> bool:
     """True where the output has its input's codes: scheme and numbers are tied."""
-    return hardware_operator(node) in ("move", "max_pool2d", "concat", "resize2d")
+    return hardware_operator(node) in PASSING
 
 
 def is_anchor(node: Node) -> bool:

@@ -8,11 +8,9 @@ from rich.console import Console
 from rich.text import Text
 
 from hago.cli.render import print_indented, print_table, print_title, table_of
-from hago.hardware.spec import Accumulator, HardwareSpec, OpSupport
-from hago.scheme import DType
+from hago.hardware.spec import Accumulator, HardwareSpec, OpSupport, word_of
 
 _NARROW = 110  # below this many columns operators stand below each other
-_LETTERS = {"uint": "u", "int": "s", "float": "f", "bfloat": "bf"}
 
 
 def show_specs(console: Console, specs: Sequence[HardwareSpec], here: Collection[str]) -> None:
@@ -37,9 +35,9 @@ def show_spec(console: Console, spec: HardwareSpec) -> None:
         row = alike[0]
         cells = (
             ("\n" if is_narrow else ", ").join(dict.fromkeys(other.op for other in alike)),
-            " x ".join(_word(operand.dtype) for operand in row.inputs),
+            " x ".join(word_of(operand.dtype) for operand in row.inputs),
             _sum(row.accum),
-            " ".join(map(_word, row.output)),
+            " ".join(map(word_of, row.output)),
             row.intrinsic,
             f"{row.throughput:,g}" if row.throughput < 1e6 else f"{row.throughput:.1e}",
             str(row.origin.line),
@@ -64,12 +62,4 @@ def _alike(rows: Sequence[OpSupport]) -> list[list[OpSupport]]:
 
 
 def _sum(accumulator: Accumulator) -> str:
-    return f"{_word(accumulator.dtype)}{' sat.' if accumulator.saturates else ''}"
-
-
-def _word(dtype: DType) -> str:
-    """As a specification writes it: u8, s8.paired, bf16, e4m3."""
-    letter = _LETTERS.get(dtype.kind)
-    if not letter:
-        return dtype.kind.removeprefix("float8_")
-    return f"{letter}{dtype.bits}{'.paired' if dtype.paired else ''}"
+    return f"{word_of(accumulator.dtype)}{' sat.' if accumulator.saturates else ''}"

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 from hago.hardware.checks import error
 from hago.hardware.intrinsics import EXTENSIONS, NO_PRODUCTS, PRODUCTS, Products
-from hago.hardware.spec import Memory, OpSupport
+from hago.hardware.spec import PASSING, Memory, OpSupport, word_of
 from hago.scheme import DType
 
 _MULTIPLY = ("conv2d", "depthwise_conv2d", "matmul", "batch_matmul")
 _WEIGHTED = ("conv2d", "depthwise_conv2d", "matmul")  # whose second operand is constant
-_MOVE = ("max_pool2d", "concat", "resize2d", "move")  # whose results keep the codes of operands
 
 
 def check_contradictions(row: OpSupport) -> None:
@@ -24,7 +23,7 @@ def check_contradictions(row: OpSupport) -> None:
         if not is_weight and operand.storage is not None:
             raise error(f"row '{row.op}'", f"operand {number} is stored as {operand.storage}",
                         "Only constant weights are: drop '.stored_as'.", row.origin)  # fmt: skip
-    if row.op in _MOVE and row.inputs[0].dtype not in row.output:
+    if row.op in PASSING and row.inputs[0].dtype not in row.output:
         raise error(f"row '{row.op}'",
                     f"it moves {row.inputs[0].dtype} and gives {', '.join(map(str, row.output))}",
                     f"Say gives=(..) with {row.inputs[0].dtype}.", row.origin)  # fmt: skip
@@ -47,11 +46,11 @@ def _check_products(row: OpSupport, products: Products) -> None:
                     f"it sums in {products.sums}, not in {row.accum.dtype}",
                     "Say what it sums in.", row.origin)  # fmt: skip
     if row.accum.terms != products.meet:
-        sums = f"saturating({_word(products.sums)}, terms={products.meet})"
+        sums = f"saturating({word_of(products.sums)}, terms={products.meet})"
         raise error(f"row '{row.op}' by {row.intrinsic}",
                     f"{products.meet} products meet in a sum that saturates" if products.meet
                     else "its sums do not saturate",
-                    f"Write sums_in={sums if products.meet else _word(products.sums)}.",
+                    f"Write sums_in={sums if products.meet else word_of(products.sums)}.",
                     row.origin)  # fmt: skip
     if row.alignment.k % products.k and row.alignment.k != 1:
         raise error(f"row '{row.op}' by {row.intrinsic}",
@@ -68,11 +67,6 @@ def _widens(own: DType, wanted: DType) -> bool:
     low, high = own.code_range
     least, most = wanted.code_range
     return least <= low and high <= most
-
-
-def _word(dtype: DType) -> str:
-    """``s16``: a type of integers or floats as specifications write it."""
-    return f"{'s' if dtype.kind == 'int' else 'f'}{dtype.bits}"
 
 
 def _pair(dtypes: Sequence[DType]) -> str:

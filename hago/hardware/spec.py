@@ -27,6 +27,18 @@ OPERATORS: dict[str, str] = {
     "move": "reshape, transpose, slice, split, pad: elements keep their codes",
     "embedding": "rows of a constant table",
 }
+# Those whose results have the codes of their operands.
+PASSING = frozenset({"move", "max_pool2d", "concat", "resize2d"})
+
+_LETTERS = {"uint": "u", "int": "s", "float": "f", "bfloat": "bf"}
+
+
+def word_of(dtype: DType) -> str:
+    """``dtype`` as a specification writes it: u8, s8.paired, bf16, e4m3."""
+    letter = _LETTERS.get(dtype.kind)
+    if not letter:
+        return dtype.kind.removeprefix("float8_")
+    return f"{letter}{dtype.bits}{'.paired' if dtype.paired else ''}"
 
 
 @dataclass(frozen=True, order=True)

@@ -49,9 +49,10 @@ def race_schedules(
 ) -> Winner:
     """The fastest schedule on this computer, one of ``schedules(workload, machine)``."""
     request_permissions(spec.features, spec.name)
-    offered = schedules(workload, machine_of(spec))
+    machine = machine_of(spec)
+    offered = schedules(workload, machine)
     names = [str(each) for each in offered]
-    kernels = [build_kernel(workload, epilogue, machine_of(spec), each) for each in offered]
+    kernels = [build_kernel(workload, epilogue, machine, each) for each in offered]
     entrants = enter(workload, kernels, spec)
     alive = [i for i, each in enumerate(entrants) if agrees(each, entrants[0], workload)]
     clock = clock_for(threads)
