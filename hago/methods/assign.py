@@ -5,7 +5,7 @@ Tied edges get one set of numbers that covers all of their tensors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -55,13 +55,27 @@ def refill(model: QuantModel, range_of: RangeOf) -> QuantModel:
     return model.with_quants(quants)
 
 
+def with_ranges(model: QuantModel, ranges: Mapping[str, Range]) -> QuantModel:
+    """``model`` with other ranges for the tensors ``ranges``, and all that is tied to them."""
+    quants: dict[Edge, TensorQuant] = {}
+    for edges, scheme in _shared(model.graph, model.strategy):
+        found = [ranges[edge.src] for edge in edges if edge.src in ranges]
+        if found and not edges[0].is_constant:
+            numbers = fill_scheme(scheme, *_around(found))
+            quants.update(dict.fromkeys(edges, numbers))
+    return model.with_quants(quants)
+
+
 def _joined(
     edges: list[Edge], scheme: QuantScheme, range_of: RangeOf
 ) -> tuple[Array, Array]:
     """The range that covers all tensors of a group; of plain floats none is asked for."""
     if not scheme.is_quantized:
         return np.zeros((), np.float64), np.zeros((), np.float64)
-    ranges = [range_of(src, scheme) for src in sorted({edge.src for edge in edges})]
+    return _around([range_of(src, scheme) for src in sorted({edge.src for edge in edges})])
+
+
+def _around(ranges: Sequence[Range]) -> tuple[Array, Array]:
     low, high = min(r[0] for r in ranges), max(r[1] for r in ranges)
     return np.asarray(low, np.float64), np.asarray(high, np.float64)
 

@@ -50,12 +50,16 @@ def test_the_network_computes_the_same():
     np.testing.assert_allclose(after, before, atol=1e-5)
 
 
-def worst_error_of_the_first_value(recipe):
-    """In steps, of a text that was not calibrated with."""
-    model = quantized(network(), texts(16, 1, first=0.3), recipe, 8)
+def value_of(model, first):
+    """The first token's value, of a text that was not calibrated with, and its numbers."""
     (attention,) = find_attention(read_dataflow(model.graph.module))
     quant = next(q for edge, q in model.quants.items() if edge.src == attention.value)
-    value = all_values(model.graph.module, texts(1, 2, first=0.3)[0])[attention.value][0, 0]
+    return all_values(model.graph.module, texts(1, 2, first)[0])[attention.value][0, 0], quant
+
+
+def worst_error_of_the_first_value(recipe, first=0.3):
+    """In steps."""
+    value, quant = value_of(quantized(network(), texts(16, 1, first), recipe, 8), first)
     return float(np.abs(quant.decode(quant.encode(value)) - value).max() / quant.scale)
 
 
@@ -63,6 +67,22 @@ def test_a_token_that_is_always_the_same_is_rounded_without_an_error():
     pytest.importorskip("torch")
     assert worst_error_of_the_first_value("min_max") > 0.4
     assert worst_error_of_the_first_value("min_max,intact_pivots") < 1 / 64
+
+
+def test_no_range_leaves_it_out():
+    pytest.importorskip("torch")
+    clipped = "percentile(keep=99),intact_pivots"
+    assert worst_error_of_the_first_value(f"{clipped}(wider=1)", first=1.5) > 4
+    assert worst_error_of_the_first_value(clipped, first=1.5) < 1 / 64
+
+
+@pytest.mark.parametrize("first", [1.5, 2.0, 2.5, 3.0])
+def test_no_range_grows_by_more_than_a_quarter(first):
+    pytest.importorskip("torch")
+    recipes = ("percentile(keep=99)", "percentile(keep=99),intact_pivots")
+    models = [quantized(network(), texts(16, 1, first), recipe, 8) for recipe in recipes]
+    (_, before), (_, after) = (value_of(model, first) for model in models)
+    assert before.scale <= after.scale <= 1.25 * before.scale
 
 
 def test_where_no_token_is_the_same_nothing_changes():
