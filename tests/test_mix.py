@@ -83,14 +83,16 @@ def test_a_raised_group_is_computed_in_float(model):
 
 
 def slow_convolution(monkeypatch):
-    """Compilations take the mix, and measure the second convolution as slow in int8."""
+    """Compilations take the mix, and find the second convolution slow in int8, nothing else."""
     measured = mix.time_kernels
 
     def slow_in_int8(folder, calls, threads):
-        """As if the second convolution had no good kernel in int8."""
-        found = dict(measured(folder, calls, threads))
+        """As if the second convolution had no good kernel in int8: what is measured is only run,
+        for on a busy machine any layer may be measured as slower than its float32."""
+        if folder.name != "int8":
+            return dict.fromkeys(measured(folder, calls, threads), 2.0)
         slow = {c.function for c in calls if "conv2d_1" in c.operations}
-        return {n: 10.0 if n in slow and folder.name == "int8" else t for n, t in found.items()}
+        return {n: 10.0 if n in slow else 1.0 for n in measured(folder, calls, threads)}
 
     monkeypatch.setattr(mix, "time_kernels", slow_in_int8)
     monkeypatch.setattr(hago.pipeline, "fastest", lambda contestants: 0)
