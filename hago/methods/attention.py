@@ -141,7 +141,6 @@ class _Graph:
         is_permutation = np.array_equal(np.sort(rows[0]), np.arange(rows.shape[1]))
         return (node, rows[0]) if is_permutation and np.all(rows == rows[0]) else None
 
-
     def _divides(self, divided: Node, product: Node) -> bool:
         """Whether ``divided`` is ``product`` times what the sums of its rows give."""
         if divided.op != "multiply" or divided.constants or divided.inputs[0] != product.name:
