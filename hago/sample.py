@@ -83,7 +83,7 @@ def fit_array(value: object, spec: TensorSpec, where: str) -> Array:
             fact=f"the model takes {spec}",
             way_out="Give arrays of that shape, or fix another shape with --shape.",
         )
-    return np.ascontiguousarray(_convert(array, spec, where))
+    return np.asarray(_convert(array, spec, where), order="C")
 
 
 def _convert(array: Array, spec: TensorSpec, where: str) -> Array:

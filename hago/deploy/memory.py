@@ -49,7 +49,7 @@ class GpuMemory:
         return _CUDA, 0, _POOLED, _CPU, 0, _POOLED
 
     def enter(self, array: Array) -> Any:
-        whole, device = np.ascontiguousarray(array), self.ffi.device(self.device)
+        whole, device = np.asarray(array, order="C"), self.ffi.device(self.device)
         shape, dtype = self.ffi.Shape(array.shape), self.ffi.dtype(str(array.dtype))
         tensor = self._function("TVMTensorAllocWithScope")(shape, dtype, device, None)
         address = ctypes.c_void_p(whole.ctypes.data)

@@ -16,9 +16,11 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import tvm
 from tvm import ir, tirx
+from tvm_ffi import structural_visit
 
 from hago.codegen.passes import CPU_PIPELINE
 from hago.deploy.static_plan import StaticPlan, Tensor, static_plan
@@ -33,6 +35,7 @@ _KINDS = {
     "int": (0, "int{}_t"), "uint": (1, "uint{}_t"), "float": (2, "float"), "bool": (6, "uint8_t"),
     "bfloat": (4, "uint16_t"),
 }  # fmt: skip
+_CALL_BY_NAME = "tirx.tvm_call_packed"
 _FIXED = Path(__file__).with_name("static_object.c")
 _DRIVERS = {"": ("cc", "gcc", "clang"), "cross": ("{}-gcc", "{}-clang")}
 _COPIERS = {"": ("objcopy", "llvm-objcopy"), "cross": ("{}-objcopy", "llvm-objcopy")}
@@ -54,6 +57,8 @@ def write_static_object(
         for var, function in lowered.functions_items()
         if isinstance(function, tirx.PrimFunc)
     }
+    for function in functions.values():
+        _check_alone(function)
     kernels = tvm.compile(
         tvm.IRModule(functions), target_of(spec), tir_pipeline=CPU_PIPELINE
     ).mod  # fmt: skip
@@ -68,6 +73,24 @@ def write_static_object(
         _link(name, folder, spec.triple)
         shutil.copyfile(folder / "all.o", path)
     path.with_suffix(".h").write_text(header, encoding="utf-8")
+
+
+def _check_alone(function: tirx.PrimFunc) -> None:
+    """Raises BuildError where ``function`` calls one of TVM's runtime, as what sorts does."""
+    called: list[str] = []
+
+    def visit(node: Any, visitor: Any) -> None:
+        if getattr(getattr(node, "op", None), "name", "") == _CALL_BY_NAME:
+            called.append(str(node.args[0].value))
+        visitor.default_visit(node)
+
+    structural_visit(function.body, visit)
+    if called:
+        raise BuildError(
+            f"no static object: {called[0]} is a function of TVM's runtime",
+            fact="its operation (sorting, for the most part) has no kernel",
+            way_out="Use the artifact's library, or cut the model in front of it.",
+        )
 
 
 def check_static_object(spec: HardwareSpec, path: Path) -> None:

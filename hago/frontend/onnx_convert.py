@@ -75,10 +75,21 @@ def build_module(
         with builder.dataflow():
             values: Values = {**params, **_initializers(graph)}
             _convert_nodes(graph.node, values, builder, opset, path)
-            outputs = [values[o.name] for o in graph.output]
+            outputs = [_computed(o.name, values[o.name], path) for o in graph.output]
             result = builder.emit_output(outputs[0] if len(outputs) == 1 else outputs)
         builder.emit_func_output(result)
     return _with_names(builder.get(), inputs, graph)
+
+
+def _computed(name: str, value: relax.Expr, path: Path) -> relax.Expr:
+    """The output ``value``. Raises ModelError for a constant."""
+    if constant_of(value) is None:
+        return value
+    raise ModelError(
+        f"{path}: output '{name}' is a constant",
+        fact="no input of the model changes it",
+        way_out="Remove it from the model's outputs (graph.output in onnx).",
+    )
 
 
 def _parameters(inputs: Sequence[GraphInput]) -> dict[str, relax.Var]:

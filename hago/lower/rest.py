@@ -19,6 +19,7 @@ def lower_rest(module: ir.IRModule, spec: HardwareSpec) -> ir.IRModule:
     Reshapes stay operations: they become views of memory when the module is built.
     """
     passes = [
+        relax.backend.DispatchSortScan(),  # what sorts has no legalization
         relax.transform.LegalizeOps(skip_ops=["relax.reshape"]),
         relax.transform.AnnotateTIROpPattern(),
         relax.transform.FoldConstant(),

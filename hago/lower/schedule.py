@@ -11,6 +11,7 @@ from hago.lower.cost import is_kernel, read_cost
 
 _LEAST_BYTES = 64 << 10  # below this a second thread costs more than it does
 _TASKS = 16  # of a parallel loop: they divide well among a few threads
+_ROOT = "root"  # the block around loops
 _SPATIAL, _REDUCTION = 0, 2  # tirx.IterVar.DataPar and CommReduce
 
 
@@ -26,11 +27,14 @@ def schedule_rest(module: ir.IRModule, lanes: int) -> ir.IRModule:
 def schedule(function: tir.PrimFunc, lanes: int) -> tir.PrimFunc:
     """``function`` (blocks of the S-TIR form) with its spatial loops in parallel and in vectors.
 
-    A reduction keeps its order of additions, so results stay the same to the bit.
+    A reduction keeps its order of additions, so results stay the same to the bit. What only calls
+    TVM's runtime (sorting) has no loops.
     """
+    if function.body.block.name_hint != _ROOT:
+        return function
     plan = s_tir.Schedule(ir.IRModule({"main": function}))
     is_large = read_cost(function).bytes >= _LEAST_BYTES
-    for block in plan.get_child_blocks(plan.get_sblock("root")):
+    for block in plan.get_child_blocks(plan.get_sblock(_ROOT)):
         _schedule_block(plan, block, lanes, is_large)
     return plan.mod["main"].with_attrs(function.attrs)
 

@@ -52,7 +52,7 @@ def strip_qdq(module: ir.IRModule) -> Stripped:
         if node is None or not _is_constant_dequantize(node):
             return substitute(binding.value, values)
         if 0 in node.constants:
-            return relax.const(np.ascontiguousarray(evaluate(node.value, {})))
+            return relax.const(np.asarray(evaluate(node.value, {}), order="C"))
         source = nodes.get(node.inputs[0])
         is_pair = source is not None and source.op == "quantize"
         return values[source.inputs[0]] if source and is_pair else substitute(node.value, values)

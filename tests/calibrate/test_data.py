@@ -67,6 +67,11 @@ def test_a_sample_without_batch_axis_gets_one():
     assert sample["image"].shape == IMAGE.shape
 
 
+def test_a_number_is_no_row():
+    (sample,) = load_data([{"x": np.float32(2)}], (TensorSpec("x", (), "float32"),))
+    assert sample["x"].shape == ()
+
+
 def test_rows_are_joined_to_the_models_batch(save):
     batched = TensorSpec("image", (2, 3, 4, 4), "float32")
     samples = list(load_data(save(image=images(4)), [batched]))

@@ -15,6 +15,7 @@ from hago.errors import BuildError
 from hago.hardware.host import host_spec
 from hago.hardware.load import load_spec
 from hago.pipeline import Options, compile_model
+from tests.onnx_models import node, save
 from tests.search.stand_ins import network, samples
 
 # Of libc and libm: what kernels and copies call.
@@ -67,6 +68,15 @@ def test_its_header_says_what_it_takes(compiled):
 def test_its_name_is_one_of_c():
     assert symbol(Path("a/my-net.v2.o")) == "my_net_v2"
     assert symbol(Path("8bit.o")) == "_8bit"
+
+
+def test_what_calls_the_runtime_has_none(tmp_path):
+    largest = [node("TopK", "x k", "y i", axis=-1)]
+    model = save(tmp_path / "m.onnx", largest, {"x": (1, 8)}, {"k": np.array([3])})
+    options = Options("float32", export_object=tmp_path / "m.o")
+    with pytest.raises(BuildError, match=r"no static object: tvm\.contrib\.sort\.topk"):
+        compile_model(model, host_spec().name, [], tmp_path / "out", options)
+    assert not (tmp_path / "m.o").exists()
 
 
 def test_gpus_have_none(tmp_path):

@@ -110,6 +110,13 @@ def test_a_value_that_nothing_makes_is_named(tmp_path: Path) -> None:
     assert "nothing makes 'ghost' for node 'make_y'" in refusal(path)
 
 
+@pytest.mark.parametrize("made", ["w", "y"])
+def test_an_output_that_is_a_constant_is_named(tmp_path: Path, made: str) -> None:
+    nodes = [node("Relu", "x", "z"), node("Neg", "w")]
+    path = save(tmp_path / "m.onnx", nodes, {"x": (3,)}, {"w": normal(3)}, outputs=f"z {made}")
+    assert f"output '{made}' is a constant" in refusal(path)
+
+
 def test_a_dimension_without_a_size_names_the_flag_to_give(model: Path) -> None:
     message = refusal(model)
     assert "dimensions without a size in 'x'" in message

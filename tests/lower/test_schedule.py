@@ -49,6 +49,13 @@ def test_scheduled_loops_compute_the_same(operation):
     assert np.array_equal(run(lower_rest(module, SPEC), value), run(plain, value))
 
 
+def test_what_sorts_is_left_to_the_runtime():
+    value = np.random.default_rng(0).standard_normal((1, 12, 64, 32), dtype=np.float32)
+    largest = module_of(lambda x: relax.op.topk(x, 3, axis=-1, ret_type="values"))
+    expected = np.sort(value, axis=-1)[..., :-4:-1]
+    assert np.array_equal(run(lower_rest(largest, SPEC), value), expected)
+
+
 @pytest.mark.parametrize("name", ["transpose", "sum over rows", "slice"])
 def test_rows_of_whole_vectors_become_vectors(name):
     lowered = lower_rest(module_of(OPERATIONS[name]), SPEC)
