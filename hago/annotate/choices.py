@@ -9,6 +9,7 @@ from typing import Literal
 
 from hago.annotate.chains import carried_edges
 from hago.annotate.operators import (
+    FORMS,
     hardware_operator,
     is_anchor,
     is_elementwise,
@@ -146,9 +147,9 @@ class _Reader:
         return self._unsupported(self.nodes[edge.dst])
 
     def _unsupported(self, node: Node) -> Wish:
-        return Wish(
-            "float", (), Reason(f"{self.spec.name} has no row for '{node.op}'", self.spec.name)
-        )
+        if node.op in FORMS:
+            return _float(f"rows are for '{node.op}' {FORMS[node.op]}")
+        return _float(f"{self.spec.name} has no row for '{node.op}'", self.spec.name)
 
     def _passed_on(self, node: Node, edge: Edge) -> Wish:
         """A move wants what all readers of its result want."""
@@ -173,9 +174,7 @@ class _Reader:
     def _from_rows(self, node: Node, edge: Edge, operator: str) -> Wish:
         rows = self.spec.rows(operator)
         if not rows:
-            return Wish(
-                "float", (), Reason(f"{self.spec.name} has no row for '{operator}'", self.spec.name)
-            )
+            return _float(f"{self.spec.name} has no row for '{operator}'", self.spec.name)
         feasible = [row for row in rows if overflow(node, row) is None]
         if not feasible:
             row = rows[0]

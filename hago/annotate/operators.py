@@ -104,3 +104,10 @@ _RULES: dict[str, Callable[[Node], str | None]] = {
     "mean": _mean,
     "image.resize2d": _resize2d,
 }
+# Which of these operations there are words for.
+FORMS = {
+    "nn.conv2d": "with constant weights",
+    "matmul": "with weights of two axes on the right, or of two activations",
+    "mean": "over height and width",
+    "image.resize2d": "to the nearest neighbour",
+}

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from tvm import relax
 
@@ -10,6 +11,7 @@ from hago.errors import StrategyError
 from hago.graph import Edge, parse_edge
 from hago.hardware.load import load_spec
 from hago.hardware.spec import Accumulator, Operand
+from hago.prepare import prepare
 from hago.scheme import INT7, INT8, INT16, UINT8, PerAxis, QuantScheme
 from tests.graphs import S8_CHANNEL, U8, Builder, attention, machine, residual_network, row
 
@@ -50,6 +52,19 @@ def test_an_operator_without_a_row_stays_float_and_names_the_machine():
     graph = annotate(attention(), machine())
     reason = graph.reasons[parse_edge("scores -> largest[0]")]
     assert "toy has no row for 'max'" in reason.text
+
+
+def test_a_form_of_an_operator_that_no_row_can_be_for_is_told_from_a_row_that_is_missing():
+    x = relax.Var("x", relax.TensorType((4, 4), "float32"))
+    weight = relax.const(np.eye(4, dtype=np.float32))
+    builder = relax.BlockBuilder()
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            result = builder.emit_output(relax.op.matmul(weight, x))
+        builder.emit_func_output(result)
+    graph = annotate(prepare(builder.get()), machine())
+    (reason,) = (why for edge, why in graph.reasons.items() if edge.src == "x")
+    assert reason.text.startswith("rows are for 'matmul' with weights of two axes on the right")
 
 
 def test_what_a_softmax_sums_are_the_codes_that_its_product_reads():
