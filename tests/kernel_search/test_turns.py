@@ -1,6 +1,7 @@
 """Who is faster is decided round by round, and only by more than the rounds spread."""
 
 import numpy as np
+import pytest
 
 from hago.kernel_search.turns import Rounds, take_turns
 
@@ -27,6 +28,28 @@ def test_a_ratio_is_that_of_neighbours_in_time():
     assert rounds.ratio(1) == 0.5
     assert rounds.is_faster(1)
     assert rounds.microseconds(0) == 2e6
+
+
+def test_a_clock_that_is_set_right_now_and_then_makes_no_call_free():
+    bench = Bench()
+    calls = 0
+
+    def clock():
+        nonlocal calls
+        calls += 1
+        return bench.now - (2e-6 if calls % 100 == 0 else 0)
+
+    rounds = take_turns([bench.call(1e-6), bench.call(2e-6)], 5, clock)
+    assert rounds.ratio(1) == pytest.approx(2)
+    assert rounds.seconds == pytest.approx(np.tile([1e-6, 2e-6], (5, 1)))
+
+
+def test_calls_shorter_than_a_tick_have_the_mean_of_their_turn():
+    bench, tick = Bench(), 1e-4
+    rounds = take_turns(
+        [bench.call(1e-6), bench.call(2e-6)], 5, lambda: bench.now // tick * tick
+    )
+    assert rounds.ratio(1) == pytest.approx(2, rel=0.2)
 
 
 def test_a_machine_that_slows_down_for_everybody_changes_no_ratio():
