@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from hago.annotate.biases import biases_without
 from hago.annotate.operators import is_anchor
+from hago.codegen.workload import Attention
 from hago.dataflow import Node, read_dataflow
 from hago.deploy.bench import copied_per_ms
 from hago.deploy.kernels import time_kernels
@@ -52,13 +53,15 @@ class Raise:
 
 
 def operation_latencies(folder: Path, calls: Iterable[KernelCall], threads: int) -> Latencies:
-    """The time of the kernels in the artifact ``folder`` that compute each operation."""
+    """The time of the kernels in the artifact ``folder`` that compute each operation; of both
+    products of an attention half of its kernel's."""
     calls = tuple(calls)
     kernels = time_kernels(folder, calls, threads)
     found: dict[str, float] = {}
     for call in calls:
+        products = 2 if isinstance(call.workload, Attention) else 1
         for operation in call.operations:
-            found[operation] = found.get(operation, 0.0) + kernels[call.function]
+            found[operation] = found.get(operation, 0.0) + kernels[call.function] / products
     return found
 
 

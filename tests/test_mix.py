@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import hago
 from hago import mix
+from hago.codegen.epilogue import Epilogue
+from hago.codegen.workload import BatchMatmul
 from hago.hardware.host import host_spec, missing_features
 from hago.hardware.load import load_spec
+from hago.lower.calls import KernelCall
 from hago.model import run_on
 from hago.pipeline import Options, compile_model, prepared_module
 from hago.realize import interpret, realize
+from tests.codegen.test_attention import of_floats
 from tests.graphs import input_for, quantized, residual_network
 from tests.onnx_models import three_convolutions
 from tests.search.stand_ins import MACHINE, network, samples
@@ -80,6 +86,18 @@ def test_a_raised_group_is_computed_in_float(model):
         for each in (model, found)
     ]
     assert errors[1] < errors[0]
+
+
+def test_an_attentions_time_is_shared_by_its_products(monkeypatch):
+    work, epilogue = of_floats(1, 2, 8, 8, 4, 4, (None, None, None), ())
+    plain = BatchMatmul(1, 8, 8, 4)
+    calls = [
+        KernelCall("attention", frozenset({"scores", "contexts"}), (), work, epilogue),
+        KernelCall("product", frozenset({"alone"}), (), plain, Epilogue("float32", "float32")),
+    ]
+    monkeypatch.setattr(mix, "time_kernels", lambda *_: {"attention": 3.0, "product": 2.0})
+    found = mix.operation_latencies(Path(), calls, 1)
+    assert found == {"scores": 1.5, "contexts": 1.5, "alone": 2.0}
 
 
 def slow_convolution(monkeypatch):

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from tvm import tirx as tir
 
+from hago.codegen.epilogue import Epilogue
+
 Array = npt.NDArray[Any]
 # Weights whose values are proven: all are in -8..7; or two products of neighbours with bytes fit
 # int16, which takes -127..127 for signed bytes, and the bound of hago.pairs for unsigned ones.
@@ -283,8 +285,42 @@ class Permute:
         return math.prod(self.shape[axis + 1 :])
 
 
+@dataclass(frozen=True)
+class Attention:
+    """What four kernels compute, one behind another: ``scores`` of queries and keys, ``powers`` of
+    their rows, ``totals`` of these, and ``contexts``, the products of powers and values.
+
+    ``epilogues`` are those of the first three; operand ``total`` of the last one's are the totals.
+    """
+
+    scores: BatchMatmul
+    powers: RowReduce
+    totals: RowReduce
+    contexts: BatchMatmul
+    epilogues: tuple[Epilogue, Epilogue, Epilogue]
+    total: int
+
+    @property
+    def before(self) -> tuple[tuple[BatchMatmul | RowReduce, Epilogue], ...]:
+        """The first three with their epilogues."""
+        first = (self.scores, self.powers, self.totals)
+        return tuple(zip(first, self.epilogues, strict=True))
+
+    @property
+    def data(self) -> str:
+        return self.scores.data
+
+    @property
+    def accum(self) -> str:
+        return self.contexts.accum
+
+    @property
+    def output_shape(self) -> tuple[int, int, int]:
+        return self.contexts.output_shape
+
+
 Product = Conv2d | Matmul | GroupedMatmul | BatchMatmul
-Workload = Product | Pool2d | RowReduce | Elementwise | Table | Permute
+Workload = Product | Pool2d | RowReduce | Elementwise | Table | Permute | Attention
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from tvm import tirx as tir
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.workload import (
     PROVEN,
+    Attention,
     BatchMatmul,
     Conv2d,
     Elementwise,
@@ -65,10 +66,17 @@ def multiplied(data: str, weight: str) -> str:
 
 
 def _between(workload: Workload) -> int:
-    """The same of a workload that has no products."""
-    if not isinstance(workload, RowReduce):
-        return 0
-    return reduction_instructions(workload.kind) * workload.rows * workload.length
+    """The same of what a workload computes beside its products and the last epilogue."""
+    match workload:
+        case RowReduce(kind=kind, rows=rows, length=length):
+            return reduction_instructions(kind) * rows * length
+        case Attention(before=before):
+            return sum(
+                _between(part) + instructions_of(epilogue) * math.prod(part.output_shape)
+                for part, epilogue in before
+            )
+        case _:
+            return 0
 
 
 def is_kernel(function: tir.PrimFunc) -> bool:
@@ -110,6 +118,8 @@ def operations(workload: Workload) -> int:
             return workload.rows * workload.length
         case Elementwise() | Table():
             return math.prod(workload.shape)
+        case Attention(scores=scores, contexts=contexts):
+            return operations(scores) + operations(contexts)
         case Permute():
             return 0
 
@@ -128,6 +138,8 @@ def describe(workload: Workload) -> str:
             return f"{workload.data} {m}x{n}x{k}, weights in groups of {group}"
         case BatchMatmul(batch=batch, m=m, n=n, k=k):
             return f"{workload.data} {batch} of {m}x{n}x{k}"
+        case Attention(scores=BatchMatmul(batch=batch, m=m, n=n, k=k)):
+            return f"{workload.data} attention, {batch} of {m}x{n}x{k}"
         case Pool2d(h=h, w=w, c=c, window=window):
             return f"{workload.data} {h}x{w}x{c}, {window[0]}x{window[1]}"
         case RowReduce(rows=rows, length=length):

@@ -25,6 +25,7 @@ from hago.dataflow import tensor_type
 from hago.hardware.host import kernels_of
 from hago.hardware.spec import HardwareSpec
 from hago.lower.affine import merge_affine
+from hago.lower.attention import fuse_attentions
 from hago.lower.calls import KernelCall, kernel_arguments, prepared_names
 from hago.lower.cost import with_cost
 from hago.lower.expression import Source
@@ -135,7 +136,10 @@ def lower_with_weights(
         groups = [with_narrow_data(group, view, supports) for group in groups]
         groups = [with_stored_weight(group, stored, supports) for group in groups]
         stored = {}  # what is left multiplies values that the library holds
-    calls = _Calls(view, [_merged(group, machine) for group in groups], machine, stored, choose)
+    groups = [_merged(group, machine) for group in groups]
+    if isinstance(machine, Machine):
+        groups = fuse_attentions(groups, view, supports)
+    calls = _Calls(view, groups, machine, stored, choose)
     called = rebuild(module, calls.rewrite, params=calls.packed_params())
     called = relax.transform.DeadCodeElimination()(_without_unpacked(called, calls))
     packers = {name: packer for name, (_, packer) in calls.packed.items()}

@@ -52,8 +52,7 @@ def test_each_is_one_kernel_with_what_follows():
     assert len(grouped_members(view_of(realized))) == 4 * 5  # what lies in front of the four sums
     names = [str(var.name_hint) for var in lower(realized, host_spec()).get_global_vars()]
     assert sum(name.startswith("grouped_matmul") for name in names) >= 2
-    assert not any(name.startswith("permute") for name in names)
-    assert sum(name.startswith("sum") for name in names) == 1  # of the attention's powers
+    assert not any(name.startswith(("permute", "sum")) for name in names)
 
 
 def test_zero_points_of_the_data_are_a_constant_of_each_column():

@@ -6,6 +6,8 @@ where they are. The right-hand side is packed inside the kernel, batch by batch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from tvm import tirx as tir
@@ -26,6 +28,7 @@ from hago.codegen.kernels.product import (
     product_blockings,
 )
 from hago.codegen.select import choose_dot, has_dot
+from hago.codegen.vector import storage
 from hago.codegen.workload import BatchMatmul, Kernel, Machine, Strides
 
 Expr: TypeAlias = tir.Expr
@@ -53,9 +56,6 @@ def build_batch_matmul(
     workload: BatchMatmul, epilogue: Epilogue, machine: Machine, blocking: Blocking | None = None
 ) -> Kernel:
     """``func(left [b, m, k], right [b, k, n], *operands, output [b, m, n])``."""
-    dot, lanes = choose_dot(workload, machine), machine.lanes
-    product = _product(workload, dot)
-    steps, vectors = product.steps(dot), product.vectors(lanes)
     types = [
         (workload.left_memory, workload.data),
         (workload.right_memory, workload.weight),
@@ -63,22 +63,53 @@ def build_batch_matmul(
         (workload.output_memory, epilogue.dtype),
     ]
     with kernel("batch_matmul") as builder:
-        left, right, *operands, output = arguments("left right", types)
-        rows = (workload.batch * workload.m, workload.k)
-        pitch = steps * dot.depth
-        data = as_dot_data(flat(left), rows, pitch, dot, workload.data)
-        packed = pack_right(workload, dot, lanes, flat(right))
-        size = lanes * dot.depth
-
-        def weight(outer: Expr, _: Expr, column: Expr, step: Expr) -> Expr:
-            return vector(packed, ((outer * vectors + column) * steps + step) * size, size)
-
-        emit_product(
-            product, dot, machine, epilogue, data, Weights(weight),
-            [flat(operand) for operand in operands], flat(output), workload.output_shape,
-            blocking=blocking, rows=_rows(workload),
-        )  # fmt: skip
+        left, right, *operands, output = [flat(b) for b in arguments("left right", types)]
+        emit_batch_matmul(
+            workload, epilogue, machine, (left, right), operands, output, blocking
+        )
     return Kernel(builder.get(), None, "batch_matmul")
+
+
+def emit_batch_matmul(
+    workload: BatchMatmul,
+    epilogue: Epilogue,
+    machine: Machine,
+    data: tuple[Buffer, Buffer],
+    operands: Sequence[Buffer],
+    output: Buffer,
+    blocking: Blocking | None = None,
+) -> None:
+    """The same inside an open PrimFunc, all buffers flat."""
+    dot, lanes = choose_dot(workload, machine), machine.lanes
+    left, right = data
+    if workload.left is None or storage(workload.data) != dot.data:
+        left = _rows_for(dot, workload, left)
+        workload = replace(workload, left=None)
+    product = _product(workload, dot)
+    steps, vectors = product.steps(dot), product.vectors(lanes)
+    packed = pack_right(workload, dot, lanes, right)
+    size = lanes * dot.depth
+
+    def weight(outer: Expr, _: Expr, column: Expr, step: Expr) -> Expr:
+        return vector(packed, ((outer * vectors + column) * steps + step) * size, size)
+
+    emit_product(
+        product, dot, machine, epilogue, left, Weights(weight), operands, output,
+        workload.output_shape, blocking=blocking, rows=_rows(workload),
+    )  # fmt: skip
+
+
+def _rows_for(dot: Dot, workload: BatchMatmul, left: Buffer) -> Buffer:
+    """The rows of the left-hand side as ``dot`` reads them, one after another."""
+    rows, strides, m = workload.batch * workload.m, workload.left, workload.m
+    pitch = -(-workload.k // dot.depth) * dot.depth
+    if strides is None:
+        return as_dot_data(left, (rows, workload.k), pitch, dot, workload.data)
+
+    def start(row: Expr) -> Expr:
+        return strides.start(row // m) + row % m * strides.row
+
+    return as_dot_data(left, (rows, workload.k), pitch, dot, workload.data, start)
 
 
 def _product(workload: BatchMatmul, dot: Dot) -> Product:

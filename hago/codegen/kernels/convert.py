@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from tvm import tirx as tir
@@ -19,18 +19,25 @@ _LANES = 32
 
 
 def as_dot_data(
-    data: Buffer, shape: Sequence[int], pitch: int, dot: Dot, dtype: str
+    data: Buffer,
+    shape: Sequence[int],
+    pitch: int,
+    dot: Dot,
+    dtype: str,
+    start: Callable[[Expr], Expr] | None = None,
 ) -> Buffer:
     """Flat ``data`` [rows, length] as ``dot.data`` with rows ``pitch`` apart, zeros between.
 
-    The same buffer where it is that already; otherwise a copy in scratch memory.
+    The same buffer where it is that already; otherwise a copy in scratch memory. ``start`` says
+    where a row starts whose neighbours are elsewhere: such are always copied.
     """
     rows, length = shape
-    if v.storage(dtype) == dot.data and pitch == length:
+    if v.storage(dtype) == dot.data and pitch == length and start is None:
         return data
     copy = T.alloc_buffer((rows * pitch,), dot.data)
     with T.parallel(0, rows) as row:
-        copy_run(copy, row * pitch, data, row * length, length, dot.data)
+        first = row * length if start is None else T.Bind(start(row))
+        copy_run(copy, row * pitch, data, first, length, dot.data)
         if pitch > length:
             fill(copy, row * pitch + length, pitch - length, 0, dot.data)
     return copy

@@ -77,16 +77,29 @@ def build_row_reduce(workload: RowReduce, epilogue: Epilogue, machine: Machine) 
     with kernel(workload.kind) as builder:
         data, *rest, output = [flat(b) for b in arguments("data", types)]
         count = len(affine)
-        emitter = _Emitter(
-            workload, machine.lanes, epilogue, data, rest[:count], rest[count:], output
+        emit_row_reduce(
+            workload, epilogue, machine, data, rest[count:], output, affine=rest[:count]
         )
-        together = min(_TOGETHER, workload.rows)
-        with T.parallel(0, workload.rows // together) as task:
-            emitter.rows([T.Bind(task * together + row) for row in range(together)])
-        done = workload.rows // together * together
-        if done < workload.rows:
-            emitter.rows([tir.const(row, "int32") for row in range(done, workload.rows)])
     return Kernel(builder.get(), None, workload.kind)
+
+
+def emit_row_reduce(
+    workload: RowReduce,
+    epilogue: Epilogue,
+    machine: Machine,
+    data: Buffer,
+    operands: Sequence[Buffer],
+    output: Buffer,
+    affine: Sequence[Buffer] = (),
+) -> None:
+    """The same inside an open PrimFunc, all buffers flat; ``affine`` are gamma and beta."""
+    emitter = _Emitter(workload, machine.lanes, epilogue, data, affine, operands, output)
+    together = min(_TOGETHER, workload.rows)
+    with T.parallel(0, workload.rows // together) as task:
+        emitter.rows([T.Bind(task * together + row) for row in range(together)])
+    done = workload.rows // together * together
+    if done < workload.rows:
+        emitter.rows([tir.const(row, "int32") for row in range(done, workload.rows)])
 
 
 @dataclass(frozen=True, eq=False)
