@@ -134,7 +134,7 @@ def _is_depthwise_on_codes(workload: Conv2d, machine: Machine) -> bool:
 
 
 def _attends_without_tiles(workload: Attention, machine: Machine) -> bool:
-    """Products that fill AMX tiles are faster one after another."""
+    """Products for AMX tiles stay alone: what the kernel is made of is computed in vectors."""
     products = (workload.scores, workload.contexts)
     tiled = any(batch_matmul_fills_tiles(each.packed, machine) for each in products)
     return not tiled and attends(workload, machine)
