@@ -126,7 +126,7 @@ class _Emitter:
         length = scores.n
         powers, totals = (replace(w, rows=count) for w in (workload.powers, workload.totals))
         of_scores, of_powers, of_totals = workload.epilogues
-        score_codes, power_codes, total_codes = (
+        score_rows, power_rows, total_rows = (
             T.alloc_buffer((count * columns,), storage(each.dtype))
             for each, columns in zip(workload.epilogues, (length, length, 1), strict=True)
         )
@@ -135,20 +135,20 @@ class _Emitter:
         left = workload.scores.left or _packed(workload.scores.m, workload.scores.k)
         right = workload.scores.right or _packed(workload.scores.k, length)
         data = (_from(queries, self.rows.start(left)), _from(keys, right.start(self.rows.head)))
-        emit_batch_matmul(scores, part, machine, data, read, score_codes)
+        emit_batch_matmul(scores, part, machine, data, read, score_rows)
 
         part, read = self._operands(of_powers, workload.powers.output_shape, given)
-        emit_row_reduce(powers, part, machine, score_codes, read, power_codes)
+        emit_row_reduce(powers, part, machine, score_rows, read, power_rows)
 
         part, read = self._operands(of_totals, workload.totals.output_shape, given)
-        emit_row_reduce(totals, part, machine, power_codes, read, total_codes)
+        emit_row_reduce(totals, part, machine, power_rows, read, total_rows)
 
         part, read = self._operands(
-            self.epilogue, workload.output_shape, given, {workload.total: total_codes}
+            self.epilogue, workload.output_shape, given, {workload.total: total_rows}
         )
         right = workload.contexts.right or _packed(length, contexts.n)
         target = workload.contexts.output or _packed(workload.contexts.m, contexts.n)
-        data = (power_codes, _from(values, right.start(self.rows.head)))
+        data = (power_rows, _from(values, right.start(self.rows.head)))
         emit_batch_matmul(
             contexts, part, machine, data, read, _from(output, self.rows.start(target))
         )
