@@ -16,7 +16,7 @@ _HOMES = {
     "import_onnx": "hago.frontend.onnx",
     "import_relay": "hago.frontend.relay",
     "import_tflite": "hago.frontend.tflite",
-    "import_torch": "hago.frontend.torch",
+    "import_torch": "hago.torch_program",
     "inspect_model": "hago.pipeline",
     "load": "hago.deploy.load",
     "load_data": "hago.calibrate",
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from hago.frontend.onnx import import_onnx
     from hago.frontend.relay import import_relay
     from hago.frontend.tflite import import_tflite
-    from hago.frontend.torch import import_torch
     from hago.hardware.load import load_spec
     from hago.pipeline import compile_model, explain_edge, inspect_model
+    from hago.torch_program import import_torch
 
 
 def __getattr__(name: str) -> object:

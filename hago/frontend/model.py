@@ -33,9 +33,19 @@ def _relay(path: Path, shapes: Shapes) -> tvm.IRModule:
     return import_relay(path)
 
 
+def _torch(path: Path, shapes: Shapes) -> tvm.IRModule:
+    raise ModelError(
+        f"{path}: a file of PyTorch's",
+        fact="such files may run code when they are read, so hago leaves that to you",
+        way_out="Load the program yourself (torch.export.load) and give hago.compile_model what "
+        "hago.import_torch(program) returns, or export the model to ONNX.",
+    )
+
+
 IMPORTERS: dict[str, Callable[[Path, Shapes], tvm.IRModule]] = {
     ".onnx": import_onnx,
     ".relay": _relay,
     ".txt": _relay,
     ".tflite": import_tflite,
+    **dict.fromkeys((".pt2", ".pt", ".pth"), _torch),
 }

@@ -65,11 +65,27 @@ def resize(node: Node) -> relax.Expr | tuple[relax.Expr, ...]:
     """Resize of the two spatial axes of an NCHW tensor."""
     if len(node.shape(0)) != 4:
         raise NotConvertible("only 4-D tensors can be resized")
+    _check_resize(node)
     given = tuple(None if _is_empty(x) else x for x in node.inputs)
     cleaned = Node(
         node.op, node.name, given, node.attributes, node.outputs, node.opset, node.builder
     )
     return tvm_converter("Resize")(cleaned)
+
+
+def _check_resize(node: Node) -> None:
+    """Resampling is by the ratio of sizes, without a filter in front."""
+    if node.number("antialias", 0):
+        raise NotConvertible("antialias=1")
+    scales = constant_of(node.inputs[2]) if node.opset >= 11 and node.has(2) else None
+    if scales is None or scales.size == 0:
+        return
+    sizes = np.array(node.shape(0)) * scales.astype(np.float64)
+    if np.any(np.abs(sizes - np.round(sizes)) > 1e-3):
+        raise NotConvertible(
+            f"{' x '.join(map(str, node.shape(0)))} elements times {scales.tolist()} are no whole "
+            "numbers"
+        )
 
 
 def _is_empty(x: relax.Expr | None) -> bool:

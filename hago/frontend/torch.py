@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import tvm
@@ -15,21 +16,32 @@ if TYPE_CHECKING:
 
 
 def import_torch(program: ExportedProgram) -> tvm.IRModule:
-    """An exported program as a Relax module with static shapes and constants inline.
-
-    ``torch.export.export(model.eval(), (example,))`` makes the program. Inputs are called as the
-    arguments of ``forward``, outputs "output", or "output_0" and so on. Take what this returns to
-    :func:`hago.compile_model` in place of a file. Raises ModelError for operators that TVM does not
-    know (all of them at once), dynamic shapes, and programs that change their inputs.
-    """
+    """An exported program as TVM reads it, with names: see :func:`hago.import_torch`."""
     from tvm.relax.frontend.torch import from_exported_program
 
     _check_signature(program)
     try:
-        module = from_exported_program(program, keep_params_as_input=False)
+        module = from_exported_program(
+            program, keep_params_as_input=False, custom_convert_map=_CONVERTERS
+        )
     except (AssertionError, ValueError, TypeError, KeyError, NotImplementedError) as error:
         raise _error(str(error)) from error
     return _with_names(module)
+
+
+def _over_axes(reduce: Callable[..., relax.Expr]) -> Callable[..., relax.Var]:
+    """The converter of an extreme over some axes, or over all of them."""
+
+    def convert(node: Any, importer: Any) -> relax.Var:
+        given = list(importer.retrieve_args(node))
+        data, axes, keepdims = (given + [[], False][len(given) - 1 :])[:3]
+        found: relax.Var = importer.block_builder.emit(reduce(data, axes or None, bool(keepdims)))
+        return found
+
+    return convert
+
+
+_CONVERTERS = {"amax.default": _over_axes(relax.op.max), "amin.default": _over_axes(relax.op.min)}
 
 
 def _check_signature(program: ExportedProgram) -> None:

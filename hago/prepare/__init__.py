@@ -8,6 +8,7 @@ from hago.prepare.absorb_flatten import absorb_flatten
 from hago.prepare.conv1d_to_conv2d import conv1d_to_conv2d
 from hago.prepare.decompose_batch_norm import decompose_batch_norm
 from hago.prepare.drop_softmax_guard import drop_softmax_guard
+from hago.prepare.exact_pools import exact_pools
 from hago.prepare.fold_constants import fold_constants
 from hago.prepare.fold_padding import fold_padding
 from hago.prepare.fold_scales import fold_scales
@@ -20,19 +21,24 @@ from hago.prepare.pool_to_mean import pool_to_mean
 from hago.prepare.postpone_division import postpone_division
 from hago.prepare.remove_identities import remove_identities
 from hago.prepare.rewrite import as_pass
+from hago.prepare.share_weights import share_weights
 from hago.prepare.simplify_arithmetic import simplify_arithmetic
 from hago.prepare.sink_reshapes import sink_reshapes
 from hago.prepare.split_products import split_products
 from hago.prepare.split_to_slices import split_to_slices
+from hago.prepare.take_slices import take_slices
 from hago.prepare.to_nhwc import to_nhwc
 from hago.prepare.unfold_transposed_conv import unfold_transposed_conv
 
 PASSES = (
     decompose_batch_norm,
     split_to_slices,
+    take_slices,
+    exact_pools,
     remove_identities,
     simplify_arithmetic,
     fold_constants,
+    share_weights,
     fuse_layer_norm,
     fuse_gelu,
     fuse_silu,

@@ -8,11 +8,13 @@ dequantize(int32 codes) => float32 constant: a bias, which is added in float32
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tvm
 from tvm import relax
 
+from hago.by_tvm import value_by_tvm
 from hago.prepare.expression import (
     Array,
     constant,
@@ -26,7 +28,7 @@ from hago.prepare.expression import (
     shape_of,
     with_changes,
 )
-from hago.prepare.rewrite import Scope, rewrite
+from hago.prepare.rewrite import Scope, operands, rewrite
 
 _ELEMENTWISE: dict[str, Callable[..., Array]] = {
     "add": np.add,
@@ -44,6 +46,8 @@ _ELEMENTWISE: dict[str, Callable[..., Array]] = {
     "tanh": np.tanh,
     "matmul": np.matmul,
 }
+# Calls of what is no operation of Relax, and what TVM's machine does.
+_CALLS = ("call_", "builtin", "memory", "vm", "null_value", "print", "assert_op", "invoke", "hint")
 
 
 def fold_constants(module: tvm.IRModule) -> tvm.IRModule:
@@ -55,15 +59,28 @@ def _fold(call: relax.Call, scope: Scope) -> relax.Expr | None:
     moved = _move_inside_dequantize(call, scope)
     if moved is not None:
         return moved
-    values = [constant_of(x) for x in call.args if not isinstance(x, relax.ShapeExpr)]
-    known = [v for v in values if v is not None]
-    if not known or len(known) != len(values):
+    if not _is_computable(call):
         return None
-    result = _evaluate(call, known)
+    values = [_value(arg) for arg in call.args]
+    result = _evaluate(call, values)
     return None if result is None else constant(result.astype(dtype_of(call), copy=False))
 
 
-def _evaluate(call: relax.Call, values: list[Array]) -> Array | None:
+def _is_computable(call: relax.Call) -> bool:
+    """Whether an operation of Relax gives one tensor that depends on constants alone."""
+    name = op_name(call)
+    is_known = bool(name) and not name.startswith(_CALLS) and isinstance(call.ty, relax.TensorType)
+    return is_known and not any(True for arg in call.args for _ in operands(arg))
+
+
+def _value(arg: relax.Expr) -> Any:
+    """The constants in an argument as arrays; shapes and numbers stay in the call."""
+    if isinstance(arg, relax.Tuple):
+        return tuple(_value(field) for field in arg.fields)
+    return constant_of(arg)
+
+
+def _evaluate(call: relax.Call, values: list[Any]) -> Array | None:
     name = op_name(call)
     if name in _ELEMENTWISE:
         return _ELEMENTWISE[name](*values)
@@ -75,7 +92,10 @@ def _evaluate(call: relax.Call, values: list[Array]) -> Array | None:
         return values[0]
     if name == "dequantize" and values[0].dtype == np.int32:
         return dequantized_value(call)
-    return None
+    if name in ("quantize", "dequantize"):
+        return None
+    found: Array = value_by_tvm(call, values)
+    return found
 
 
 def _move_inside_dequantize(call: relax.Call, scope: Scope) -> relax.Expr | None:

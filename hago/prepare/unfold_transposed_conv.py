@@ -61,8 +61,9 @@ def _unfold(call: relax.Call, scope: Scope) -> relax.Expr | None:
     if not is_call(call, "nn.conv2d_transpose") or call.attrs.data_layout != "NHWC":
         return None
     weight, attributes = constant_of(call.args[1]), call.attrs
-    if weight is None or integers(attributes.dilation) != [1, 1]:
+    if weight is None:
         return None
+    weight = _dilated(weight, integers(attributes.dilation))
     groups = int(attributes.groups)
     rows, columns = _axes(call, weight)
     padding = list(zip(rows.padding, columns.padding, strict=True))
@@ -75,6 +76,17 @@ def _unfold(call: relax.Call, scope: Scope) -> relax.Expr | None:
         kernel_layout="OHWI",
     )
     return _spread(scope.emit(convolved), rows, columns, groups)
+
+
+def _dilated(weight: Array, dilation: list[int]) -> Array:
+    """[I, H, W, O / g] with zeros between the taps."""
+    inputs, height, width, outputs = weight.shape
+    down, right = dilation
+    spread = np.zeros(
+        (inputs, (height - 1) * down + 1, (width - 1) * right + 1, outputs), weight.dtype
+    )
+    spread[:, ::down, ::right] = weight
+    return spread
 
 
 def _axes(call: relax.Call, weight: Array) -> tuple[_Axis, _Axis]:

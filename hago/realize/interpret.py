@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from tvm import ir, relax
 
+from hago.by_tvm import value_by_tvm
 from hago.dataflow import constant_value, is_constant, op_name
-from hago.errors import ModelError
 from hago.realize.meanings import MEANINGS
 
 Array = npt.NDArray[Any]
@@ -31,19 +31,6 @@ def interpret(module: ir.IRModule, inputs: Mapping[str, Array]) -> list[Array]:
             values[str(binding.var.name)] = evaluate(binding.value, values)
     result = evaluate(main.body.body, values)
     return list(result) if isinstance(result, tuple) else [result]
-
-
-def unsupported(module: ir.IRModule) -> list[str]:
-    """The operations of ``module`` that have no meaning here."""
-    return sorted(
-        {
-            op_name(binding.value)
-            for block in module["main"].body.blocks
-            for binding in block.bindings
-            if isinstance(binding.value, relax.Call)
-            and op_name(binding.value) not in MEANINGS
-        }
-    )
 
 
 def evaluate(expr: relax.Expr, values: Mapping[str, Any]) -> Any:
@@ -70,12 +57,6 @@ def _scalar(expr: relax.Expr) -> Any:
 
 
 def _call(call: relax.Call, args: Sequence[Any]) -> Any:
-    name = op_name(call)
-    if name not in MEANINGS:
-        raise ModelError(
-            f"'{name}' has no numpy meaning",
-            fact="the reference interpreter does not know this operation",
-            source="hago/realize/meanings.py",
-            way_out="Add a row to MEANINGS.",
-        )
-    return MEANINGS[name](call, *args)
+    """By its numpy meaning; what a float model alone has, and nothing quantizes, by TVM."""
+    meaning = MEANINGS.get(op_name(call))
+    return value_by_tvm(call, args) if meaning is None else meaning(call, *args)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy import special
 from tvm import relax
 
+from hago.by_tvm import value_by_tvm
 from hago.dataflow import tensor_type
 from hago.float8 import FORMATS, KINDS, decode_float8, encode_float8
 from hago.resample import taps
@@ -213,7 +214,10 @@ def _prelu(call: relax.Call, data: Array, slope: Array) -> Array:
     return np.where(data > 0, data, data * slope.reshape(along))
 
 
-def _resize2d(call: relax.Call, data: Array, size: Any, *_: Any) -> Array:
+def _resize2d(call: relax.Call, data: Array, size: Any, *others: Any) -> Array:
+    if str(call.attrs.method) == "cubic":
+        cubic: Array = value_by_tvm(call, (data, size, *others))
+        return cubic
     for axis, extent in zip((1, 2), size, strict=True):
         read = taps(call, data.shape[axis], int(extent))
         low = data.take(read.low, axis)

@@ -104,6 +104,13 @@ def test_a_model_that_cannot_be_used(
 
 
 
+def test_a_file_of_pytorch_is_refused_unread(hago_program: Program, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt2"
+    path.write_bytes(b"whatever")
+    done = hago_program("inspect", path, "--hw", MACHINE)
+    assert_refused(done, "a file of PyTorch's", "hago.import_torch")
+
+
 def test_an_unsupported_attribute_names_its_node(hago_program: Program, tmp_path: Path) -> None:
     nodes = [node("BatchNormalization", "x s s s s", "y", training_mode=1)]
     ones = np.ones(3, np.float32)

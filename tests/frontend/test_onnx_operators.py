@@ -115,6 +115,13 @@ CASES = {
         {},
         17,
     ),
+    "average pool that rounds up": (
+        "nn.avg_pool2d",
+        node("AveragePool", "x", kernel_shape=[3, 2], strides=[2, 2], pads=[1, 1, 1, 0],
+             ceil_mode=1, count_include_pad=1),
+        {},
+        19,
+    ),
     "maximum pool": (
         "nn.max_pool2d",
         node("MaxPool", "x", kernel_shape=[3, 2], strides=[2, 2], ceil_mode=1),
@@ -257,6 +264,20 @@ def test_a_refused_use_of_an_operator_names_the_node(tmp_path: Path) -> None:
         ModelError,
         match=r"node 'make_y' \(BatchNormalization\) cannot be imported\n.*training mode",
     ):
+        import_onnx(path)
+
+
+@pytest.mark.parametrize(
+    ("scales", "attributes", "fact"),
+    [((1, 1, 0.5, 0.5), {"antialias": 1}, "antialias=1"), ((1, 1, 1.3, 1), {}, "no whole numbers")],
+)
+def test_a_resize_that_is_not_by_the_ratio_of_sizes_is_refused(
+    scales: tuple[float, ...], attributes: dict[str, int], fact: str, tmp_path: Path
+) -> None:
+    operator = node("Resize", "x _ s", mode="linear", **attributes)
+    weights = {"s": np.array(scales, F32)}
+    path = save(tmp_path / "m.onnx", [operator], {"x": IMAGE}, weights, opset=18)
+    with pytest.raises(ModelError, match=fact):
         import_onnx(path)
 
 

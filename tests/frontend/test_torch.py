@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from hago.dataflow import read_dataflow
 from hago.errors import ModelError
 from hago.pipeline import Options, compile_model, inspect_model
 from hago.prepare import prepare
@@ -11,7 +12,7 @@ from hago.realize import interpret
 torch = pytest.importorskip("torch", reason="needs the extra torch")
 from torch import nn  # noqa: E402
 
-from hago.frontend.torch import import_torch  # noqa: E402
+from hago import import_torch  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch.export deprecates parts of itself
 
@@ -91,3 +92,61 @@ def test_an_operator_that_tvm_does_not_know_is_named():
     program = torch.export.export(Odd(), (torch.randn(3),))
     with pytest.raises(ModelError, match="bessel_j0"):
         import_torch(program)
+
+
+class Function(nn.Module):
+    """A function of one tensor."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+def exported_function(function, *shape):
+    x = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+    return torch.export.export(Function(function), (x,)), x
+
+
+@pytest.mark.parametrize("function", [
+    lambda x: x[:, -1],
+    lambda x: x.amax(1),
+    lambda x: x.amin((1, 2), keepdim=True),
+    lambda x: x.amax(),
+    lambda x: nn.functional.avg_pool1d(x, 3, 2, ceil_mode=True),
+    lambda x: x + torch.full((16, 16), -torch.inf).triu(1).clamp(-9),
+    lambda x: torch.arange(16) * 2 + x,
+])  # fmt: skip
+def test_what_models_do_between_layers_is_what_pytorch_does(function):
+    program, x = exported_function(function, 2, 16, 16)
+    module = prepare(import_torch(program))
+    (actual,) = interpret(module, {"x": x.numpy()})
+    np.testing.assert_allclose(actual, function(x).numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_a_linear_layer_of_transposed_tokens_has_one_matrix():
+    torch.manual_seed(0)
+    layer = nn.Linear(16, 4)
+    program, x = exported_function(lambda x: layer(x.transpose(1, 2)), 2, 16, 8)
+    module = prepare(import_torch(program))
+    (actual,) = interpret(module, {"x": x.numpy()})
+    np.testing.assert_allclose(actual, layer(x.transpose(1, 2)).detach(), atol=1e-5)
+    products = [n for n in read_dataflow(module).nodes if n.op == "matmul"]
+    assert [n.constants[1].shape for n in products] == [(16, 4)]
+
+
+def test_what_is_read_in_another_way_is_refused():
+    """TVM's importer makes an integer of the factor."""
+    program, x = exported_function(lambda x: x + torch.arange(16) * 0.1, 2, 16)
+    with pytest.raises(ModelError, match="output 'output' is not what PyTorch computes"):
+        import_torch(program)
+    module = prepare(import_torch(program, check=False))
+    (actual,) = interpret(module, {"x": x.numpy()})
+    assert np.array_equal(actual, x.numpy())
+
+
+def test_infinite_results_are_no_difference():
+    program, _ = exported_function(lambda x: (x - x).log() + x, 2, 3)
+    assert import_torch(program)

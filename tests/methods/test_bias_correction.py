@@ -183,3 +183,22 @@ def test_where_values_are_large_fewer_samples_are_looked_at(model, monkeypatch):
         np.testing.assert_array_equal(found[edge], bias)
     monkeypatch.setattr("hago.methods.biased_layers._MOST_BYTES", 1)
     assert BiasCorrection().apply(model, GIVEN).biases.keys() == few.keys()
+
+
+def test_an_operation_that_nothing_quantizes_is_no_obstacle():
+    """Normalization over groups of channels has no table of ours."""
+    b = Builder(1, 6, 6, 6)
+    first = b.emit("first_bias", op.add(b.conv("first", b.input, 8, padding=1), b.const(8)))
+    one, zero = (relax.const(np.full(8, value, "float32")) for value in (1, 0))
+    normal = b.emit("normal", op.nn.group_norm(first, one, zero, 2, channel_axis=3, axes=[1, 2]))
+    module = b.done(b.emit("bias", op.add(b.conv("last", normal, 4), b.const(4))))
+    samples = GIVEN.data[:8]
+    model = narrowed(module, 3)
+    corrected = BiasCorrection().apply(model, Stats({}, 8, samples))
+    exact = np.stack([interpret(module, each)[0] for each in samples])
+
+    def mean_error(found):
+        actual = np.stack([interpret(insert_qdq(found), each)[0] for each in samples])
+        return np.abs((actual - exact).mean(axis=(0, 1, 2, 3))).max()
+
+    assert mean_error(corrected) < 0.1 * mean_error(model)

@@ -215,6 +215,7 @@ TRANSPOSED = [
 ]
 
 
+@pytest.mark.parametrize("dilation", [(1, 1), (2, 3)])
 @pytest.mark.parametrize(("kernel", "strides", "padding", "extra", "groups"), TRANSPOSED)
 def test_a_transposed_convolution_is_a_convolution_spread_out(
     kernel: tuple[int, int],
@@ -222,10 +223,12 @@ def test_a_transposed_convolution_is_a_convolution_spread_out(
     padding: tuple[int, ...],
     extra: tuple[int, int],
     groups: int,
+    dilation: tuple[int, int],
 ) -> None:
     weight, x = normal(4, 8 // groups, *kernel), normal(1, 4, 5, 6)
     attributes = {
         "strides": strides, "padding": padding, "output_padding": extra, "groups": groups,
+        "dilation": dilation,
     }  # fmt: skip
 
     def first(emit, x):
