@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import tvm
 from tvm import relax
 
 from hago.errors import ModelError
+from hago.frontend.torch_converters import CONVERTERS
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -22,26 +22,11 @@ def import_torch(program: ExportedProgram) -> tvm.IRModule:
     _check_signature(program)
     try:
         module = from_exported_program(
-            program, keep_params_as_input=False, custom_convert_map=_CONVERTERS
+            program, keep_params_as_input=False, custom_convert_map=dict(CONVERTERS)
         )
     except (AssertionError, ValueError, TypeError, KeyError, NotImplementedError) as error:
         raise _error(str(error)) from error
     return _with_names(module)
-
-
-def _over_axes(reduce: Callable[..., relax.Expr]) -> Callable[..., relax.Var]:
-    """The converter of an extreme over some axes, or over all of them."""
-
-    def convert(node: Any, importer: Any) -> relax.Var:
-        given = list(importer.retrieve_args(node))
-        data, axes, keepdims = (given + [[], False][len(given) - 1 :])[:3]
-        found: relax.Var = importer.block_builder.emit(reduce(data, axes or None, bool(keepdims)))
-        return found
-
-    return convert
-
-
-_CONVERTERS = {"amax.default": _over_axes(relax.op.max), "amin.default": _over_axes(relax.op.min)}
 
 
 def _check_signature(program: ExportedProgram) -> None:
