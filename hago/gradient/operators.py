@@ -57,6 +57,22 @@ def _layer_norm(call: relax.Call, data: Tensor, gamma: Tensor, beta: Tensor) -> 
     return centered / (variance + float(call.attrs.epsilon)).sqrt() * gamma + beta
 
 
+def _group_norm(call: relax.Call, data: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+    """Of groups of channels, or (as for instances) of each, over all axes but the first."""
+    axis = int(call.attrs.channel_axis) % data.ndim
+    groups = int(getattr(call.attrs, "num_groups", data.shape[axis]))
+    normal = torch.nn.functional.group_norm(
+        data.movedim(axis, 1), groups, gamma, beta, float(call.attrs.epsilon)
+    )
+    return normal.movedim(1, axis)
+
+
+def _variance(call: relax.Call, data: Tensor) -> Tensor:
+    given = call.attrs.axis
+    axes = [int(axis) for axis in given] if given else list(range(data.ndim))
+    return data.var(axes, correction=0, keepdim=bool(call.attrs.keepdims))
+
+
 def _reduce(name: str) -> Operator:
     def reduce(call: relax.Call, data: Tensor) -> Tensor:
         given = call.attrs.axis
@@ -152,6 +168,8 @@ def _reshape(call: relax.Call, data: Tensor, *_: Any) -> Tensor:
     return data.reshape(tensor_type(call)[0])
 
 
+_NAMES = {"equal": "eq", "not_equal": "ne", "less": "lt", "less_equal": "le", "greater": "gt",
+          "greater_equal": "ge"}  # fmt: skip
 OPERATORS: dict[str, Operator] = {
     "nn.conv2d": convolve,
     "nn.max_pool2d": pool_maximum,
@@ -160,6 +178,8 @@ OPERATORS: dict[str, Operator] = {
     "dequantize": _dequantize,
     "nn.softmax": lambda call, x: torch.softmax(x, int(call.attrs.axis)),
     "nn.layer_norm": _layer_norm,
+    "nn.group_norm": _group_norm,
+    "nn.instance_norm": _group_norm,
     "nn.pad": _pad,
     "image.resize2d": _resize2d,
     "strided_slice": _strided_slice,
@@ -167,6 +187,7 @@ OPERATORS: dict[str, Operator] = {
     "take": _take,
     "sum": _reduce("sum"),
     "mean": _reduce("mean"),
+    "variance": _variance,
     "max": _reduce("amax"),
     "min": _reduce("amin"),
     "nn.relu": _plain("relu"),
@@ -178,17 +199,18 @@ OPERATORS: dict[str, Operator] = {
     "round": lambda call, x: round_straight(x),
     "clip": lambda call, x, low, high: x.clamp(float(low), float(high)),
     "power": _plain("pow"),
+    "tile": lambda call, x: x.tile([int(count) for count in call.attrs.repeats]),
     "astype": _astype,
     "permute_dims": _permute,
     "broadcast_to": lambda call, x, shape: x.expand(shape),
     "concat": lambda call, parts: torch.cat(parts, int(call.attrs.axis)),
     **dict.fromkeys(("reshape", "expand_dims", "squeeze", "flatten"), _reshape),
     **{
-        name: _plain({"equal": "eq", "less": "lt", "greater": "gt"}.get(name, name))
+        name: _plain(_NAMES.get(name, name))
         for name in (
             "matmul", "add", "subtract", "multiply", "divide", "maximum", "minimum", "sigmoid",
             "tanh", "erf", "exp", "log", "sqrt", "rsqrt", "floor", "abs", "negative", "square",
-            "where", "equal", "less", "greater", "sign", "floor_divide",
+            "where", "sign", "floor_divide", "sin", "cos", *_NAMES,
         )
     },
 }  # fmt: skip
