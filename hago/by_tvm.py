@@ -11,7 +11,6 @@ import numpy as np
 import tvm
 import tvm_ffi
 from tvm import ir, relax
-from tvm.error import InternalError
 
 from hago.errors import ModelError
 from hago.scheme import Array
@@ -19,8 +18,8 @@ from hago.scheme import Array
 _KEPT = 256  # compiled calls
 _ONE = Lock()  # TVM's passes in Python and a virtual machine serve one thread at a time
 _TARGET = {"kind": "llvm"}
-# What TVM raises for a call that it cannot compile; the first is its own name of a RuntimeError.
-_REFUSALS = (InternalError, RuntimeError, ValueError, TypeError, KeyError, AttributeError)
+# What TVM raises for a call that it cannot compile; its own errors are RuntimeErrors.
+_REFUSALS = (RuntimeError, ValueError, TypeError, KeyError, AttributeError)
 
 
 def value_by_tvm(call: relax.Call, args: Sequence[Any]) -> Any:

@@ -4,8 +4,8 @@
 
 What is between the two products is as large as the square of the tokens, and each kernel would
 write all of it before the next one reads it. Here a task computes it for some rows of one head, in
-scratch memory of its own. Keys and values are packed again by each task of a head: that costs one
-of its products' rows times a few.
+scratch memory of its own. Each task of a head packs keys and values anew, which takes as long as a
+few more rows would.
 """
 
 from __future__ import annotations
