@@ -12,14 +12,12 @@ import tvm
 import tvm_ffi
 from tvm import ir, relax
 
-from hago.errors import ModelError
+from hago.errors import TVM_REFUSALS, ModelError
 from hago.scheme import Array
 
 _KEPT = 256  # compiled calls
 _ONE = Lock()  # TVM's passes in Python and a virtual machine serve one thread at a time
 _TARGET = {"kind": "llvm"}
-# What TVM raises for a call that it cannot compile; its own errors are RuntimeErrors.
-_REFUSALS = (RuntimeError, ValueError, TypeError, KeyError, AttributeError)
 
 
 def value_by_tvm(call: relax.Call, args: Sequence[Any]) -> Any:
@@ -36,7 +34,7 @@ def value_by_tvm(call: relax.Call, args: Sequence[Any]) -> Any:
     try:
         with _ONE:
             result = _compiled(tvm_ffi.StructuralKey(_module(alone, variables)))(*tensors)
-    except _REFUSALS as error:
+    except TVM_REFUSALS as error:
         raise ModelError(
             f"'{call.op.name}' cannot be computed",
             fact=str(error).strip().splitlines()[-1],

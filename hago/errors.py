@@ -1,5 +1,17 @@
 """Errors that a user can act on: what and where, the fact, its source, the way out."""
 
+# What TVM's importers and compiler raise where they cannot do something; TVM's own errors are
+# RuntimeErrors.
+TVM_REFUSALS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
 
 class HagoError(Exception):
     """Base of every error that hago raises on purpose.

@@ -125,6 +125,11 @@ class Strides:
     row: int
     column: int = 1
 
+    @classmethod
+    def packed(cls, rows: int, columns: int) -> Strides:
+        """Of matrices that lie one after another."""
+        return cls(1, rows * columns, 0, columns)
+
     def start(self, matrix: Any) -> Any:
         """The first element of ``matrix``, a number or an expression."""
         return matrix // self.heads * self.image + matrix % self.heads * self.head

@@ -16,7 +16,7 @@ import onnx.numpy_helper
 import tvm
 from tvm import relax
 
-from hago.errors import ModelError
+from hago.errors import TVM_REFUSALS, ModelError
 from hago.frontend import (  # noqa: F401  (they register their converters)
     onnx_contributed,
     onnx_convolution,
@@ -41,19 +41,6 @@ from hago.frontend.onnx_node import (
 )
 from hago.frontend.onnx_operators import tvm_converter
 from hago.graph import OUTPUT
-
-# How TVM's converters say that they cannot do something.
-_REFUSALS = (
-    NotConvertible,
-    ValueError,
-    TypeError,
-    AssertionError,
-    AttributeError,
-    IndexError,
-    KeyError,
-    NotImplementedError,
-    RuntimeError,
-)
 
 Values = dict[str, relax.Expr]
 
@@ -149,7 +136,7 @@ def _convert_nodes(
             else:
                 results = _convert_node(proto, node)
             _bind_outputs(proto, results, values)
-        except _REFUSALS as error:
+        except TVM_REFUSALS as error:
             raise _cannot_convert(proto, error, path) from error
 
 

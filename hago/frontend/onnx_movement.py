@@ -96,7 +96,7 @@ def _is_empty(x: relax.Expr | None) -> bool:
 
 @converts("Gather")
 def gather(node: Node) -> relax.Expr:
-    """Elements along an axis; a constant run of them is a slice."""
+    """Elements along an axis."""
     x, shape = node.input(0), node.shape(0)
     axis = int(node.number("axis", 0)) % len(shape)
     indices = constant_of(node.input(1))
@@ -105,9 +105,5 @@ def gather(node: Node) -> relax.Expr:
         return relax.op.take(x, node.input(1), axis, mode="wrap")
     if np.any(indices >= shape[axis]) or np.any(indices < -shape[axis]):
         raise NotConvertible(f"an index is outside the {shape[axis]} elements of axis {axis}")
-    indices = indices.astype(np.int64) % shape[axis]
-    first = int(indices.flat[0])
-    if not np.array_equal(indices.ravel(), np.arange(first, first + indices.size)):
-        return relax.op.take(x, constant(indices), axis, mode="clip")
-    run = relax.op.strided_slice(x, [axis], [first], [first + indices.size])
-    return relax.op.reshape(run, (*shape[:axis], *indices.shape, *shape[axis + 1 :]))
+    positive = indices.astype(np.int64) % shape[axis]
+    return relax.op.take(x, constant(positive), axis, mode="clip")

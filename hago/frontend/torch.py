@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import tvm
 from tvm import relax
 
-from hago.errors import ModelError
+from hago.errors import TVM_REFUSALS, ModelError
 from hago.frontend.torch_converters import CONVERTERS
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def import_torch(program: ExportedProgram) -> tvm.IRModule:
         module = from_exported_program(
             program, keep_params_as_input=False, custom_convert_map=dict(CONVERTERS)
         )
-    except (AssertionError, ValueError, TypeError, KeyError, NotImplementedError) as error:
+    except TVM_REFUSALS as error:
         raise _error(str(error)) from error
     return _with_names(module)
 

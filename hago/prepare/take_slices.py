@@ -27,10 +27,11 @@ def _take(call: relax.Call, scope: Scope) -> relax.Expr | None:
         return None
     (data, places), axis = call.args, int(call.attrs.axis)
     indices, shape = constant_of(places), shape_of(data)
-    if indices is None or indices.size == 0 or str(call.attrs.mode) == "clip":
+    if indices is None or indices.size == 0:
         return None
     axis, size = axis % len(shape), shape[axis]
-    if np.any(indices >= size) or np.any(indices < -size):
+    least = 0 if str(call.attrs.mode) == "clip" else -size  # clipping counts from no end
+    if np.any(indices >= size) or np.any(indices < least):
         return None
     first, positive = int(indices.flat[0]) % size, indices.astype(np.int64) % size
     if np.array_equal(positive.ravel(), np.arange(first, first + indices.size)):

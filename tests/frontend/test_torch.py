@@ -94,6 +94,12 @@ def test_an_operator_that_tvm_does_not_know_is_named():
         import_torch(program)
 
 
+def test_an_internal_error_of_tvm_is_a_refusal():
+    program = torch.export.export(nn.GroupNorm(2, 4, affine=False).eval(), (torch.randn(1, 4, 3),))
+    with pytest.raises(ModelError, match="cannot be imported"):
+        import_torch(program)
+
+
 class Function(nn.Module):
     """A function of one tensor."""
 

@@ -28,6 +28,10 @@ TAKES = {
         lambda emit, x: take(x, [1, 2, 3]),
         lambda emit, x: op.reshape(emit(op.strided_slice(x, [1], [1], [4])), (2, 3, 6)),
     ),
+    "a run, clipped": (
+        lambda emit, x: take(x, [1, 2, 3], mode="clip"),
+        lambda emit, x: op.reshape(emit(op.strided_slice(x, [1], [1], [4])), (2, 3, 6)),
+    ),
     "the last": (
         lambda emit, x: take(x, -1),
         lambda emit, x: op.reshape(emit(op.strided_slice(x, [1], [4], [5])), (2, 6)),

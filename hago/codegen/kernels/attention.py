@@ -132,8 +132,8 @@ class _Emitter:
         )
 
         part, read = self._operands(of_scores, workload.scores.output_shape, given)
-        left = workload.scores.left or _packed(workload.scores.m, workload.scores.k)
-        right = workload.scores.right or _packed(workload.scores.k, length)
+        left = workload.scores.left or Strides.packed(workload.scores.m, workload.scores.k)
+        right = workload.scores.right or Strides.packed(workload.scores.k, length)
         data = (_from(queries, self.rows.start(left)), _from(keys, right.start(self.rows.head)))
         emit_batch_matmul(scores, part, machine, data, read, score_rows)
 
@@ -146,8 +146,8 @@ class _Emitter:
         part, read = self._operands(
             self.epilogue, workload.output_shape, given, {workload.total: total_rows}
         )
-        right = workload.contexts.right or _packed(length, contexts.n)
-        target = workload.contexts.output or _packed(workload.contexts.m, contexts.n)
+        right = workload.contexts.right or Strides.packed(length, contexts.n)
+        target = workload.contexts.output or Strides.packed(workload.contexts.m, contexts.n)
         data = (power_rows, _from(values, right.start(self.rows.head)))
         emit_batch_matmul(
             contexts, part, machine, data, read, _from(output, self.rows.start(target))
@@ -169,11 +169,6 @@ class _Emitter:
             local = (known or {}).get(number)
             buffers.append(_from(next(given), start) if local is None else local)
         return replace(epilogue, operands=tuple(parts)), buffers
-
-
-def _packed(rows: int, columns: int) -> Strides:
-    """Of matrices that lie one after another."""
-    return Strides(1, rows * columns, 0, columns)
 
 
 def _from(buffer: Buffer, start: Expr) -> Buffer:

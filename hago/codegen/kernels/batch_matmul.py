@@ -115,7 +115,7 @@ def _rows_for(dot: Dot, workload: BatchMatmul, left: Buffer) -> Buffer:
 def _product(workload: BatchMatmul, dot: Dot) -> Product:
     """Rows of matrices that lie one after another end with a whole step."""
     pitch = -(-workload.k // dot.depth) * dot.depth
-    left = workload.left or Strides(1, workload.m * pitch, 0, pitch)
+    left = workload.left or Strides.packed(workload.m, pitch)
     return Product(
         outer=workload.batch,
         width=workload.m,

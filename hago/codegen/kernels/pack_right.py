@@ -48,7 +48,7 @@ def pack_right(workload: BatchMatmul, dot: Dot, lanes: int, right: Buffer) -> Bu
     """Flat ``right`` as ``[batch, vectors, steps, lanes, depth]`` in scratch memory."""
     steps, vectors = -(-workload.k // dot.depth), -(-workload.n // lanes)
     size = lanes * dot.depth
-    strides = workload.right or Strides(1, workload.k * workload.n, 0, workload.n)
+    strides = workload.right or Strides.packed(workload.k, workload.n)
     packed = T.alloc_buffer((workload.batch * vectors * steps * size,), dot.weight)
     with T.parallel(0, workload.batch * vectors) as index:
         batch, column = divided(index, vectors)
