@@ -1,8 +1,9 @@
-"""Squares of 2x2 outputs of a 3x3 convolution, and their transformed inputs in scratch memory.
+"""Squares of outputs of a 3x3 convolution, and their transformed inputs in scratch memory.
 
     inputs[tile, point, square of the tile, ci] = (B' x B)[point]
 
-``x`` are the 4x4 inputs of a square, of which its right and lower neighbours read half again.
+``x`` are the inputs of a square, of which its right and lower neighbours read two columns and rows
+again.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from hago.codegen import vector as v
 from hago.codegen.access import divided, store, vector
 from hago.codegen.blocking import Extents
 from hago.codegen.intrin.dot import Dot
-from hago.codegen.winograd import INPUTS, OUTPUTS, POINTS, transform_input
+from hago.codegen.winograd import Transform
 from hago.codegen.workload import Conv2d, Machine
 
 Expr: TypeAlias = tir.Expr
@@ -31,13 +32,14 @@ class Squares:
     """``high`` x ``wide`` squares for each image of a workload."""
 
     workload: Conv2d
+    transform: Transform
     high: int
     wide: int
 
     @classmethod
-    def of(cls, workload: Conv2d) -> Squares:
-        _, oh, ow, _ = workload.output_shape
-        return cls(workload, -(-oh // OUTPUTS), -(-ow // OUTPUTS))
+    def of(cls, workload: Conv2d, transform: Transform) -> Squares:
+        (_, oh, ow, _), size = workload.output_shape, transform.outputs
+        return cls(workload, transform, -(-oh // size), -(-ow // size))
 
     @property
     def count(self) -> int:
@@ -47,7 +49,7 @@ class Squares:
     def are_whole(self) -> bool:
         """Whether all outputs of all squares are there."""
         _, oh, ow, _ = self.workload.output_shape
-        return oh % OUTPUTS == ow % OUTPUTS == 0
+        return oh % self.transform.outputs == ow % self.transform.outputs == 0
 
     def extents(self, dot: Dot, lanes: int) -> Extents:
         """Of one of the products."""
@@ -95,10 +97,12 @@ class Inputs:
     def _channels(
         self, load: Callable[[int, int, Expr], Expr], start: Expr, pitch: int
     ) -> None:
+        transform = self.squares.transform
+        size = range(transform.inputs)
         with T.serial(0, self.squares.workload.ci // self.width) as step:
             channel = T.Bind(step * self.width)
-            x = [[T.Bind(load(i, j, channel)) for j in range(INPUTS)] for i in range(INPUTS)]
-            points = [point for line in transform_input(x) for point in line]
+            x = [[T.Bind(load(i, j, channel)) for j in size] for i in size]
+            points = [point for line in transform.of_input(x) for point in line]
             for number, point in enumerate(points):
                 store(self.target, point, start + channel + number * pitch, self.width)
 
@@ -129,9 +133,10 @@ class _Corner:
         workload = squares.workload
         top, left, _, _ = workload.padding
         image, row, column = squares.place(square)
-        y, x = T.Bind(row * OUTPUTS - top), T.Bind(column * OUTPUTS - left)
+        size, last = squares.transform.outputs, squares.transform.inputs
+        y, x = T.Bind(row * size - top), T.Bind(column * size - left)
         address = T.Bind(((image * workload.h + y) * workload.w + x) * workload.ci)
-        inside = tir.all(y >= 0, y <= workload.h - INPUTS, x >= 0, x <= workload.w - INPUTS)
+        inside = tir.all(y >= 0, y <= workload.h - last, x >= 0, x <= workload.w - last)
         return cls(workload, y, x, address, inside)
 
     def has(self, i: int, j: int) -> Expr:
@@ -142,4 +147,5 @@ class _Corner:
 
 def scratch(tiles: int, rows: int, squares: Squares, dtype: str) -> Buffer:
     """Memory for the inputs of ``tiles`` tiles of ``rows`` squares."""
-    return T.alloc_buffer((tiles * POINTS * rows * squares.workload.ci,), dtype)
+    points = squares.transform.points
+    return T.alloc_buffer((tiles * points * rows * squares.workload.ci,), dtype)

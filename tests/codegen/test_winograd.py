@@ -1,12 +1,13 @@
 """Transformed convolutions: equal the direct sum, exactly so in integers, and chosen where they
 pay."""
 
+from functools import reduce
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hago.codegen import winograd
 from hago.codegen.blocking import Blocking
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.kernels.conv_dense import conv_schedules
@@ -16,39 +17,60 @@ from hago.codegen.kernels.conv_winograd import (
     transforms,
     winograd_tiles,
 )
+from hago.codegen.winograd import FOUR, TWO
 from hago.codegen.workload import Conv2d, convolve
 from tests.codegen.isa import MACHINES, compiled, machine, random_tensor, run
 from tests.codegen.recipes import PLAIN, recipes
 from tests.codegen.test_random_products import check
 from tests.codegen.workloads import FEW
 
-CODES = {"data": "uint8", "weight": "int8_pairs"}
+PAIRS = {"data": "uint8", "weight": "int8_pairs"}
+BYTES = {"data": "uint8", "weight": "int8"}
 SAME = {"padding": (1, 1, 1, 1)}
-TILES = st.builds(WinogradTile, st.integers(1, 14), st.integers(1, 4), st.integers(1, 9))
+SIZES = st.tuples(st.integers(1, 14), st.integers(1, 4), st.integers(1, 9))
+BOTH = pytest.mark.parametrize("transform", [TWO, FOUR], ids=str)
 
 
 @st.composite
-def workloads(draw: st.DrawFn, codes: bool) -> Conv2d:
+def workloads(draw: st.DrawFn, types: dict[str, str]) -> Conv2d:
     """Any image, padding and batch; channels that fill vectors of 16 lanes or words of 16 bits."""
     h, w = draw(st.integers(1, 12)), draw(st.integers(1, 12))
     sides = [draw(st.integers(max(0, 3 - size) if i == 0 else 0, 3))
              for size in (h, w) for i in range(2)]  # fmt: skip
-    types = {**CODES, "pad_code": draw(st.sampled_from([0, 7, 255]))} if codes else {}
+    coded = {"pad_code": draw(st.sampled_from([0, 7, 255]))} if types else {}
     return Conv2d(
         draw(st.integers(1, 2)), h, w, 32 * draw(st.integers(1, 3)), 16 * draw(st.integers(1, 5)),
-        3, 3, padding=(sides[0], sides[2], sides[1], sides[3]), **types,
+        3, 3, padding=(sides[0], sides[2], sides[1], sides[3]), **types, **coded,
     )  # fmt: skip
 
 
+@BOTH
 @pytest.mark.parametrize(
-    ("isa", "codes"),
-    [("vnni", False), ("avx2", False), ("avx2", True), ("avx512", False), ("avx512", True)],
+    ("isa", "types"),
+    [("vnni", BYTES), ("avx2", PAIRS), ("avx512", PAIRS), ("avx512", BYTES)],
+    ids=lambda value: value if isinstance(value, str) else value["weight"],
 )
 @FEW
-@given(data=st.data(), tile=TILES, recipe=recipes(PLAIN))
-def test_any_transformed_convolution_equals_the_direct_sum(isa, codes, data, tile, recipe):
-    workload, random = data.draw(workloads(codes)), np.random.default_rng(0)
-    assert transforms(workload, machine(isa))
+@given(data=st.data(), size=SIZES, recipe=recipes(PLAIN))
+def test_any_transformed_convolution_of_codes_equals_the_direct_sum(
+    isa, types, transform, data, size, recipe
+):
+    workload = data.draw(workloads(types))
+    assert transform in transforms(workload, machine(isa))
+    _equals_the_direct_sum(workload, isa, WinogradTile(transform, *size), recipe)
+
+
+@pytest.mark.parametrize("isa", MACHINES)
+@FEW
+@given(data=st.data(), size=SIZES, recipe=recipes(PLAIN))
+def test_any_transformed_convolution_of_floats_equals_the_direct_sum(isa, data, size, recipe):
+    workload = data.draw(workloads({}))
+    assert transforms(workload, machine(isa)) == (TWO,)
+    _equals_the_direct_sum(workload, isa, WinogradTile(TWO, *size), recipe)
+
+
+def _equals_the_direct_sum(workload, isa, tile, recipe):
+    random = np.random.default_rng(0)
     image = random_tensor(random, (workload.n, workload.h, workload.w, workload.ci), workload.data)
     weight = random_tensor(random, (workload.co, 3, 3, workload.ci), workload.weight)
     exact = convolve(workload, image, weight)
@@ -58,21 +80,51 @@ def test_any_transformed_convolution_equals_the_direct_sum(isa, codes, data, til
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("codes", [(255, 63), (255, -64), (0, -64)])
-def test_operands_at_their_limits_stay_exact(codes):
+def extremes(code, types, signs):
+    """Weights [16, 3, 3, 512] as large as they may be, of one sign and of alternating ones."""
+    if types is BYTES:
+        alike = np.full((16, 3, 3, 512), code)
+    else:
+        alike = np.sign(code) * np.tile([127, 1], (16, 3, 3, 256))
+    low = -128 if types is BYTES else -64
+    high = 127 if types is BYTES else 63
+    return alike, np.where(signs[None, :3, :3, None], high, low).repeat(512, -1).repeat(16, 0)
+
+
+@BOTH
+@pytest.mark.parametrize("codes", [(255, 127), (255, -128), (0, -128), (0, 127)])
+@pytest.mark.parametrize(("isa", "types"), [("avx2", PAIRS), ("vnni", BYTES)], ids=["avx2", "vnni"])
+def test_operands_at_their_limits_stay_exact(isa, types, codes, transform):
     """The largest transformed operands: signs alternate as in B and G."""
-    workload = Conv2d(1, 6, 6, 512, 16, 3, 3, **SAME, **CODES, pad_code=255)
-    signs = np.add.outer(np.arange(6), np.arange(6)) % 2
+    workload = Conv2d(1, 8, 8, 512, 16, 3, 3, **SAME, **types, pad_code=255)
+    signs = np.add.outer(np.arange(8), np.arange(8)) % 2
     image = np.where(signs[None, :, :, None], codes[0], 255 - codes[0])
-    image = np.broadcast_to(image, (1, 6, 6, 512)).astype(np.uint8)
-    for weight in (np.full((16, 3, 3, 512), codes[1]), np.where(
-            np.add.outer(np.arange(3), np.arange(3))[None, :, :, None] % 2,
-            codes[1], -64).repeat(512, -1).repeat(16, 0),
-            np.sign(codes[1]) * np.tile([127, 1], (16, 3, 3, 256))):  # fmt: skip
-        kernel = build_conv_winograd(workload, Epilogue("int32", "int32"), machine("avx2"))
+    image = np.broadcast_to(image, (1, 8, 8, 512)).astype(np.uint8)
+    tile = winograd_tiles(workload, machine(isa), transform)[0]
+    for weight in extremes(codes[1], types, signs):
+        kernel = build_conv_winograd(workload, Epilogue("int32", "int32"), machine(isa), tile)
         output = np.zeros(workload.output_shape, np.int32)
-        actual = run(kernel, "avx2", [image, kernel.pack(weight.astype(np.int8))], output)
+        actual = run(kernel, isa, [image, kernel.pack(weight.astype(np.int8))], output)
         np.testing.assert_array_equal(actual, convolve(workload, image, weight))
+
+
+@pytest.mark.parametrize(("isa", "types"), [("avx2", PAIRS), ("vnni", BYTES)], ids=["avx2", "vnni"])
+def test_sums_that_wrap_on_the_way_are_exact_at_its_end(isa, types):
+    """A flank of the image meets the same flank in the weights: sums of F(4x4) need 33 bits."""
+    workload = Conv2d(1, 4, 4, 512, 16, 3, 3, **SAME, **types)
+    image = np.zeros((1, 4, 4, 512), np.uint8)
+    image[:, 1, 1] = image[:, 3, 3] = 255
+    weight = np.zeros((16, 3, 3, 512), np.int8)
+    weight[:, 0, 0] = np.tile([127, 1], 256) if types is PAIRS else 127
+    padded = np.pad(image[0].astype(np.int64), ((1, 1), (1, 1), (0, 0)))
+    inputs = np.einsum("py,yxi,qx->pqi", FOUR.b, padded, FOUR.b)
+    weights = FOUR.of_weight(weight, "int16").reshape(16, 6, 6, 512).astype(np.int64)
+    assert np.abs(np.einsum("pqi,opqi->opq", inputs, weights)).max() > 2**31
+    tile = winograd_tiles(workload, machine(isa), FOUR)[0]
+    kernel = build_conv_winograd(workload, Epilogue("int32", "int32"), machine(isa), tile)
+    output = np.zeros(workload.output_shape, np.int32)
+    actual = run(kernel, isa, [image, kernel.pack(weight)], output)
+    np.testing.assert_array_equal(actual, convolve(workload, image, weight))
 
 
 def test_the_transforms_of_the_paper_in_numpy():
@@ -81,23 +133,48 @@ def test_the_transforms_of_the_paper_in_numpy():
     d, g = random.normal(size=(4, 4)), random.normal(size=(3, 3)).astype(np.float32)
     b = np.array([[1, 0, 0, 0], [0, 1, -1, 1], [-1, 1, 1, 0], [0, 0, 0, -1]])
     a = np.array([[1, 0], [1, 1], [1, -1], [0, -1]])
-    u = winograd.transform_weight(g.reshape(1, 3, 3, 1), "float32").reshape(4, 4)
+    u = TWO.of_weight(g.reshape(1, 3, 3, 1), "float32").reshape(4, 4)
     y = a.T @ (u * (b.T @ d @ b)) @ a
     direct = [[(d[i : i + 3, j : j + 3] * g).sum() for j in range(2)] for i in range(2)]
     np.testing.assert_allclose(y, direct, atol=1e-5)
 
 
-def test_integers_are_transformed_by_twice_the_matrix():
+def test_the_matrices_of_four_outputs_evaluate_polynomials_at_six_points():
+    """Toom and Cook: rows of G are values at a point a/b, rows of B' the product of all x - a/b but
+    the point's own, in integers."""
+    points = [(0, 1), (2, 1), (1, 1), (-1, 1), (-1, 2), (1, 0)]
+    for number, (a, b) in enumerate(points):
+        value = np.array([b * b, a * b, a * a])
+        scales = np.array(FOUR.g[number])[value != 0] / value[value != 0]
+        assert len(set(scales)) == 1
+        others = [[-c, d] for c, d in points if (c, d) != (a, b)]
+        product = reduce(np.polynomial.polynomial.polymul, others)
+        row = np.array(FOUR.b[number])
+        assert np.array_equal(row[: len(product)], product) or np.array_equal(
+            row[: len(product)], -product
+        )
+
+
+@BOTH
+def test_integers_are_transformed_by_a_multiple_of_the_matrix(transform):
     g = np.random.default_rng(0).integers(-64, 64, (5, 3, 3, 2)).astype(np.int8)
-    four = winograd.transform_weight(g, "int16")
-    one = winograd.transform_weight(g.astype(np.float32), "float32")
-    np.testing.assert_array_equal(four, 4 * one)
+    many = transform.of_weight(g, "int16")
+    one = transform.of_weight(g.astype(np.float32), "float32")
+    np.testing.assert_allclose(many, transform.factor**2 * one, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("weight", "most"), [("int8_pairs", 920), ("int8", 913), ("uint8", 458)])
-def test_channels_whose_sums_could_overflow_are_not_transformed(weight, most):
-    assert winograd.stays_exact("uint8", weight, most)
-    assert not winograd.stays_exact("uint8", weight, most + 1)
+@BOTH
+@pytest.mark.parametrize(("weight", "most"), [("int8_pairs", 1841), ("int8", 1827)])
+def test_channels_whose_sums_could_overflow_are_not_transformed(weight, most, transform):
+    """The sum itself, four times: all others may wrap."""
+    assert transform.stays_exact("uint8", weight, most)
+    assert not transform.stays_exact("uint8", weight, most + 1)
+
+
+def test_weights_that_words_do_not_hold_are_not_transformed():
+    assert TWO.stays_exact("uint8", "uint8", 917)
+    assert not TWO.stays_exact("uint8", "uint8", 918)
+    assert not FOUR.stays_exact("uint8", "uint8", 1)
 
 
 @pytest.mark.parametrize("changed", [
@@ -113,14 +190,19 @@ def test_what_has_no_transform_is_summed_directly(changed):
         assert all(isinstance(s, Blocking) for s in conv_schedules(workload, MACHINES["avx512"]))
 
 
-def test_bytes_are_not_transformed_where_one_instruction_multiplies_four():
-    workload = Conv2d(1, 14, 14, 64, 64, 3, 3, **SAME, data="uint8", weight="int8")
-    assert not transforms(workload, MACHINES["vnni"])
+def test_four_bytes_at_once_are_faster_than_four_outputs():
+    """VPDPBUSD multiplies twice as many bytes as VPDPWSSD words: F(2x2) wins nothing."""
+    workload = Conv2d(1, 28, 28, 128, 128, 3, 3, **SAME, **BYTES)
+    assert transforms(workload, MACHINES["vnni"]) == (FOUR, TWO)
+    found = [s.transform for s in conv_schedules(workload, MACHINES["vnni"])[:2]]
+    assert found == [FOUR, FOUR]
 
 
 @pytest.mark.parametrize(("isa", "types", "size", "channels", "pays"), [
-    ("avx2", CODES, 28, 128, True),
-    ("avx2", CODES, 7, 512, False),  # weights in words of 16 bits take longer to read
+    ("avx2", PAIRS, 28, 128, True),
+    ("avx2", PAIRS, 7, 512, False),  # weights in words of 16 bits take longer to read
+    ("vnni", BYTES, 28, 128, True),
+    ("vnni", BYTES, 14, 256, False),
     ("avx2", {}, 7, 512, True),
     ("vnni", {}, 14, 256, True),
     ("vnni", {}, 7, 512, False),
@@ -135,13 +217,14 @@ def test_a_transform_is_the_first_choice_where_it_pays(isa, types, size, channel
 
 def test_bands_of_inputs_stay_in_the_second_level_cache():
     workload = Conv2d(1, 112, 112, 64, 64, 3, 3, **SAME)
-    first = winograd_tiles(workload, MACHINES["vnni"])[0]
+    first = winograd_tiles(workload, MACHINES["vnni"], TWO)[0]
     assert 2**19 < first.band * first.rows * 16 * 64 * 4 <= 2**20 + first.rows * 16 * 64 * 4
 
 
 def test_products_of_bytes_are_vpmaddwd_alone():
-    workload = Conv2d(1, 14, 14, 64, 64, 3, 3, **SAME, **CODES)
-    kernel = build_conv_winograd(workload, Epilogue("int32", "int32"), machine("avx2"))
+    workload = Conv2d(1, 14, 14, 64, 64, 3, 3, **SAME, **PAIRS)
+    tile = winograd_tiles(workload, machine("avx2"), FOUR)[0]
+    kernel = build_conv_winograd(workload, Epilogue("int32", "int32"), machine("avx2"), tile)
     assembly = compiled(kernel, "avx2").mod.inspect_source("s")
     assert "vpmaddwd" in assembly
     assert "vpmaddubsw" not in assembly

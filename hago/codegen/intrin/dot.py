@@ -5,7 +5,7 @@ by packed B (``[lane][depth]``) and adds the products of a lane to its accumulat
 
     acc[l] += sum_d a[d] * b[l, d]
 
-Intel 64 and IA-32 SDM vol. 2: VFMADD231PS, VPDPBUSD, VPMADDUBSW, VPMADDWD, VDPBF16PS.
+Intel 64 and IA-32 SDM vol. 2: VFMADD231PS, VPDPBUSD, VPDPWSSD, VPMADDUBSW, VPMADDWD, VDPBF16PS.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 from tvm import tirx as tir
 
+from hago.codegen import wrapping
 from hago.codegen.vector import splat
 
 Expr: TypeAlias = tir.Expr
@@ -90,6 +91,11 @@ def _vpdpbusd(acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
     return _call(name, f"int32x{lanes}", acc, _as(a, lanes, 8), b)
 
 
+def _vpdpwssd(acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
+    name = f"llvm.x86.avx512.vpdpwssd.{lanes * 32}"
+    return _call(name, f"int32x{lanes}", acc, _as(a, lanes, 16), b)
+
+
 def _vpmaddubsw(acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
     """Pairs saturate in int16: only for weights proven to fit (:mod:`hago.pairs`)."""
     return _joined(acc, _byte_pairs(a, b, lanes), lanes)
@@ -106,6 +112,10 @@ def _joined(acc: Expr, halves: Expr, lanes: int) -> Expr:
 
 def _vpmaddwd(acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
     return acc + _pair_sums(_as(a, lanes, 16), b, lanes)
+
+
+def _vpmaddwd_wrapping(acc: Expr, a: Expr, b: Expr, lanes: int) -> Expr:
+    return wrapping.add(acc, _pair_sums(_as(a, lanes, 16), b, lanes))
 
 
 def _pair_sums(left: Expr, right: Expr, lanes: int) -> Expr:
@@ -142,6 +152,11 @@ DOTS: tuple[Dot, ...] = (
     Dot("vdpbf16ps", "uint16", "uint16", "float32", 2, _vdpbf16ps, _VDPBF16PS),
     Dot("vfmadd", "float32", "float32", "float32", 1, _fma),
 )
+# Of words whose sums may wrap modulo 2^32, by what multiplies bytes: AVX-512 VNNI has both.
+WRAPPING = {
+    "vpdpbusd": Dot("vpdpwssd", "int16", "int16", "int32", 2, _vpdpwssd, wrapping.LLVM),
+    "vpmaddwd": Dot("vpmaddwd", "int16", "int16", "int32", 2, _vpmaddwd_wrapping, wrapping.LLVM),
+}
 # Chosen only where the weights of a kernel are proven to be narrow.
 NARROW = Dot(
     "vpmaddubsw", "uint8", "int8", "int32", 4, _vpmaddubsw, proof="int8_pairs",

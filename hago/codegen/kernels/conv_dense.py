@@ -19,46 +19,52 @@ from hago.codegen.kernels.conv_winograd import (
 )
 from hago.codegen.select import choose_dot
 from hago.codegen.squares import Squares, elements
-from hago.codegen.winograd import POINTS
+from hago.codegen.winograd import FOUR, TWO, Transform
 from hago.codegen.workload import Conv2d, Kernel, Machine
 
 ConvSchedule = Blocking | WinogradTile
 # Cycles of one vector, with its loads and stores: B' x B of inputs, A' s A of outputs.
-_INPUT, _OUTPUT = 40, 30
+_CYCLES = {TWO: (40, 30), FOUR: (200, 180)}
 _BYTES = 6  # of weights that arrive from memory in a cycle
-# Of the time: transformed weights are 1.8 (3.6 of bytes) times as large, which less is not worth.
+# Of the time: transformed weights are 1.8 times as large (of bytes 3.6, or 8 by F(4x4)), which less
+# is not worth.
 _GAIN = 0.85
 
 
 def conv_schedules(workload: Conv2d, machine: Machine) -> tuple[ConvSchedule, ...]:
     """What :func:`build_dense_conv` may be asked for, its own choice first."""
     direct: tuple[ConvSchedule, ...] = conv_blockings(workload, machine)
-    if not transforms(workload, machine):
+    offered = transforms(workload, machine)
+    if not offered:
         return direct
-    transformed = winograd_tiles(workload, machine)
-    return (*transformed, *direct) if _pays(workload, machine) else (*direct, *transformed)
+    best, *others = sorted(offered, key=lambda each: _share(workload, machine, each))
+    transformed = [*winograd_tiles(workload, machine, best)]
+    transformed += [winograd_tiles(workload, machine, other)[0] for other in others]
+    pays = _share(workload, machine, best) < _GAIN
+    return (*transformed, *direct) if pays else (*direct, *transformed)
 
 
 def build_dense_conv(
     workload: Conv2d, epilogue: Epilogue, machine: Machine, schedule: ConvSchedule | None = None
 ) -> Kernel:
     """``func(data [n,h,w,ci], packed weights, *operands, output [n,oh,ow,co])``."""
-    if isinstance(schedule, Blocking):
-        return build_conv(workload, epilogue, machine, schedule)
-    if schedule is None and not (transforms(workload, machine) and _pays(workload, machine)):
-        return build_conv(workload, epilogue, machine)
-    return build_conv_winograd(workload, epilogue, machine, schedule)
+    schedule = schedule or next(iter(conv_schedules(workload, machine)), None)
+    if isinstance(schedule, WinogradTile):
+        return build_conv_winograd(workload, epilogue, machine, schedule)
+    return build_conv(workload, epilogue, machine, schedule)
 
 
-def _pays(workload: Conv2d, machine: Machine) -> bool:
+def _share(workload: Conv2d, machine: Machine, transform: Transform) -> float:
+    """Cycles of the transformed convolution over those of the direct one."""
     direct, transformed = choose_dot(workload, machine), transformed_dot(workload, machine)
     assert transformed is not None, workload
-    squares, (ci, co) = Squares.of(workload).count, (workload.ci, workload.co)
+    squares, (ci, co) = Squares.of(workload, transform).count, (workload.ci, workload.co)
     pixels = math.prod(workload.output_shape[:3])
-    cycles = _cycles(transformed, squares, POINTS * ci * co, machine)
-    cycles += squares * _INPUT * ci / elements(transformed, machine)
-    cycles += squares * _OUTPUT * co / machine.lanes
-    return cycles < _GAIN * _cycles(direct, pixels, 9 * ci * co, machine)
+    of_inputs, of_outputs = _CYCLES[transform]
+    cycles = _cycles(transformed, squares, transform.points * ci * co, machine)
+    cycles += squares * of_inputs * ci / elements(transformed, machine)
+    cycles += squares * of_outputs * co / machine.lanes
+    return cycles / _cycles(direct, pixels, 9 * ci * co, machine)
 
 
 def _cycles(dot: Dot, rows: int, weights: int, machine: Machine) -> float:

@@ -1,7 +1,8 @@
-"""3x3 convolution of stride 1 as 16 products whose rows are squares of 2x2 outputs.
+"""3x3 convolution of stride 1 as 16 products whose rows are squares of 2x2 outputs, or as 36 whose
+rows are squares of 4x4.
 
     sums[p, square, co] = sum_ci (B' x B)[p, square, ci] * (G w G')[p, co, ci]
-    out[2x2 pixels of the square, co] = epilogue((A' sums A)[square, co])
+    out[pixels of the square, co] = epilogue((A' sums A)[square, co])
 
 Squares are taken in bands whose transformed inputs stay in the second-level cache; the sums of a
 tile stay in the first. See hago/codegen/winograd.py for the transforms.
@@ -17,26 +18,24 @@ import numpy as np
 from tvm import tirx as tir
 from tvm.script.ir_builder import tirx as T
 
-from hago.codegen import winograd
 from hago.codegen.access import divided, flat, load_operand, store, vector
-from hago.codegen.blocking import Blocking, Extents, blockings, choose_blocking
+from hago.codegen.blocking import Blocking, Extents, blockings
 from hago.codegen.epilogue import Epilogue
-from hago.codegen.intrin.dot import Dot
-from hago.codegen.kernels.product import arguments, cut, kernel, pack
+from hago.codegen.intrin.dot import WRAPPING, Dot
+from hago.codegen.kernels.product import arguments, cut, defined, kernel, pack
 from hago.codegen.leave import Target, Tile, leave
-from hago.codegen.select import choose_dot, dots_of
+from hago.codegen.select import choose_dot
 from hago.codegen.squares import Inputs, Squares, elements, scratch
 from hago.codegen.stream import Stream, plan_stream, stream_from
 from hago.codegen.tile import Source, accumulate
-from hago.codegen.winograd import INPUTS, OUTPUTS, POINTS
+from hago.codegen.winograd import FOUR, TWO, Transform
 from hago.codegen.workload import Array, Conv2d, Kernel, Machine
 
 Expr: TypeAlias = tir.Expr
 Buffer: TypeAlias = Any  # tirx.Buffer: has no stubs
 _BAND = 1 << 20  # bytes of transformed inputs that stay in the second-level cache
-# What multiplies transformed operands, by what multiplies plain ones. Transformed bytes are words
-# of 16 bits: no instruction multiplies half as many of these as VPDPBUSD does of bytes.
-_MULTIPLIES = {"vfmadd": "vfmadd", "vpmaddubsw": "vpmaddwd", "vpmaddwd": "vpmaddwd"}
+# What multiplies transformed bytes, by what multiplies plain ones.
+_WORDS = {"vpdpbusd": "vpdpbusd", "vpmaddubsw": "vpmaddwd", "vpmaddwd": "vpmaddwd"}
 
 
 @dataclass(frozen=True)
@@ -44,51 +43,59 @@ class WinogradTile:
     """A tile is ``rows`` squares by ``columns`` vectors of channels; the inputs of ``band`` tiles
     of rows are transformed before all columns are multiplied by them."""
 
+    transform: Transform
     rows: int
     columns: int
     band: int
 
     def __str__(self) -> str:
-        return f"F(2x2, 3x3) {self.rows}x{self.columns}, bands of {self.band}"
+        return f"{self.transform} {self.rows}x{self.columns}, bands of {self.band}"
 
 
-def transforms(workload: Conv2d, machine: Machine) -> bool:
-    """Whether :func:`build_conv_winograd` takes the convolution: nothing overflows, and channels
-    fill vectors."""
+def transforms(workload: Conv2d, machine: Machine) -> tuple[Transform, ...]:
+    """With what :func:`build_conv_winograd` takes the convolution: nothing is lost, and channels
+    fill vectors. Floats would lose digits by F(4x4)."""
     window = (workload.kh, workload.kw, *workload.strides, *workload.dilation, workload.groups)
     if window != (3, 3, 1, 1, 1, 1, 1) or workload.data == "bfloat16":
-        return False
+        return ()
     dot = transformed_dot(workload, machine)
     if dot is None or workload.ci % elements(dot, machine) or workload.co % machine.lanes:
-        return False
-    return winograd.stays_exact(workload.data, workload.weight, workload.ci)
+        return ()
+    offered = (TWO,) if dot.accum == "float32" else (FOUR, TWO)
+    types = workload.data, workload.weight
+    return tuple(each for each in offered if each.stays_exact(*types, workload.ci))
 
 
 def transformed_dot(workload: Conv2d, machine: Machine) -> Dot | None:
     """What multiplies transformed operands of the workload."""
-    name = _MULTIPLIES.get(choose_dot(workload, machine).name)
-    return next((dot for dot in dots_of(machine) if dot.name == name), None)
+    direct = choose_dot(workload, machine)
+    if direct.name == "vfmadd":
+        return direct
+    name = _WORDS.get(direct.name)
+    return WRAPPING[name] if name in machine.instructions else None
 
 
-def winograd_tiles(workload: Conv2d, machine: Machine) -> tuple[WinogradTile, ...]:
-    """What :func:`build_conv_winograd` may be asked for, its own choice first."""
+def winograd_tiles(
+    workload: Conv2d, machine: Machine, transform: Transform
+) -> tuple[WinogradTile, ...]:
+    """What :func:`build_conv_winograd` may be asked for, the best by a static model first."""
     dot = _dot(workload, machine)
-    extents = Squares.of(workload).extents(dot, machine.lanes)
-    tiles = [_tile(each, extents) for each in blockings(extents, dot, machine.registers)]
+    extents = Squares.of(workload, transform).extents(dot, machine.lanes)
+    tiles = [_tile(transform, each, extents) for each in blockings(extents, dot, machine.registers)]
     whole = [replace(each, band=-(-extents.width // each.rows)) for each in tiles]
     return tuple(dict.fromkeys([*tiles, *whole]))
 
 
 def build_conv_winograd(
-    workload: Conv2d, epilogue: Epilogue, machine: Machine, tile: WinogradTile | None = None
+    workload: Conv2d, epilogue: Epilogue, machine: Machine, tile: WinogradTile
 ) -> Kernel:
     """``func(data [n,h,w,ci], transformed weights, *operands, output [n,oh,ow,co])``."""
-    dot, lanes, squares = _dot(workload, machine), machine.lanes, Squares.of(workload)
+    transform, dot, lanes = tile.transform, _dot(workload, machine), machine.lanes
+    squares = Squares.of(workload, transform)
     extents = squares.extents(dot, lanes)
-    tile = tile or _tile(choose_blocking(extents, dot, machine.registers), extents)
     types = [
         ((workload.n, workload.h, workload.w, workload.ci), workload.data),
-        ((1, extents.vectors, POINTS * extents.steps, lanes, dot.depth), dot.weight),
+        ((1, extents.vectors, transform.points * extents.steps, lanes, dot.depth), dot.weight),
         *((operand.shape, operand.dtype) for operand in epilogue.operands),
         (workload.output_shape, epilogue.dtype),
     ]
@@ -96,13 +103,15 @@ def build_conv_winograd(
         data, weight, *operands, output = arguments("data weight", types)
         target = scratch(tile.band, tile.rows, squares, dot.data)
         inputs = Inputs(squares, flat(data), target, dot.data, elements(dot, machine))
-        _Emitter(
+        emitter = _Emitter(
             squares, tile, dot, extents, lanes, epilogue, inputs, flat(weight),
             [flat(operand) for operand in operands], flat(output),
-        ).emit()  # fmt: skip
+        )  # fmt: skip
+        with defined(dot):
+            emitter.emit()
 
     def pack_weight(weight: Array) -> Array:
-        return pack(winograd.transform_weight(weight, dot.weight), dot, lanes)
+        return pack(transform.of_weight(weight, dot.weight), dot, lanes)
 
     return Kernel(builder.get(), pack_weight, "conv2d")
 
@@ -113,11 +122,11 @@ def _dot(workload: Conv2d, machine: Machine) -> Dot:
     return dot
 
 
-def _tile(blocking: Blocking, extents: Extents) -> WinogradTile:
+def _tile(transform: Transform, blocking: Blocking, extents: Extents) -> WinogradTile:
     """``blocking`` with bands of about the same size that stay in the cache."""
     tiles = -(-extents.width // blocking.rows)
-    bands = -(-extents.data_bytes * POINTS // _BAND)
-    return WinogradTile(blocking.rows, blocking.columns, -(-tiles // bands))
+    bands = -(-extents.data_bytes * transform.points // _BAND)
+    return WinogradTile(transform, blocking.rows, blocking.columns, -(-tiles // bands))
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +141,10 @@ class _Emitter:
     weight: Buffer
     operands: Sequence[Buffer]
     output: Buffer
+
+    @property
+    def points(self) -> int:
+        return self.tile.transform.points
 
     def emit(self) -> None:
         band = self.tile.band
@@ -151,7 +164,7 @@ class _Emitter:
         rows, ci = self.tile.rows, self.squares.workload.ci
         first = T.Bind(row * rows)
         with T.serial(0, tir.min(rows, self.squares.count - first)) as square:
-            start = T.Bind((place * (POINTS * rows) + square) * ci)
+            start = T.Bind((place * (self.points * rows) + square) * ci)
             self.inputs.transform(T.Bind(first + square), start, rows * ci)
 
     def _rows(self, row: Expr, place: Expr, column: Expr) -> None:
@@ -164,23 +177,24 @@ class _Emitter:
     def _tile(self, row: Expr, place: Expr, column: Expr, rows: int, columns: int) -> None:
         """The sums of a tile, point by point, then its outputs."""
         lanes, size = self.lanes, rows * columns
-        sums = T.alloc_buffer((POINTS * size * lanes,), self.dot.accum)
-        with T.serial(0, POINTS) as point:
+        sums = T.alloc_buffer((self.points * size * lanes,), self.dot.accum)
+        with T.serial(0, self.points) as point:
             source = self._source(place, column, point)
             registers = accumulate(source, self.dot, rows, columns, lanes)
             for number, register in enumerate(registers):
                 store(sums, vector(register, 0, lanes), (point * size + number) * lanes, lanes)
-        with T.serial(0, rows) as square:
-            registers = self._outputs(sums, T.Bind(square * (columns * lanes)), size, columns)
-            channel = T.Bind(column * (self.tile.columns * lanes))
-            self._leave(registers, T.Bind(row * self.tile.rows + square), channel, columns)
+        with T.serial(0, size) as number:
+            square, place = divided(number, columns)
+            outputs = self._outputs(sums, T.Bind(number * lanes), size)
+            channel = T.Bind((column * self.tile.columns + place) * lanes)
+            self._leave(outputs, T.Bind(row * self.tile.rows + square), channel)
 
     def _source(self, place: Expr, column: Expr, point: Expr) -> Source:
         ci, steps, size = self.squares.workload.ci, self.extents.steps, self.lanes * self.dot.depth
-        base = T.Bind((place * POINTS + point) * (self.tile.rows * ci))
+        base = T.Bind((place * self.points + point) * (self.tile.rows * ci))
 
         def weight(c: int, step: Expr) -> Expr:
-            line = (column * self.tile.columns + c) * POINTS + point
+            line = (column * self.tile.columns + c) * self.points + point
             return vector(self.weight, (line * steps + step) * size, size)
 
         return Source(
@@ -194,51 +208,48 @@ class _Emitter:
         size = self.lanes * self.dot.depth
         held = size * np.dtype(self.dot.weight).itemsize
         plan = plan_stream(columns, self.tile.band, steps, held)
-        before = (place * POINTS + point) * plan.ahead(steps)
-        first = T.Bind((column + 1) * (columns * POINTS * steps) + before)
-        last = self.extents.vectors * POINTS * steps - 1
+        before = (place * self.points + point) * plan.ahead(steps)
+        first = T.Bind((column + 1) * (columns * self.points * steps) + before)
+        last = self.extents.vectors * self.points * steps - 1
         return stream_from(
             first, last, plan, lambda number: tir.address_of(self.weight[number * size])
         )
 
-    def _outputs(self, sums: Buffer, first: Expr, size: int, columns: int) -> list[Buffer]:
-        """The outputs of the square whose sums lie behind ``first``, pixel by pixel."""
-        registers = [
-            T.alloc_buffer((self.lanes,), self.dot.accum) for _ in range(OUTPUTS**2 * columns)
-        ]
-        for c in range(columns):
-            places = [first + (point * size + c) * self.lanes for point in range(POINTS)]
-            loaded = [T.Bind(vector(sums, place, self.lanes)) for place in places]
-            square = [loaded[start : start + INPUTS] for start in range(0, POINTS, INPUTS)]
-            outputs = winograd.transform_output(square, self.dot.accum)
-            for pixel, y in enumerate(y for line in outputs for y in line):
-                store(registers[pixel * columns + c], y, 0, self.lanes)
+    def _outputs(self, sums: Buffer, first: Expr, size: int) -> list[Buffer]:
+        """A vector of outputs of the square whose sums lie behind ``first``, pixel by pixel."""
+        transform, lanes = self.tile.transform, self.lanes
+        places = [first + point * size * lanes for point in range(self.points)]
+        loaded = [T.Bind(vector(sums, place, lanes)) for place in places]
+        starts = range(0, self.points, transform.inputs)
+        square = [loaded[start : start + transform.inputs] for start in starts]
+        registers = []
+        for y in (y for line in transform.of_sums(square) for y in line):
+            registers.append(T.alloc_buffer((lanes,), self.dot.accum))
+            store(registers[-1], y, 0, lanes)
         return registers
 
-    def _leave(
-        self, registers: Sequence[Buffer], square: Expr, channel: Expr, columns: int
-    ) -> None:
+    def _leave(self, registers: Sequence[Buffer], square: Expr, channel: Expr) -> None:
         _, oh, ow, _ = self.squares.workload.output_shape
+        size = self.tile.transform.outputs
         image, line, column = self.squares.place(square)
-        y, x = T.Bind(line * OUTPUTS), T.Bind(column * OUTPUTS)
+        y, x = T.Bind(line * size), T.Bind(column * size)
         start = T.Bind((image * oh + y) * ow + x)
         if self.squares.are_whole:
-            tile = Tile(OUTPUTS**2, columns, self.lanes, self.lanes)
+            tile = Tile(size**2, 1, self.lanes, self.lanes)
             leave(registers, self._target(start), tile, channel)
             return
-        for pixel in range(OUTPUTS**2):
-            i, j = divmod(pixel, OUTPUTS)
+        for pixel in range(size**2):
+            i, j = divmod(pixel, size)
             with T.If(tir.all(y + i < oh, x + j < ow)), T.Then():
-                chunk = registers[pixel * columns : (pixel + 1) * columns]
                 target = self._target(T.Bind(start + i * ow + j))
-                leave(chunk, target, Tile(1, columns, self.lanes, self.lanes), channel)
+                leave([registers[pixel]], target, Tile(1, 1, self.lanes, self.lanes), channel)
 
     def _target(self, start: Expr) -> Target:
         """Pixels of a square, row by row, the first at ``start``."""
-        shape = self.squares.workload.output_shape
+        shape, size = self.squares.workload.output_shape, self.tile.transform.outputs
 
         def pixel(number: Expr) -> Expr:
-            return start + number // OUTPUTS * shape[2] + number % OUTPUTS
+            return start + number // size * shape[2] + number % size
 
         def load(number: int, row: Expr, channel: Expr, lanes: int) -> Expr:
             operand = self.epilogue.operands[number]
