@@ -68,10 +68,10 @@ class Transform:
     def of_weight(self, weight: Array, dtype: str) -> Array:
         """``G w G'`` of OHWI weights [co, 3, 3, ci] as [1, co, points, ci]; of integers
         factor^2 times that."""
-        is_integer = np.dtype(dtype).kind == "i"
-        wide = np.int32 if is_integer else np.float64
-        g: Array = np.array(self.g, wide) if is_integer else np.array(self.g, wide) / self.factor
-        transformed: Array = np.einsum("py,oyxi,qx->opqi", g, weight.astype(wide), g)
+        g: Array = np.array(self.g, np.int32)
+        if np.dtype(dtype).kind != "i":
+            g = g / self.factor
+        transformed: Array = np.einsum("py,oyxi,qx->opqi", g, weight.astype(g.dtype), g)
         return transformed.reshape(1, len(weight), self.points, -1).astype(dtype)
 
     def of_input(self, x: Square) -> Square:

@@ -11,7 +11,9 @@ from tests.bench.contestant import Name
 # One hue a runtime, darker for fewer bits.
 _COLORS = {
     ("hago", "float32"): "#f4a582",
+    ("hago", "bfloat16"): "#d6604d",
     ("hago", "int8"): "#b2182b",
+    ("hago", "auto"): "#67001f",
     ("onnxruntime", "float32"): "#d9d9d9",
     ("onnxruntime", "int8"): "#737373",
     ("openvino", "float32"): "#c6dbef",
