@@ -70,6 +70,16 @@ def leave(registers: Sequence[Buffer], target: Target, tile: Tile, channel: Expr
         _Leaving(held, target, tile, channel, first).emit(rows)
 
 
+def leave_held(held: Buffer, target: Target, tile: Tile, channel: Expr) -> None:
+    """:func:`leave` of a tile that lies row by row in scratch memory."""
+    _Leaving(held, target, tile, channel, 0).emit(tile.rows)
+
+
+def leave_row(held: Buffer, target: Target, tile: Tile, channel: Expr, row: Expr) -> None:
+    """:func:`leave_held` of one ``row`` alone."""
+    _Leaving(held, target, tile, channel, 0).rows(row, 1)
+
+
 @dataclass(frozen=True, eq=False)
 class _Leaving:
     """Some rows of a tile, from ``first``, in scratch memory."""
@@ -86,11 +96,11 @@ class _Leaving:
         if self.target.epilogue.narrowing is not None and self.tile.whole in (1, 2):
             together = min(MOST // self.tile.whole, rows)
         with T.serial(0, rows // together) as step:
-            self._rows(T.Bind(step * together), together)
+            self.rows(T.Bind(step * together), together)
         if rows % together:
-            self._rows(tir.const(rows // together * together, "int32"), rows % together)
+            self.rows(tir.const(rows // together * together, "int32"), rows % together)
 
-    def _rows(self, row: Expr, count: int) -> None:
+    def rows(self, row: Expr, count: int) -> None:
         whole, lanes = self.tile.whole, self.tile.lanes
         positions = [(T.Bind(row + r), column) for r in range(count) for column in range(whole)]
         for start in range(0, len(positions), MOST):

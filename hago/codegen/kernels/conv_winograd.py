@@ -23,7 +23,7 @@ from hago.codegen.blocking import Blocking, Extents, blockings
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.intrin.dot import WRAPPING, Dot
 from hago.codegen.kernels.product import arguments, cut, defined, kernel, pack
-from hago.codegen.leave import Target, Tile, leave
+from hago.codegen.leave import Target, Tile, leave_held, leave_row
 from hago.codegen.select import choose_dot
 from hago.codegen.squares import Inputs, Squares, elements, scratch
 from hago.codegen.stream import Stream, plan_stream, stream_from
@@ -178,6 +178,7 @@ class _Emitter:
         """The sums of a tile, point by point, then its outputs."""
         lanes, size = self.lanes, rows * columns
         sums = T.alloc_buffer((self.points * size * lanes,), self.dot.accum)
+        outputs = T.alloc_buffer((self.tile.transform.outputs**2 * lanes,), self.dot.accum)
         with T.serial(0, self.points) as point:
             source = self._source(place, column, point)
             registers = accumulate(source, self.dot, rows, columns, lanes)
@@ -185,7 +186,7 @@ class _Emitter:
                 store(sums, vector(register, 0, lanes), (point * size + number) * lanes, lanes)
         with T.serial(0, size) as number:
             square, place = divided(number, columns)
-            outputs = self._outputs(sums, T.Bind(number * lanes), size)
+            self._outputs(sums, T.Bind(number * lanes), size, outputs)
             channel = T.Bind((column * self.tile.columns + place) * lanes)
             self._leave(outputs, T.Bind(row * self.tile.rows + square), channel)
 
@@ -215,34 +216,33 @@ class _Emitter:
             first, last, plan, lambda number: tir.address_of(self.weight[number * size])
         )
 
-    def _outputs(self, sums: Buffer, first: Expr, size: int) -> list[Buffer]:
-        """A vector of outputs of the square whose sums lie behind ``first``, pixel by pixel."""
+    def _outputs(self, sums: Buffer, first: Expr, size: int, outputs: Buffer) -> None:
+        """A vector of each pixel of the square whose sums lie behind ``first``."""
         transform, lanes = self.tile.transform, self.lanes
         places = [first + point * size * lanes for point in range(self.points)]
         loaded = [T.Bind(vector(sums, place, lanes)) for place in places]
         starts = range(0, self.points, transform.inputs)
         square = [loaded[start : start + transform.inputs] for start in starts]
-        registers = []
-        for y in (y for line in transform.of_sums(square) for y in line):
-            registers.append(T.alloc_buffer((lanes,), self.dot.accum))
-            store(registers[-1], y, 0, lanes)
-        return registers
+        for pixel, y in enumerate(y for line in transform.of_sums(square) for y in line):
+            store(outputs, y, pixel * lanes, lanes)
 
-    def _leave(self, registers: Sequence[Buffer], square: Expr, channel: Expr) -> None:
+    def _leave(self, outputs: Buffer, square: Expr, channel: Expr) -> None:
         _, oh, ow, _ = self.squares.workload.output_shape
         size = self.tile.transform.outputs
         image, line, column = self.squares.place(square)
         y, x = T.Bind(line * size), T.Bind(column * size)
-        start = T.Bind((image * oh + y) * ow + x)
+        target = self._target(T.Bind((image * oh + y) * ow + x))
+        tile = Tile(size**2, 1, self.lanes, self.lanes)
         if self.squares.are_whole:
-            tile = Tile(size**2, 1, self.lanes, self.lanes)
-            leave(registers, self._target(start), tile, channel)
+            leave_held(outputs, target, tile, channel)
             return
-        for pixel in range(size**2):
-            i, j = divmod(pixel, size)
-            with T.If(tir.all(y + i < oh, x + j < ow)), T.Then():
-                target = self._target(T.Bind(start + i * ow + j))
-                leave([registers[pixel]], target, Tile(1, 1, self.lanes, self.lanes), channel)
+        with T.If(tir.all(y + size <= oh, x + size <= ow)):
+            with T.Then():
+                leave_held(outputs, target, tile, channel)
+            with T.Else():
+                rows, columns = tir.min(size, oh - y), tir.min(size, ow - x)
+                with T.serial(0, rows) as i, T.serial(0, columns) as j:
+                    leave_row(outputs, target, tile, channel, T.Bind(i * size + j))
 
     def _target(self, start: Expr) -> Target:
         """Pixels of a square, row by row, the first at ``start``."""
