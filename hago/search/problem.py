@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.optimize import isotonic_regression
 
 from hago.search.dominance import undominated
 from hago.search.goal import Figures, Goal
@@ -115,26 +114,11 @@ def by_gain(problem: Problem) -> list[int]:
 
 @dataclass(frozen=True)
 class DropCurve:
-    """The metric's drop as a rising function of the noise, through what was seen.
-
-    What rises with it is exact for metrics that measure; those that count results (as top-1
-    agreement) differ by one or two from one strategy to the next of the same noise, and strategies
-    that fell by chance must not stand for all with more noise than theirs.
-    """
+    """The metric's drop as a rising function of the noise, through what was seen."""
 
     noises: tuple[float, ...] = ()
     drops: tuple[float, ...] = ()
     power: float = 1.0
-
-    @classmethod
-    def through(cls, seen: Iterable[tuple[float, float]], power: float) -> DropCurve:
-        """The rising curve nearest to (noise, drop) that were ``seen`` (isotonic regression, in the
-        sense of least squares)."""
-        pairs = sorted(seen)
-        if not pairs:
-            return cls(power=power)
-        noises, drops = zip(*pairs, strict=True)
-        return cls(noises, tuple(isotonic_regression(drops).x.tolist()), power)
 
     def at(self, noise: float) -> float:
         """Straight in the noise's ``power`` between what was seen; before anything was seen, the
@@ -146,13 +130,17 @@ class DropCurve:
 
 
 def drop_curve(problem: Problem, history: Sequence[Record]) -> DropCurve:
-    """The curve through the predicted noise and the known drop of each record."""
-    seen = (
+    """The rising curve through the predicted noise and the known drop of each record."""
+    points = sorted(
         (problem.noise_of(problem.space.parse(record.precisions)), record.known.drop)
         for record in history
         if (record.simulated or record.measured) and record.known.drop is not None
     )
-    return DropCurve.through(seen, problem.drop_power)
+    if not points:
+        return DropCurve()
+    noises, drops = zip(*points, strict=True)
+    rising = tuple(np.maximum.accumulate(drops).tolist())
+    return DropCurve(noises, rising, problem.drop_power)
 
 
 def latency_factor(problem: Problem, history: Sequence[Record]) -> float:

@@ -10,7 +10,7 @@ import pytest
 from hago.search.cache import Cache
 from hago.search.cost_model import fit_cost_model, held_out_error
 from hago.search.goal import Figures, Goal
-from hago.search.problem import DropCurve, drop_curve, latency_factor
+from hago.search.problem import drop_curve, latency_factor
 from hago.search.records import Record
 from tests.search.problems import problem_of, tried
 
@@ -76,14 +76,6 @@ def test_the_drop_rises_with_the_noise_through_what_was_seen():
     assert [curve.at(noise) for noise in noises] == pytest.approx([3 * n for n in noises])
     middle = sum(noises[:2]) / 2
     assert curve.at(0) <= curve.at(middle) <= curve.at(max(noises))
-
-
-def test_a_drop_by_chance_does_not_stand_for_all_strategies_with_more_noise():
-    """Three of 100 were lost by one strategy, none by its neighbours: that is one in the mean."""
-    seen = [(5.0, 0.04), (1.0, 0.0), (3.0, 0.0), (2.0, 0.03), (4.0, 0.0)]
-    curve = DropCurve.through(seen, power=1.0)
-    assert [curve.at(noise) for noise in (1, 2, 3, 4, 5)] == pytest.approx([0, *[0.01] * 3, 0.04])
-    assert DropCurve.through([], power=2.0) == DropCurve(power=2.0)
 
 
 def test_the_latency_factor_is_the_median_of_measured_over_summed():

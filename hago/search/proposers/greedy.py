@@ -8,11 +8,11 @@ section 3.4).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from hago.search.problem import Problem, drop_curve
+from hago.search.problem import Problem
 from hago.search.proposers.proposer import History
 from hago.search.space import Assignment
 
@@ -24,15 +24,14 @@ class Greedy:
     def propose(
         self, problem: Problem, history: History, random: np.random.Generator
     ) -> Assignment | None:
-        path, curve = raising_path(problem), drop_curve(problem, history.records)
+        path = raising_path(problem)
         low, high = -1, len(path) - 1
         while high - low > 1 or history.find(path[high]) is None:
             middle = (low + high + 1) // 2
             record = history.find(path[middle])
             if record is None:
                 return path[middle]
-            figures = replace(record.known, drop=curve.at(problem.noise_of(path[middle])))
-            if record.error or problem.goal.violation(figures):
+            if record.error or problem.goal.violation(record.known):
                 low = middle
             else:
                 high = middle

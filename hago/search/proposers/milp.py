@@ -22,8 +22,9 @@ import numpy.typing as npt
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
-from hago.search.problem import DropCurve, Problem, drop_curve
+from hago.search.problem import Problem
 from hago.search.proposers.proposer import History
+from hago.search.records import Record
 from hago.search.space import Assignment
 
 _STEPS = 40
@@ -44,8 +45,7 @@ class Milp:
     ) -> Assignment | None:
         if problem.goal.max_drop is None:
             return _within_bounds(problem, history)
-        curve = drop_curve(problem, history.records)
-        low, high = _bracket(problem, history, curve)
+        low, high = _bracket(problem, history)
         for _ in range(_STEPS):
             is_closed = high.noise / low.noise < _CLOSE
             budget = low.noise if is_closed else _between(low, high, problem)
@@ -55,39 +55,37 @@ class Milp:
                 return found
             if is_closed or high.noise == math.inf:
                 return None
-            end = None if found is None else _end(problem, found, curve)
-            if end is None or _is_kept(problem, end):
+            if found is None or record is None or _is_kept(problem, record):
                 low = max(low, replace(low, noise=budget), key=lambda end: end.noise)
             else:
-                high = min(high, end, key=lambda end: end.noise)
+                high = min(high, _end(problem, found, record), key=lambda end: end.noise)
         return None
 
 
 @dataclass(frozen=True)
 class _End:
-    """A budget of noise, and the drop of what has it; ``is_tried`` is false where nothing had."""
+    """A budget of noise, and the drop of what had it; ``is_tried`` is false where nothing had."""
 
     noise: float
     drop: float
     is_tried: bool = True
 
 
-def _end(problem: Problem, assignment: Assignment, curve: DropCurve) -> _End:
-    noise = problem.noise_of(assignment)
-    return _End(noise, curve.at(noise))
+def _end(problem: Problem, assignment: Assignment, record: Record) -> _End:
+    drop = record.known.drop
+    return _End(problem.noise_of(assignment), math.inf if drop is None else drop)
 
 
-def _bracket(problem: Problem, history: History, curve: DropCurve) -> tuple[_End, _End]:
-    """The most noise that keeps the bound, and the least that does not, of all trials so far: what
-    strategies of about as much noise lose, and not each alone.
+def _bracket(problem: Problem, history: History) -> tuple[_End, _End]:
+    """The most noise that kept the bound, and the least that did not, of all trials so far.
 
     A trial that failed says nothing about noise.
     """
     tried = zip(history.assignments, history.records, strict=True)
-    ends = [_end(problem, a, curve) for a, r in tried if r.known.drop is not None and not r.error]
-    broken = [end for end in ends if not _is_kept(problem, end) and end.noise > 0]
+    pairs = [(_end(problem, a, r), _is_kept(problem, r)) for a, r in tried if not r.error]
+    broken = [end for end, is_kept in pairs if not is_kept and end.noise > 0]
     high = min(broken, key=lambda end: end.noise, default=_End(math.inf, math.inf, False))
-    kept = [end for end in ends if 0 < end.noise < high.noise]
+    kept = [end for end, is_kept in pairs if is_kept and 0 < end.noise < high.noise]
     least = _End(_least_noise(problem), 0.0, False)
     return max(kept, key=lambda end: end.noise, default=least), high
 
@@ -106,9 +104,10 @@ def _between(low: _End, high: _End, problem: Problem) -> float:
     return min(max(reach ** (1 / power), low.noise * step), most)
 
 
-def _is_kept(problem: Problem, end: _End) -> bool:
-    """Whether the bound on accuracy is kept there."""
-    return problem.goal.max_drop is None or end.drop <= problem.goal.max_drop
+def _is_kept(problem: Problem, record: Record) -> bool:
+    """Whether a trial kept the bound on accuracy, as far as is known; failures did not."""
+    bound, drop = problem.goal.max_drop, record.known.drop
+    return not record.error and drop is not None and (bound is None or drop <= bound)
 
 
 def _within_bounds(problem: Problem, history: History) -> Assignment | None:

@@ -72,12 +72,17 @@ def fit_surrogate(problem: Problem, history: History) -> Surrogate:
     scale = value if 0 < value < float("inf") else 1.0
     start = Surrogate(problem, DropCurve(), trees, scale)
     noises = start._noises([assignment for assignment, _ in pairs]).tolist()
-    seen = (
+    seen = sorted(
         (noise, figures.drop)
         for noise, (_, figures) in zip(noises, pairs, strict=True)
         if figures.drop is not None
     )
-    return Surrogate(problem, DropCurve.through(seen, problem.drop_power), trees, scale)
+    curve = DropCurve(
+        tuple(noise for noise, _ in seen),
+        tuple(np.maximum.accumulate([drop for _, drop in seen]).tolist()) if seen else (),
+        problem.drop_power,
+    )
+    return Surrogate(problem, curve, trees, scale)
 
 
 def _trees(
