@@ -133,10 +133,10 @@ class _Corner:
         workload = squares.workload
         top, left, _, _ = workload.padding
         image, row, column = squares.place(square)
-        size, last = squares.transform.outputs, squares.transform.inputs
-        y, x = T.Bind(row * size - top), T.Bind(column * size - left)
+        outputs, inputs = squares.transform.outputs, squares.transform.inputs
+        y, x = T.Bind(row * outputs - top), T.Bind(column * outputs - left)
         address = T.Bind(((image * workload.h + y) * workload.w + x) * workload.ci)
-        inside = tir.all(y >= 0, y <= workload.h - last, x >= 0, x <= workload.w - last)
+        inside = tir.all(y >= 0, y <= workload.h - inputs, x >= 0, x <= workload.w - inputs)
         return cls(workload, y, x, address, inside)
 
     def has(self, i: int, j: int) -> Expr:

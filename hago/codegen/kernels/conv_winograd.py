@@ -5,7 +5,8 @@ rows are squares of 4x4.
     out[pixels of the square, co] = epilogue((A' sums A)[square, co])
 
 Squares are taken in bands whose transformed inputs stay in the second-level cache; the sums of a
-tile stay in the first. See hago/codegen/winograd.py for the transforms.
+tile stay in the first, and those of 4x4 outputs, which are more than twice as many, near it. See
+hago/codegen/winograd.py for the transforms.
 """
 
 from __future__ import annotations
