@@ -1,4 +1,4 @@
-"""x86-64 with AVX-512 VNNI and BF16, without AMX: Cooper Lake, Zen 4 and later.
+"""x86-64 with AVX-512 VNNI and BF16, without AMX: Cooper Lake, Zen 5. (Zen 4: x86_zen4.py.)
 
 Sources: [SDM] Intel 64 and IA-32 Architectures Software Developer's Manual, vol. 2;
 [OPT] Intel 64 and IA-32 Architectures Optimization Reference Manual, the chapters on Skylake Server
@@ -13,7 +13,7 @@ MOVES = ("max_pool2d", "concat", "resize2d", "move")
 
 MACHINE = machine(
     "x86-bf16",
-    description="x86-64 with AVX-512 VNNI and bfloat16 (Cooper Lake, Zen 4)",
+    description="x86-64 with AVX-512 VNNI and bfloat16 (Cooper Lake, Zen 5)",
     # LLVM makes two instructions of VPDPWSSD where a sum waits for the one before; tiles have sums
     # enough to keep both units busy.
     target={"kind": "llvm", "mcpu": "cooperlake", "mattr": ["+fast-dpwssd"]},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hago.codegen.intrin.dot import Dot
+from hago.codegen.workload import Machine
 
 # Registers that a sequence needs beside accumulators, B and A.
 _TEMPORARIES = {"vpmaddubsw": 2, "vpmaddwd": 1}
@@ -18,8 +19,8 @@ _LOOP = 0.5  # cycles of an iteration that are not its arithmetic
 # Cycles of a load beside products, where each word of A is one: while another thread of the core
 # reads, too, tiles of few loads take 0.97 of the time of others (x86); alone they take the same.
 _LOAD = 0.2
-# Cycles of a product that is more instructions than one; x86 has three ports for them.
-_PRODUCT = {"vpmaddubsw": 1.0, "vpmaddwd": 2 / 3}
+# Of a product that is more instructions than one: x86 has three ports for them, and two for one.
+_INSTRUCTIONS = {"vpmaddubsw": 2.0, "vpmaddwd": 4 / 3}
 _NEAR = 1.2  # times the cycles of the best tile: what the model cannot tell from it
 _ALIKE = 2  # tiles of as many columns that are worth a measurement
 
@@ -56,28 +57,28 @@ class Blocking:
         return extents.outer * -(-extents.width // self.rows)
 
 
-def choose_blocking(extents: Extents, dot: Dot, registers: int) -> Blocking:
-    """The tile with the fewest estimated cycles on a machine with ``registers`` registers."""
-    rows, columns = _tiles(extents, dot, registers)[0]
+def choose_blocking(extents: Extents, dot: Dot, machine: Machine) -> Blocking:
+    """The tile with the fewest estimated cycles on ``machine``."""
+    rows, columns = _tiles(extents, dot, machine)[0]
     tile = Blocking(rows, columns, 1)
     reuses = _reuses_columns(extents, columns)
     return replace(tile, band=tile.row_tiles(extents) if reuses else 1)
 
 
-def blockings(extents: Extents, dot: Dot, registers: int) -> tuple[Blocking, ...]:
+def blockings(extents: Extents, dot: Dot, machine: Machine) -> tuple[Blocking, ...]:
     """What is worth a measurement, the choice of :func:`choose_blocking` first: it and tiles of
     nearly as few cycles, each in bands of one tile and of all; it in bands of some as well."""
-    first = choose_blocking(extents, dot, registers)
+    first = choose_blocking(extents, dot, machine)
     found = [first, replace(first, band=_middle(first.row_tiles(extents)))]
-    for rows, columns in ((first.rows, first.columns), *_near_tiles(extents, dot, registers)):
+    for rows, columns in ((first.rows, first.columns), *_near_tiles(extents, dot, machine)):
         tile = Blocking(rows, columns, 1)
         found += [tile, replace(tile, band=tile.row_tiles(extents))]
     return tuple(dict.fromkeys(found))
 
 
-def product_cycles(dot: Dot) -> float:
+def product_cycles(dot: Dot, machine: Machine) -> float:
     """Cycles of a vector of products that are added to their sums."""
-    return _PRODUCT.get(dot.name, 0.5)
+    return machine.cycles * _INSTRUCTIONS.get(dot.name, 1.0)
 
 
 def _reuses_columns(extents: Extents, columns: int) -> bool:
@@ -91,12 +92,12 @@ def _reuses_columns(extents: Extents, columns: int) -> bool:
     return weight > _IN_L1 and (from_cache or from_memory or block <= _BLOCK)
 
 
-def _near_tiles(extents: Extents, dot: Dot, registers: int) -> list[Tile]:
+def _near_tiles(extents: Extents, dot: Dot, machine: Machine) -> list[Tile]:
     """The best tiles of each number of columns, where the model cannot tell them from the best."""
     found: dict[int, list[Tile]] = {}
-    tiles = _tiles(extents, dot, registers)
+    tiles = _tiles(extents, dot, machine)
     for tile in tiles:
-        if _cycles(tile, extents, dot) < _NEAR * _cycles(tiles[0], extents, dot):
+        if _cycles(tile, extents, dot, machine) < _NEAR * _cycles(tiles[0], extents, dot, machine):
             found.setdefault(tile[1], []).append(tile)
     return [tile for alike in found.values() for tile in alike[:_ALIKE]]
 
@@ -107,16 +108,16 @@ def _middle(tiles: int) -> int:
     return min(divisors, key=lambda n: abs(n - tiles**0.5))
 
 
-def _tiles(extents: Extents, dot: Dot, registers: int) -> list[Tile]:
+def _tiles(extents: Extents, dot: Dot, machine: Machine) -> list[Tile]:
     """Every tile that fits, the one of the fewest cycles first."""
-    registers -= _TEMPORARIES.get(dot.name, 0)
+    registers = machine.registers - _TEMPORARIES.get(dot.name, 0)
     tiles = [
         (rows, columns)
         for columns in range(1, min(extents.vectors, _MOST_COLUMNS) + 1)
         for rows in range(1, min(extents.width, _MOST_ROWS) + 1)
         if _taken(rows, columns, dot) <= registers
     ]
-    return sorted(tiles, key=lambda tile: _cycles(tile, extents, dot))
+    return sorted(tiles, key=lambda tile: _cycles(tile, extents, dot, machine))
 
 
 def _taken(rows: int, columns: int, dot: Dot) -> int:
@@ -133,9 +134,9 @@ def _even(rows: int) -> int:
     return rows + rows % 2
 
 
-def _cycles(size: Tile, extents: Extents, dot: Dot) -> float:
-    """Two products and two loads a cycle, half of a cycle for the loop; ten cycles a tile and four
-    a vector to leave. Three columns leave as codes in 48 bytes a row, which are packed apart.
+def _cycles(size: Tile, extents: Extents, dot: Dot, machine: Machine) -> float:
+    """As many loads as products a cycle, half of a cycle for the loop; ten cycles a tile and four a
+    vector to leave. Three columns leave as codes in 48 bytes a row, which are packed apart.
 
     Where rows are multiplied in pairs, the last of an odd number costs as much as two, and making
     a pair as much as a load.
@@ -144,8 +145,8 @@ def _cycles(size: Tile, extents: Extents, dot: Dot) -> float:
     def tile(r: int, c: int) -> float:
         multiplied = r if dot.rows == 1 else _even(r)
         loads = multiplied / (dot.words if dot.rows == 1 else 1) + dot.rows * dot.sums * c
-        products = multiplied * c * dot.sums * product_cycles(dot)
-        step = max(products, loads / 2, 4.0 if r * c < 8 else 0.0)
+        products = multiplied * c * dot.sums * product_cycles(dot, machine)
+        step = max(products, loads * machine.cycles, 4.0 if r * c < 8 else 0.0)
         if dot.words == dot.sums == 1:
             step += _LOAD * loads
         leaving = 6 if c == 3 and dot.accum == "int32" else 4

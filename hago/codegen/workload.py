@@ -334,11 +334,14 @@ class Machine:
 
     ``instructions`` are the ``intrinsic`` fields of the specification's rows, e.g.
     ``{"vpdpbusd", "vfmadd"}``; ``registers`` is how many vector registers code can name.
+    ``cycles`` is what a product of vectors takes where it is one instruction, and a load: half of
+    one where two leave at once.
     """
 
     vector_bytes: int
     instructions: frozenset[str]
     registers: int = 32
+    cycles: float = 0.5
 
     @property
     def lanes(self) -> int:

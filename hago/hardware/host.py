@@ -46,7 +46,7 @@ def runnable(spec: HardwareSpec) -> HardwareSpec:
 
 
 # From the most to the least capable: the first that runs here is the host's.
-_X86 = ("x86-amx", "x86-bf16", "x86-vnni", "x86-avx512", "x86-avx2")
+_X86 = ("x86-amx", "x86-zen4", "x86-bf16", "x86-vnni", "x86-avx512", "x86-avx2")
 _ARM = ("arm-i8mm", "arm-dotprod", "arm-neon")
 _HOSTS = (*_X86, *_ARM)
 

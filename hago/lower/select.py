@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
+
 from hago.codegen.cuda.device import Device, device_of
 from hago.codegen.epilogue import Epilogue
 from hago.codegen.fold import fold
@@ -58,6 +60,7 @@ from hago.lower.template import Template, always
 
 # Bytes and number of the vector registers, by CPU feature, the widest first.
 _REGISTERS = {"avx512f": (64, 32), "avx2": (32, 16), "asimd": (16, 32)}
+_FUSED = ("vfmadd", "fmla")  # the instructions that multiply and add float32
 _KEPT = 256  # kernels; networks have up to a hundred, which several precisions share
 
 
@@ -71,7 +74,7 @@ def machine_of(spec: HardwareSpec) -> Machine | Device:
         if feature in spec.features and spec.target.get("kind") == "llvm":
             check_extensions(spec)
             rows = frozenset(row.intrinsic for row in spec.ops if row.intrinsic)
-            return Machine(size, rows, count)
+            return Machine(size, rows, count, _cycles(spec, size))
     raise BuildError(
         f"{spec.name}: no code generation for this machine",
         fact=f"its target is {spec.target.get('kind')}, its features are "
@@ -79,6 +82,13 @@ def machine_of(spec: HardwareSpec) -> Machine | Device:
         source=f"there are kernels for GPUs, and for CPUs that need one of {', '.join(_REGISTERS)}",
         way_out="Choose another machine of 'hago spec list', or use 'hago inspect'.",
     )
+
+
+def _cycles(spec: HardwareSpec, vector_bytes: int) -> float:
+    """Cycles of a product of vectors: those of float32, which no machine splits."""
+    operations = 2 * vector_bytes // np.dtype("float32").itemsize
+    rates = (row.throughput for row in spec.rows("matmul") if row.intrinsic in _FUSED)
+    return operations / next((rate for rate in rates if rate), 2 * operations)
 
 
 def find_template(workload: Workload, machine: Machine | Device) -> Template | None:

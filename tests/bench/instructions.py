@@ -61,6 +61,7 @@ _AVX512 = (
 # What the machine of a specification has not.
 HIDDEN: Mapping[str, tuple[Feature, ...]] = {
     "x86-bf16": _AMX,
+    "x86-zen4": _AMX,
     "x86-vnni": _AMX + _BF16,
     "x86-avx512": _AMX + _BF16 + _VNNI,
     "x86-avx2": _AMX + _BF16 + _VNNI + _AVX512,

@@ -14,6 +14,7 @@ from tests.bench.contestant import Entry, Name, Task
 ISA = {
     "x86-amx": "AVX512_CORE_AMX",
     "x86-bf16": "AVX512_CORE_BF16",
+    "x86-zen4": "AVX512_CORE_BF16",
     "x86-vnni": "AVX512_CORE_VNNI",
     "x86-avx512": "AVX512_CORE",
     "x86-avx2": "AVX2",

@@ -23,6 +23,7 @@ from tests.hardware.models import MODELS
 MACHINES = (
     "arm-dotprod", "arm-i8mm", "arm-neon", "cuda-sm75", "cuda-sm80", "cuda-sm89", "cuda-sm90",
     "cuda-sm90a", "gaudi-fp8", "x86-amx", "x86-avx2", "x86-avx512", "x86-bf16", "x86-vnni",
+    "x86-zen4",
 )  # fmt: skip
 
 

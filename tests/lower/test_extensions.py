@@ -25,6 +25,18 @@ def test_a_target_has_what_its_words_or_its_cpu_say(target):
     assert machine_of(dot_product_chip(target)).instructions == {"sdot"}
 
 
+@pytest.mark.parametrize(
+    ("name", "cycles"),
+    [("x86-avx2", 0.5), ("x86-amx", 0.5), ("x86-zen4", 1.0), ("arm-neon", 0.5), ("arm-i8mm", 0.25)],
+)
+def test_products_take_the_cycles_of_float32_by_its_rate(name, cycles):
+    assert machine_of(load_spec(name)).cycles == cycles
+
+
+def test_a_machine_that_gives_no_rate_makes_two_products_a_cycle():
+    assert machine_of(dot_product_chip({**ARM, "mattr": ["+dotprod"]})).cycles == 0.5
+
+
 @pytest.mark.parametrize("target", [ARM, {**ARM, "mcpu": "cortex-a72"}])
 def test_an_instruction_that_the_target_lacks_is_refused_with_its_row(target):
     with pytest.raises(SpecError, match="row 'matmul' by sdot") as caught:

@@ -82,7 +82,7 @@ def winograd_tiles(
     """What :func:`build_conv_winograd` may be asked for, the best by a static model first."""
     dot = _dot(workload, machine)
     extents = Squares.of(workload, transform).extents(dot, machine.lanes)
-    tiles = [_tile(transform, each, extents) for each in blockings(extents, dot, machine.registers)]
+    tiles = [_tile(transform, each, extents) for each in blockings(extents, dot, machine)]
     whole = [replace(each, band=-(-extents.width // each.rows)) for each in tiles]
     return tuple(dict.fromkeys([*tiles, *whole]))
 

@@ -163,7 +163,7 @@ def emit_product(
     extents = product.extents(dot, machine.lanes)
     emitter = _Emitter(
         product, dot, machine.lanes, epilogue, data, weight, operands, output, shape,
-        blocking or choose_blocking(extents, dot, machine.registers),
+        blocking or choose_blocking(extents, dot, machine),
         multiply or plain_multiply(dot, machine.lanes),
         rows or Rows(lambda row: row * shape[-1], shape[-1]),
     )  # fmt: skip
@@ -173,7 +173,7 @@ def emit_product(
 
 def product_blockings(product: Product, dot: Dot, machine: Machine) -> tuple[Blocking, ...]:
     """What :func:`emit_product` may be asked for, its own choice first."""
-    return blockings(product.extents(dot, machine.lanes), dot, machine.registers)
+    return blockings(product.extents(dot, machine.lanes), dot, machine)
 
 
 def plain_multiply(dot: Dot, lanes: int) -> Multiply:
