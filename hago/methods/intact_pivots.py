@@ -20,27 +20,29 @@ of 384 it cost 7 dB of what rounding that tensor costs MiniLM's results.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
-from tvm import relax
 
-from hago.annotate.biases import bias_of
 from hago.calibrate import Stats
 from hago.calibrate.positions import Positions, PositionStats
-from hago.dataflow import Dataflow, Node, constant_value, read_dataflow
-from hago.graph import Edge, QuantGraph, QuantModel
+from hago.dataflow import Dataflow, read_dataflow
+from hago.graph import QuantGraph, QuantModel
 from hago.methods.assign import Range, with_ranges
 from hago.methods.attention import find_attention
 from hago.methods.method import register
-from hago.rebuild import Values, rebuild, substitute, with_leaves
-from hago.scheme import Array, Floats, PerTensor, TensorQuant
+from hago.methods.moved_channels import (
+    Doubles,
+    Movable,
+    common_numbers,
+    movable,
+    movable_for_all,
+    move,
+)
+from hago.scheme import TensorQuant
 
-Doubles = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 _OFFSETS = np.arange(-32, 32) / 64  # parts of a step
 
 
@@ -66,25 +68,19 @@ class IntactPivots:
 
     def apply(self, model: QuantModel, stats: Stats) -> QuantModel:
         """``model`` with other biases in its module, and wider ranges."""
-        movable = {each.source.name: each for each in _movable(read_dataflow(model.graph.module))}
-        known = {name: seen for name in movable if (seen := stats.positions.get(name))}
+        sources = {each.source.name: each for each in _movable(read_dataflow(model.graph.module))}
+        known = {name: seen for name in sources if (seen := stats.positions.get(name))}
         model = with_ranges(model, self._wider(model, known))
-        changes: dict[str, Doubles] = {}
-        for name, quant in _numbers(model, known).items():
-            each, offset = movable[name], offsets(known[name], float(quant.scale), self.still)
-            if not offset.any():
-                continue
-            taken = [(name, -offset)]
-            for product, bias in each.readers:
-                taken.append((bias, offset[each.carried] @ product.constants[1].astype(np.float64)))
-            for bias, change in taken:
-                changes[bias] = changes.get(bias, 0.0) + change
-        return _with_moved(model, changes) if changes else model
+        found = (
+            (sources[name], offsets(known[name], float(quant.scale), self.still))
+            for name, quant in common_numbers(model, known).items()
+        )
+        return move(model, [(each, offset) for each, offset in found if offset.any()])
 
     def _wider(self, model: QuantModel, known: Positions) -> dict[str, Range]:
         """The ranges that leave out a position in most samples, now with its mean."""
         found: dict[str, Range] = {}
-        for name, quant in _numbers(model, known).items():
+        for name, quant in common_numbers(model, known).items():
             (first, last), seen = _range(quant), known[name]
             outside = np.maximum(seen.mean - last, first - seen.mean)
             # Of half a step the offsets take care.
@@ -96,26 +92,6 @@ class IntactPivots:
             if means.size and high - low <= self.wider * (last - first):
                 found[name] = low, high
         return found
-
-
-def _with_moved(model: QuantModel, changes: Mapping[str, Doubles]) -> QuantModel:
-    """``model`` with the biases of these additions moved, its module's and those of its own."""
-
-    def moved(bias: Array, name: str) -> Floats:
-        return np.asarray(bias + changes[name]).astype(np.float32)
-
-    def rewrite(_: relax.BlockBuilder, binding: relax.Binding, values: Values) -> relax.Expr:
-        value, name = substitute(binding.value, values), str(binding.var.name)
-        if name not in changes:
-            return value
-        return with_leaves(value, {1: relax.const(moved(constant_value(value.args[1]), name))})
-
-    graph = replace(model.graph, module=rebuild(model.graph.module, rewrite))
-    biases = {
-        edge: moved(bias, edge.dst) if edge.dst in changes else bias
-        for edge, bias in model.biases.items()
-    }
-    return replace(model, graph=graph, biases=biases)
 
 
 def offsets(seen: PositionStats, step: float, still: float) -> Doubles:
@@ -136,65 +112,15 @@ def _range(quant: TensorQuant) -> Range:
     return (-high if quant.scheme.symmetric else low), high
 
 
-@dataclass(frozen=True, eq=False)
-class _Movable:
-    """An addition ``source`` of one constant a channel. Channel ``carried[c]`` of it is what input
-    c of the products ``readers`` is made of, each with the name of its own bias."""
-
-    source: Node
-    readers: tuple[tuple[Node, str], ...]
-    carried: Ints
-
-
-def _movable(dataflow: Dataflow) -> Iterator[_Movable]:
+def _movable(dataflow: Dataflow) -> Iterator[Movable]:
     """Values of attention, and what the layers that compute them read."""
     nodes, users = dataflow.by_name(), dataflow.users()
-    found: dict[str, _Movable | None] = {}
-
-    def moved(source: Node, products: list[Node], carried: Ints) -> None:
-        biases = [bias_of(product, nodes, users) for product in products]
-        found[source.name] = _moved(source, products, biases, carried)
-
+    found: dict[str, Movable | None] = {}
     for each in find_attention(dataflow):
         value = nodes[each.value]
-        moved(value, [each.reader], each.carried)
+        found[value.name] = movable(value, [each.reader], each.carried, nodes, users)
         layer = nodes[value.inputs[0]] if value.op == "add" else value
         source = nodes.get(layer.inputs[0])
         if source is not None and source.name not in found:
-            read = [nodes.get(user) for user, arg in users[source.name] if not arg]
-            products = [node for node in read if node is not None and _is_product(node)]
-            if len(products) == len(users[source.name]):
-                moved(source, products, np.arange(source.shape[-1]))
+            found[source.name] = movable_for_all(source, nodes, users)
     yield from (each for each in found.values() if each is not None)
-
-
-def _moved(
-    source: Node, products: list[Node], biases: list[Node | None], carried: Ints
-) -> _Movable | None:
-    """``source`` if it ends in a constant of its channels, as do the ``products`` that read it."""
-    names = [bias.name for bias in biases if bias is not None]
-    if source.op != "add" or 1 not in source.constants or len(names) < len(products):
-        return None
-    return _Movable(source, tuple(zip(products, names, strict=True)), carried)
-
-
-def _is_product(node: Node) -> bool:
-    return node.op == "matmul" and 1 in node.constants and node.constants[1].ndim == 2
-
-
-def _numbers(model: QuantModel, names: Iterable[str]) -> dict[str, TensorQuant]:
-    """The numbers of those tensors whose codes have one step, the same for all that read them."""
-    users = read_dataflow(model.graph.module).users()
-    found: dict[str, TensorQuant] = {}
-    for name in names:
-        quants = [model.quants.get(Edge(name, *user)) for user in users[name]]
-        steps = {
-            float(quant.scale)
-            for quant in quants
-            if quant is not None
-            and quant.scheme.dtype.is_integer
-            and isinstance(quant.scheme.granularity, PerTensor)
-        }
-        if len(steps) == 1 and quants[0] is not None and None not in quants:
-            found[name] = quants[0]
-    return found

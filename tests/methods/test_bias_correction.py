@@ -13,7 +13,7 @@ from hago.errors import DataError
 from hago.gradient import over_samples, read_program
 from hago.gradient.fake_quantize import model_hooks
 from hago.methods.bias_correction import BiasCorrection, certain_share
-from hago.methods.biased_layers import peak_bytes
+from hago.methods.value_stream import peak_bytes
 from hago.realize import insert_qdq
 from hago.realize.interpret import interpret
 from tests.graphs import Builder
@@ -177,11 +177,11 @@ def test_where_values_are_large_fewer_samples_are_looked_at(model, monkeypatch):
     image = 6 * 6 * 12 * 4
     assert sizes[0] == 2 * image  # what an addition reads and gives
     assert sizes[1] == 2 * image  # only weights are rounded
-    monkeypatch.setattr("hago.methods.biased_layers._MOST_BYTES", int(3.5 * sum(sizes)))
+    monkeypatch.setattr("hago.methods.value_stream._MOST_BYTES", int(3.5 * sum(sizes)))
     found = BiasCorrection().apply(model, GIVEN).biases
     for edge, bias in few.items():
         np.testing.assert_array_equal(found[edge], bias)
-    monkeypatch.setattr("hago.methods.biased_layers._MOST_BYTES", 1)
+    monkeypatch.setattr("hago.methods.value_stream._MOST_BYTES", 1)
     assert BiasCorrection().apply(model, GIVEN).biases.keys() == few.keys()
 
 
