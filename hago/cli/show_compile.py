@@ -36,6 +36,9 @@ def show_compile(console: Console, report: CompileReport) -> None:
     print_title(console, f"{report.model} on {report.hardware}", f"in {report.output}")
     baseline = () if report.baseline is None else (report.baseline,)
     print_table(console, _contestants((*baseline, *report.slower, report.compiled)))
+    if report.slower:
+        console.print()
+        print_indented(console, _kept(report.compiled))
     _show_constants(console, report.constants)
     show_kernels(console, report)
     if report.model_on:
@@ -49,6 +52,13 @@ def show_compile(console: Console, report: CompileReport) -> None:
         show_recipe(console, report.recipe)
     _show_ends(console, report.edges)
     _show_float(console, report.stayed_float, len(report.in_registers), len(report.edges))
+
+
+def _kept(compiled: Contestant) -> str:
+    """Which of several was taken for the artifact, and why."""
+    if compiled.latency_ms is None:
+        return f"kept:  {compiled.name}, the fewest bits (latencies are not measured here)"
+    return f"kept:  {compiled.name}, the fastest"
 
 
 def _show_constants(console: Console, constants: Mapping[str, int]) -> None:

@@ -21,6 +21,7 @@ from hago.progress import Progress
 from hago.search import words
 from hago.search.goal import Figures, Goal
 from hago.search.laboratory import FIRST, LEVEL
+from hago.search.metrics import Doubt
 from hago.search.outcome import Outcome, pareto_front
 from hago.search.records import Record
 
@@ -106,6 +107,8 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
         print_indented(console, _trust(outcome))
     if 0 < (outcome.goal.max_drop or 0) < outcome.step:
         print_indented(console, Text(_coarse(outcome), style="yellow"))
+    if outcome.doubt is not None:
+        print_indented(console, _doubted(outcome.doubt))
     if 0 < outcome.sensitivities < outcome.groups:
         print_indented(console, _foretold(outcome))
     if outcome.stopped == "budget" and all(r.proposer in (FIRST, LEVEL) for r in outcome.records):
@@ -153,6 +156,14 @@ def _coarse(outcome: Outcome) -> str:
     return (
         f"a drop of {bound} cannot be told from none: one result more or less is {step}. Judge by "
         "more samples (--samples, --eval), or by a --metric that does not count, as sqnr"
+    )
+
+
+def _doubted(doubt: Doubt) -> str:
+    low, high = words.share(doubt.low), words.share(doubt.high)
+    return (
+        f"{doubt.changed} of {count(doubt.results, 'result')} changed: of new ones {low} to {high} "
+        "will (95%)"
     )
 
 

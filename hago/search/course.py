@@ -22,7 +22,7 @@ from hago.search.alone import Pace
 from hago.search.benches import find_latencies, own_cache, setting_of
 from hago.search.findings import problem_of
 from hago.search.laboratory import FIRST, LEVEL, Laboratory
-from hago.search.metrics import step_of
+from hago.search.metrics import doubt_of, step_of
 from hago.search.outcome import Outcome, Stop
 from hago.search.problem import Problem, by_gain
 from hago.search.proposers import propose
@@ -197,7 +197,9 @@ class Course:
         return sum(record.seconds for record in self.records) + time.monotonic() - self.last
 
     def _outcome(self, stopped: Stop) -> Outcome:
-        subject = self.subject
+        subject, best = self.subject, best_record(self.records, self.subject.request.goal)
+        metric = subject.request.metric
+        step = step_of(metric, subject.judge.reference)
         return Outcome(
             session=self.session.folder,
             model=subject.request.model.name,
@@ -206,13 +208,14 @@ class Course:
             groups=len(subject.space.groups),
             strategies=subject.space.size,
             records=tuple(self.records),
-            best=best_record(self.records, subject.request.goal),
+            best=best,
             artifact=self.session.best,
             stopped=stopped,
             seconds=self._spent(),
             damaged_lines=self.damaged,
             sensitivities=self.laboratory.sensitivities,
-            step=step_of(subject.request.metric, subject.judge.reference),
+            step=step,
+            doubt=None if best is None else doubt_of(metric, best.known.drop, step),
         )
 
     def _write_problem(self) -> None:

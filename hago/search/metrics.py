@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any, cast
 
 import numpy as np
+from scipy.stats import binomtest
 
 from hago.errors import DataError
 from hago.sample import Sample, did_you_mean
@@ -99,6 +100,30 @@ _COUNTED = ("top1", "accuracy")
 def step_of(metric: str, reference: Reference) -> float:
     """The least by which a ``metric`` that counts results can change; 0 for others."""
     return 1 / _tops(reference.outputs).size if metric in _COUNTED else 0.0
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """``changed`` of ``results`` were others than float's; of new ones ``low`` to ``high`` will be.
+
+    The interval has 95% (C. Clopper and E. Pearson, The use of confidence or fiducial limits,
+    Biometrika 26, 1934), for a strategy that was not picked by these results.
+    """
+
+    changed: int
+    results: int
+    low: float
+    high: float
+
+
+def doubt_of(metric: str, drop: float | None, step: float) -> Doubt | None:
+    """What a ``drop`` says of new data, for a ``metric`` that counts changes by ``step``; None for
+    others."""
+    if metric != "top1" or drop is None or not step:
+        return None
+    changed, results = round(drop / step), round(1 / step)
+    interval = binomtest(changed, results).proportion_ci(0.95, "exact")
+    return Doubt(changed, results, float(interval.low), float(interval.high))
 
 
 def drop_power(metric: str) -> float:

@@ -11,6 +11,7 @@ from typing import Literal
 from hago.report import Json
 from hago.search.cost_model import ModelError
 from hago.search.goal import Figures, Goal
+from hago.search.metrics import Doubt
 from hago.search.records import Record
 
 Stop = Literal["budget", "trials", "nothing left", "interrupted"]
@@ -20,7 +21,7 @@ Stop = Literal["budget", "trials", "nothing left", "interrupted"]
 class Outcome:
     """The state of a session. ``best`` is the trial whose artifact is in ``artifact``;
     ``sensitivities`` counts the groups that were lowered alone; ``step`` is the least drop that a
-    metric that counts can tell, 0 of others."""
+    metric that counts can tell, 0 of others, and ``doubt`` what the best's says of new data."""
 
     session: Path
     model: str
@@ -37,6 +38,7 @@ class Outcome:
     damaged_lines: int = 0
     sensitivities: int = 0
     step: float = 0.0
+    doubt: Doubt | None = None
 
     @property
     def is_met(self) -> bool:
@@ -66,6 +68,7 @@ class Outcome:
             "groups": self.groups,
             "sensitivities": self.sensitivities,
             "step": self.step,
+            "doubt": None if self.doubt is None else asdict(self.doubt),
             "strategies": str(self.strategies),
             "trials": len(self.records),
             "measured": sum(record.measured is not None for record in self.records),

@@ -21,6 +21,7 @@ from hago.cli.show_tune import show_outcome
 from hago.deploy.load import load
 from hago.figure import INK, LINE, SHADE
 from hago.search.goal import Goal
+from hago.search.metrics import doubt_of
 from hago.search.outcome import Outcome
 from hago.search.records import read_records
 from tests.cli.program import MACHINE, Program, start_program
@@ -214,6 +215,13 @@ def test_a_bound_that_is_finer_than_the_metric_is_told(session):
     assert "a drop of 1.00% cannot be told from none: one result more or less is 3.12%" in text
     assert "cannot be told" not in told(session, records, step=1 / 128)
     assert "cannot be told" not in told(session, records)
+
+
+def test_what_a_drop_says_of_new_results_is_told(session):
+    records = read_records(session / "records.jsonl").records
+    text = told(session, records, doubt=doubt_of("top1", 2 / 104, 1 / 104))
+    assert "2 of 104 results changed: of new ones 0.23% to 6.77% will (95%)" in text
+    assert "of new ones" not in told(session, records)
 
 
 def told(session, records, **found) -> str:

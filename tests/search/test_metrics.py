@@ -12,6 +12,7 @@ from hago.search.goal import Figures, Goal
 from hago.search.metrics import (
     METRICS,
     Reference,
+    doubt_of,
     drop_power,
     find_metric,
     noise_share,
@@ -44,6 +45,25 @@ def test_top1_counts_where_the_largest_element_is_the_same():
 def test_metrics_that_count_change_by_whole_results():
     assert step_of("top1", REFERENCE) == 0.5
     assert step_of("sqnr", REFERENCE) == 0
+
+
+def test_few_results_say_little_about_new_ones():
+    # Clopper and Pearson: of n results without a change at most 1 - (alpha / 2)^(1 / n) change.
+    found = doubt_of("top1", 0.0, 1 / 104)
+    assert (found.changed, found.results, found.low) == (0, 104, 0.0)
+    assert found.high == pytest.approx(1 - 0.025 ** (1 / 104))
+    few, many = doubt_of("top1", 0.01, 1 / 100), doubt_of("top1", 0.01, 1 / 10000)
+    assert (few.changed, many.changed) == (1, 100)
+    assert few.low < many.low < 0.01 < many.high < few.high
+
+
+@pytest.mark.parametrize(("metric", "drop", "step"), [
+    ("accuracy", 0.01, 0.01),  # results that float has wrong change, too
+    ("sqnr", 0.01, 0.0),
+    ("top1", None, 0.01),
+])  # fmt: skip
+def test_of_what_counts_no_changes_nothing_is_said(metric, drop, step):
+    assert doubt_of(metric, drop, step) is None
 
 
 @pytest.mark.parametrize("name", ["top1", "sqnr", "kl"])
