@@ -140,7 +140,7 @@ def batch_normalization(node: Node) -> relax.Expr:
 
 @converts("Einsum")
 def einsum(node: Node) -> relax.Expr:
-    """Einstein summation, kept as one operator."""
+    """Einstein summation: products by hago.prepare."""
     operands = [x for x in node.inputs if x is not None]
     return relax.op.einsum(relax.Tuple(operands), node.text("equation", "").replace(" ", ""))
 

@@ -70,7 +70,10 @@ def _enough(plan: Any, loops: list[Any]) -> list[Any]:
 
 
 def _vectors(plan: Any, loop: Any, lanes: int) -> list[Any]:
-    """``loop`` as chunks and a vector; the loop itself where its extent is no multiple of one."""
-    if int(plan.get(loop).extent) % lanes:
-        return [loop]
-    return list(plan.split(loop, [None, lanes]))
+    """``loop`` as chunks and a vector; the loop itself where its extent is no multiple of half of
+    one."""
+    extent = int(plan.get(loop).extent)
+    for wide in (lanes, lanes // 2):
+        if wide > 1 and extent % wide == 0:
+            return list(plan.split(loop, [None, wide]))
+    return [loop]

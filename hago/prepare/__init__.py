@@ -8,6 +8,7 @@ from hago.prepare.absorb_flatten import absorb_flatten
 from hago.prepare.conv1d_to_conv2d import conv1d_to_conv2d
 from hago.prepare.decompose_batch_norm import decompose_batch_norm
 from hago.prepare.drop_softmax_guard import drop_softmax_guard
+from hago.prepare.einsum_to_matmul import einsum_to_matmul
 from hago.prepare.exact_pools import exact_pools
 from hago.prepare.fold_constants import fold_constants
 from hago.prepare.fold_padding import fold_padding
@@ -33,6 +34,7 @@ from hago.prepare.unfold_transposed_conv import unfold_transposed_conv
 PASSES = (
     decompose_batch_norm,
     split_to_slices,
+    einsum_to_matmul,
     take_slices,
     exact_pools,
     remove_identities,

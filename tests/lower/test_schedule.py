@@ -21,6 +21,7 @@ OPERATIONS = {
     "sum over everything": relax.op.sum,
     "concatenation": lambda x: relax.op.concat([x, x], axis=3),
     "slice": lambda x: relax.op.strided_slice(x, [2], [1], [9]),
+    "slice of rows of half vectors": lambda x: relax.op.strided_slice(x, [3], [0], [12]),
     "odd slice": lambda x: relax.op.strided_slice(x, [3], [1], [20]),
     "take": lambda x: relax.op.take(x, relax.const(np.array([3, 0, 1])), axis=1),
 }
@@ -56,7 +57,9 @@ def test_what_sorts_is_left_to_the_runtime():
     assert np.array_equal(run(lower_rest(largest, SPEC), value), expected)
 
 
-@pytest.mark.parametrize("name", ["transpose", "sum over rows", "slice"])
+@pytest.mark.parametrize(
+    "name", ["transpose", "sum over rows", "slice", "slice of rows of half vectors"]
+)
 def test_rows_of_whole_vectors_become_vectors(name):
     lowered = lower_rest(module_of(OPERATIONS[name]), SPEC)
     functions = [f for _, f in lowered.functions_items() if isinstance(f, tir.PrimFunc)]
