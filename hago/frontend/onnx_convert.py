@@ -23,6 +23,7 @@ from hago.frontend import (  # noqa: F401  (they register their converters)
     onnx_deconvolution,
     onnx_movement,
     onnx_quantized,
+    onnx_recurrent,
     onnx_standard,
 )
 from hago.frontend.building import closed_on_error

@@ -77,6 +77,17 @@ def test_a_program_runs_without_an_artifact(mode):
     assert (np.abs(result.numpy() - np.maximum(first @ weight, 0)) <= bound).all()
 
 
+def test_a_long_program_is_not_optimised_and_computes_the_same(monkeypatch):
+    lowered = lower(product(weight_of(0)), SPEC)
+    data = tvm.runtime.tensor(np.random.default_rng(1).normal(size=(ROWS, 32)).astype("float32"))
+    found = []
+    for most in (1000, 0):
+        monkeypatch.setattr("hago.lower.build._MOST_OPTIMISED", most)
+        program = build(lowered, SPEC)
+        found.append(relax.VirtualMachine(program, tvm.cpu())["main"](data)[0].numpy())
+    np.testing.assert_array_equal(*found)
+
+
 @pytest.mark.parametrize("mode", ["compiled", "bytecode"])
 def test_main_refuses_what_its_kernels_do_not_check(mode):
     machine = relax.VirtualMachine(
