@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import tvm
 from tvm import runtime
 
 from hago.lower.constants_object import ConstantsObject
@@ -39,7 +40,10 @@ class Program(runtime.Executable):  # type: ignore[misc]  # TVM has no types
         """Writes the shared library ``file_name`` of all."""
         with tempfile.TemporaryDirectory(prefix="hago-") as scratch:
             files = [*self._written(Path(scratch)), *addons]
-            super().export_library(file_name, fcompile=fcompile, addons=files, **options)
+            pack = _packed if _llvm_target(self.mod) else None
+            super().export_library(
+                file_name, fcompile=fcompile, addons=files, fpack_imports=pack, **options
+            )
 
     def jit(self, **_options: Any) -> runtime.Module:
         """The module that a virtual machine of this process runs."""
@@ -62,3 +66,22 @@ class Program(runtime.Executable):  # type: ignore[misc]  # TVM has no types
         """The paths of the object files in ``folder``."""
         constants = [str(self._constants.written(folder))] if self._constants else []
         return write_objects(folder, self._objects) + constants
+
+
+def _packed(module: runtime.Module, _is_system_lib: bool, prefix: str, folder: str) -> str:
+    """The path of an object file in ``folder`` with all that ``module`` imports.
+
+    TVM would ask whether the code has the function that registers a system library. LLVM removes
+    it, for it is empty, but not from code that it does not optimise.
+    """
+    pack = tvm.get_global_func("runtime.ModulePackImportsToLLVM")
+    path = str(Path(folder) / f"{prefix}devc.o")
+    pack(module, False, _llvm_target(module), prefix).write_to_file(path)
+    return path
+
+
+def _llvm_target(module: runtime.Module) -> str:
+    """The target of the machine code in ``module``; empty where there is none."""
+    if module.kind == "llvm":
+        return str(module.get_function("_get_target_string")())
+    return next(filter(None, map(_llvm_target, module.imports)), "")

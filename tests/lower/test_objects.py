@@ -77,7 +77,7 @@ def test_a_program_runs_without_an_artifact(mode):
     assert (np.abs(result.numpy() - np.maximum(first @ weight, 0)) <= bound).all()
 
 
-def test_a_long_program_is_not_optimised_and_computes_the_same(monkeypatch):
+def test_a_long_program_is_not_optimised_and_computes_the_same(monkeypatch, tmp_path):
     lowered = lower(product(weight_of(0)), SPEC)
     data = tvm.runtime.tensor(np.random.default_rng(1).normal(size=(ROWS, 32)).astype("float32"))
     found = []
@@ -86,6 +86,8 @@ def test_a_long_program_is_not_optimised_and_computes_the_same(monkeypatch):
         program = build(lowered, SPEC)
         found.append(relax.VirtualMachine(program, tvm.cpu())["main"](data)[0].numpy())
     np.testing.assert_array_equal(*found)
+    program.export_library(str(tmp_path / "long.so"))
+    assert b"SystemLib" not in (tmp_path / "long.so").read_bytes()  # it registers nothing
 
 
 @pytest.mark.parametrize("mode", ["compiled", "bytecode"])
