@@ -44,7 +44,7 @@ def rounded(array):
 def test_the_machines_with_bfloat16():
     assert ABLE == (
         "arm-i8mm", "cuda-sm80", "cuda-sm89", "cuda-sm90", "cuda-sm90a", "gaudi-fp8",
-        "x86-amx", "x86-bf16",
+        "x86-amx", "x86-bf16", "x86-zen4",
     )  # fmt: skip
 
 
