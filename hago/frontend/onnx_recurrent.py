@@ -9,7 +9,7 @@ opset 14 there was no ``layout``, else they are the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +34,6 @@ _ACTIVATIONS: dict[str, Callable[[relax.Expr], relax.Expr]] = {
 _SEQUENCE_LENGTHS = 4  # the input
 _DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
 
-Emit = Callable[[relax.Expr], relax.Expr]
 State = tuple[relax.Expr, ...]
 
 
@@ -163,54 +162,86 @@ def _layer(
 
     From gate ``inner`` on the bias of the product inside stays there; 0: that of none.
     """
+    _check(node, gates)
     is_batch_first = bool(node.number("layout", 0))
-    data = _ordered(node, node.input(0), is_batch_first)
-    length, batch, _ = static_shape(data)
-    _check(node, length)
-    weight, inside = node.array(1), node.array(2)
-    directions, hidden = len(inside), inside.shape[2]
-    bias = node.array(3) if node.has(3) else np.zeros((directions, 2 * gates * hidden), np.float32)
-    names = _activations(node, activations, directions)
-    found: list[list[relax.Expr]] = []
+    data = node.input(0)
+    if is_batch_first:
+        data = node.emit(relax.op.permute_dims(data, [1, 0, 2]))
+    batch = static_shape(data)[1]
+    sequences: list[list[relax.Expr]] = []
     last: list[State] = []
     backwards = _DIRECTIONS[node.text("direction", "forward")]
+    names = _activations(node, activations, len(backwards))
     for number, is_reverse in enumerate(backwards):
-        outer, inner_bias = np.split(bias[number].astype(np.float32), 2)
-        stays = np.arange(gates * hidden) >= (inner or gates) * hidden
-        cell = _Cell(
-            node, hidden, inside[number].T, outer + np.where(stays, 0, inner_bias),
-            np.where(stays, inner_bias, 0), names[number], _peepholes(node, number),
-        )  # fmt: skip
-        product = node.emit(relax.op.matmul(data, constant(weight[number].T)))
-        given = node.emit(relax.op.add(product, constant(cell.outer)))
+        cell = _cell(node, number, gates, inner, names[number])
         state = tuple(
-            _initial(node, 5 + which, number, (batch, hidden), is_batch_first)
+            _initial(node, 5 + which, number, (batch, cell.hidden), is_batch_first)
             for which in range(states)
         )
         outputs = []
-        for place in reversed(range(length)) if is_reverse else range(length):
-            own = node.emit(relax.op.strided_slice(given, [0], [place], [place + 1]))
-            own = node.emit(relax.op.reshape(own, (batch, gates * hidden)))
-            state = step(cell, own, state)
+        for given in _steps(cell, data, number, is_reverse):
+            state = step(cell, given, state)
             outputs.append(state[0])
-        found.append(outputs[::-1] if is_reverse else outputs)
+        sequences.append(outputs[::-1] if is_reverse else outputs)
         last.append(state)
-    steps = [_stacked(node, each) for each in zip(*found, strict=True)]
-    sequence = node.emit(
-        relax.op.reshape(_joined(node, steps), (length, directions, batch, hidden))
-    )
-    ends = [_stacked(node, [state[which] for state in last]) for which in range(states)]
+    # [directions, batch, hidden] of each step, and of each state.
+    steps = [_stacked(node, outputs) for outputs in zip(*sequences, strict=True)]
+    whole, ends = _stacked(node, steps), [_stacked(node, each) for each in zip(*last, strict=True)]
     if is_batch_first:
-        sequence = node.emit(relax.op.permute_dims(sequence, [2, 0, 1, 3]))
+        whole = node.emit(relax.op.permute_dims(whole, [2, 0, 1, 3]))
         ends = [node.emit(relax.op.permute_dims(end, [1, 0, 2])) for end in ends]
-    return (sequence, *ends)[: max(node.outputs, 1)]
+    return (whole, *ends)[: max(node.outputs, 1)]
 
 
-def _check(node: Node, length: int) -> None:
+def _cell(
+    node: Node, number: int, gates: int, inner: int, activations: Sequence[str]
+) -> _Cell:
+    """The direction ``number`` of the layer."""
+    inside = node.array(2)[number].T
+    hidden = len(inside)
+    bias = np.zeros(2 * gates * hidden) if not node.has(3) else node.array(3)[number]
+    of_data, of_state = np.split(bias.astype(np.float32), 2)
+    stays = np.arange(gates * hidden) >= (inner or gates) * hidden
+    return _Cell(
+        node, hidden, inside, of_data + np.where(stays, 0, of_state), np.where(stays, of_state, 0),
+        activations, _peepholes(node, number),
+    )  # fmt: skip
+
+
+def _steps(
+    cell: _Cell, data: relax.Expr, number: int, is_reverse: bool
+) -> Iterator[relax.Expr]:
+    """What each step reads from outside, [batch, gates * hidden], the first step first."""
+    weight = constant(cell.node.array(1)[number].T)
+    given = cell.add(cell.emit(relax.op.matmul(data, weight)), constant(cell.outer))
+    length, *own = static_shape(given)
+    for place in reversed(range(length)) if is_reverse else range(length):
+        step = cell.emit(relax.op.strided_slice(given, [0], [place], [place + 1]))
+        yield cell.emit(relax.op.reshape(step, own))
+
+
+def _check(node: Node, gates: int) -> None:
+    """Raises NotConvertible for what has no steps here, and for shapes that do not fit."""
+    direction, is_batch_first = node.text("direction", "forward"), node.number("layout", 0)
+    if direction not in _DIRECTIONS:
+        raise NotConvertible(f"its direction is '{direction}'")
     if node.attributes.get("clip") is not None:
         raise NotConvertible("it clips what its gates read")
-    if node.text("direction", "forward") not in _DIRECTIONS:
-        raise NotConvertible(f"its direction is '{node.text('direction', '')}'")
+    if len(node.shape(0)) != 3:
+        raise NotConvertible(f"X has shape {node.shape(0)}, not a sequence of batches")
+    length, batch, inputs = node.shape(0)
+    if is_batch_first:
+        length, batch = batch, length
+    count, hidden = len(_DIRECTIONS[direction]), node.shape(2)[-1]
+    state = (batch, count, hidden) if is_batch_first else (count, batch, hidden)
+    shapes = {
+        1: ("W", (count, gates * hidden, inputs)), 2: ("R", (count, gates * hidden, hidden)),
+        3: ("B", (count, 2 * gates * hidden)), 5: ("initial_h", state), 6: ("initial_c", state),
+        7: ("P", (count, 3 * hidden)),
+    }  # fmt: skip
+    for index, (name, shape) in shapes.items():
+        if node.has(index) and node.shape(index) != shape:
+            raise NotConvertible(f"{name} has shape {node.shape(index)}, not {shape}")
     if length > _MOST_STEPS:
         raise NotConvertible(f"{length} steps, of which each is written out: {_MOST_STEPS} at most")
     if node.has(_SEQUENCE_LENGTHS):
@@ -236,10 +267,6 @@ def _peepholes(node: Node, number: int) -> Array | None:
     return own if own is not None and own.any() else None
 
 
-def _ordered(node: Node, data: relax.Expr, is_batch_first: bool) -> relax.Expr:
-    return node.emit(relax.op.permute_dims(data, [1, 0, 2])) if is_batch_first else data
-
-
 def _initial(
     node: Node, index: int, number: int, shape: tuple[int, int], is_batch_first: bool
 ) -> relax.Expr:
@@ -254,8 +281,5 @@ def _initial(
 def _stacked(node: Node, tensors: Sequence[relax.Expr]) -> relax.Expr:
     """Along a new first axis."""
     shape = (1, *static_shape(tensors[0]))
-    return _joined(node, [node.emit(relax.op.reshape(each, shape)) for each in tensors])
-
-
-def _joined(node: Node, tensors: Sequence[relax.Expr]) -> relax.Expr:
-    return tensors[0] if len(tensors) == 1 else node.emit(relax.op.concat(list(tensors), axis=0))
+    rows = [node.emit(relax.op.reshape(each, shape)) for each in tensors]
+    return rows[0] if len(rows) == 1 else node.emit(relax.op.concat(rows, axis=0))

@@ -182,3 +182,20 @@ def test_more_steps_than_can_be_written_out_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError) as caught:
         import_onnx(path)
     assert "2000 steps, of which each is written out: 1024 at most" in str(caught.value)
+
+
+@pytest.mark.parametrize(("x", "changed", "told"), [
+    ((STEPS, 2, 3), {"w": (1, 4, 7)}, "W has shape (1, 4, 7), not (1, 4, 3)"),
+    ((STEPS, 2, 3), {"r": (2, 4, 4)}, "R has shape (2, 4, 4), not (1, 4, 4)"),
+    ((STEPS, 2, 3), {"b": (1, 7)}, "B has shape (1, 7), not (1, 8)"),
+    ((STEPS, 2, 3), {"h": (1, 7, 4)}, "initial_h has shape (1, 7, 4), not (1, 2, 4)"),
+    ((STEPS, 3), {}, "X has shape (5, 3), not a sequence of batches"),
+])  # fmt: skip
+def test_shapes_that_do_not_fit_are_told(tmp_path: Path, x, changed, told) -> None:
+    shapes = {"w": (1, 4, 3), "r": (1, 4, 4), "b": (1, 8), "h": (1, 2, 4), **changed}
+    constants = {name: normal(*shape) for name, shape in shapes.items()}
+    nodes = [node("RNN", "x w r b _ h", "y", hidden_size=4)]
+    path = save(tmp_path / "m.onnx", nodes, {"x": x}, constants)
+    with pytest.raises(ModelError, match="cannot be imported") as caught:
+        import_onnx(path)
+    assert told in str(caught.value)
