@@ -116,6 +116,18 @@ def attention(seed: int = 0) -> ir.IRModule:
     return b.done(b.dense("out", b.attend(scores, heads[2]), 8))
 
 
+def diffusion_block(seed: int = 0) -> ir.IRModule:
+    """Twice a group norm, a SiLU and a convolution, and a residual add."""
+    b = Builder(1, 6, 6, 8, seed=seed)
+    x = b.input
+    for number, groups in enumerate((4, 8)):
+        norm = b.emit(f"norm_{number}", relax.op.nn.group_norm(
+            x, b.const(8), b.const(8), groups, channel_axis=3, axes=[1, 2]))  # fmt: skip
+        x = b.conv(f"conv2d_{number}", b.emit(f"silu_{number}", relax.op.nn.silu(norm)), 8,
+                   padding=1)  # fmt: skip
+    return b.done(b.emit("add", relax.op.add(b.input, x)))
+
+
 def input_for(module: ir.IRModule, seed: int = 1) -> dict[str, np.ndarray]:
     """Normal values for the one parameter of ``module``."""
     shape = [int(extent) for extent in module["main"].params[0].ty.shape]

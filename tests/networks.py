@@ -187,6 +187,22 @@ def _layer_norm(draw: Draw, net: Network, x: str) -> None:
     net.emit("LayerNormalization", f"{x} {numbers}", net.shapes[x], axis=-1)
 
 
+def _group_norm(draw: Draw, net: Network, x: str) -> None:
+    """Rows that hold the channels of a group, as PyTorch writes it; a group a channel is an
+    instance norm."""
+    shape = net.shapes[x]
+    n, c, h, w = shape
+    groups = draw(st.sampled_from([g for g in (1, 2, 3, c) if c % g == 0]))
+    rows = (n, groups, c // groups * h * w)
+    data = x if groups == c else net.emit("Reshape", f"{x} {net.constant(rows, I64)}", rows)
+    numbers = f"{net.constant(np.ones(groups))} {net.constant(np.zeros(groups))}"
+    normal = net.emit("InstanceNormalization", f"{data} {numbers}", net.shapes[data], epsilon=0.01)
+    if groups != c:
+        normal = net.emit("Reshape", f"{normal} {net.constant(shape, I64)}", shape)
+    scaled = net.emit("Mul", f"{normal} {net.weight(c, 1, 1)}", shape)
+    net.emit("Add", f"{scaled} {net.weight(c, 1, 1)}", shape)
+
+
 def _batch_norm(draw: Draw, net: Network, x: str) -> None:
     c = net.shapes[x][1]
     numbers = " ".join(net.weight(c, scale=0.5) for _ in range(3))
@@ -260,8 +276,8 @@ ANY: tuple[Step, ...] = (
 )  # fmt: skip
 IMAGE: tuple[Step, ...] = (
     _convolution, _convolution, _convolution, _pool("MaxPool"), _pool("AveragePool"),
-    _unary("HardSwish"), _global_pool, _flatten, _to_rows, _batch_norm, _pad, _upsample, _gate,
-    _mean,
+    _unary("HardSwish"), _global_pool, _flatten, _to_rows, _batch_norm, _group_norm, _pad,
+    _upsample, _gate, _mean,
 )  # fmt: skip
 ROWS: tuple[Step, ...] = (_matmul, _matmul, _attend, _layer_norm, _softmax, _mean)
 TABLE: tuple[Step, ...] = (_linear, _linear, _matmul, _softmax, _layer_norm)

@@ -240,6 +240,35 @@ class RowReduce:
 
 
 @dataclass(frozen=True)
+class GroupNorm:
+    """Float32 images of ``shape`` [n, .., channels], normalised in ``groups`` of neighbouring
+    channels over all pixels."""
+
+    shape: tuple[int, ...]
+    groups: int
+    epsilon: float = 0.0
+    data: str = "float32"
+    accum: str = "float32"
+
+    @property
+    def channels(self) -> int:
+        return self.shape[-1]
+
+    @property
+    def width(self) -> int:
+        """Channels of a group."""
+        return self.channels // self.groups
+
+    @property
+    def pixels(self) -> int:
+        return math.prod(self.shape[1:-1])
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        return self.shape
+
+
+@dataclass(frozen=True)
 class Elementwise:
     """The epilogue alone over a tensor of ``shape`` and dtype ``data``."""
 
@@ -325,7 +354,7 @@ class Attention:
 
 
 Product = Conv2d | Matmul | GroupedMatmul | BatchMatmul
-Workload = Product | Pool2d | RowReduce | Elementwise | Table | Permute | Attention
+Workload = Product | Pool2d | RowReduce | GroupNorm | Elementwise | Table | Permute | Attention
 
 
 @dataclass(frozen=True)

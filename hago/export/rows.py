@@ -221,6 +221,35 @@ def _layer_norm(writer: Writer, call: relax.Call, name: str) -> tuple[str, bool]
     ), False
 
 
+def _group_norm(writer: Writer, call: relax.Call, name: str) -> tuple[str, bool]:
+    """As PyTorch writes it: an instance norm of rows that each hold the channels of a group."""
+    data, gamma, beta = call.args
+    shape, rank = tensor_type(call)[0], rank_of(call)
+    channel, groups = int(call.attrs.channel_axis) % rank, int(call.attrs.num_groups)
+    order = [0, channel, *(axis for axis in range(1, rank) if axis != channel)]
+    first = tuple(order) == FIRST
+    place = writer.value(data, first)
+    if channel != 1 and not first:
+        place = writer.node("Transpose", [place], f"{name}_first", perm=order)
+    by_group, by_pixel = (
+        writer.constant(np.array(sizes, np.int64))
+        for sizes in ([shape[0], groups, -1], [shape[axis] for axis in order])
+    )
+    unit = [writer.constant(make(groups, np.float32)) for make in (np.ones, np.zeros)]
+    rows = writer.node("Reshape", [place, by_group], f"{name}_rows")
+    normal = writer.node("InstanceNormalization", [rows, *unit], f"{name}_normal",
+                         epsilon=float(call.attrs.epsilon))  # fmt: skip
+    image = writer.node("Reshape", [normal, by_pixel], f"{name}_image")
+    by_channel = (-1, *(1 for _ in range(rank - 2)))
+    scale, shift = (constant_value(each).reshape(by_channel) for each in (gamma, beta))
+    scaled = writer.node("Mul", [image, writer.constant(scale)], f"{name}_scaled")
+    if channel == 1 or first:
+        return writer.node("Add", [scaled, writer.constant(shift)], name), first
+    shifted = writer.node("Add", [scaled, writer.constant(shift)], f"{name}_shifted")
+    perm = [order.index(axis) for axis in range(rank)]
+    return writer.node("Transpose", [shifted], name, perm=perm), False
+
+
 def _slice(writer: Writer, call: relax.Call, name: str) -> tuple[str, bool]:
     axes, begin, end, *strides = (
         np.array([int(v) for v in part.fields], np.int64) for part in call.args[1:5]
@@ -283,6 +312,7 @@ ROWS: dict[str, Row] = {
     "nn.avg_pool2d": _pool("AveragePool"),
     "nn.conv2d": _conv,
     "nn.gelu": _elementwise("Gelu"),
+    "nn.group_norm": _group_norm,
     "nn.layer_norm": _layer_norm,
     "nn.max_pool2d": _pool("MaxPool"),
     "nn.prelu": _prelu,

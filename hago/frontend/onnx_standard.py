@@ -97,6 +97,15 @@ def softmax(node: Node) -> relax.Expr:
     return relax.op.reshape(relax.op.nn.softmax(flat, axis=-1), shape)
 
 
+@converts("InstanceNormalization")
+def instance_norm(node: Node) -> relax.Expr:
+    """Of each channel by its own mean and variance, over all axes behind it."""
+    axes = list(range(2, len(node.shape(0))))
+    return relax.op.nn.instance_norm(
+        *(node.input(i) for i in range(3)), 1, axes, node.number("epsilon", 1e-5)
+    )
+
+
 @converts("Gemm")
 def gemm(node: Node) -> relax.Expr:
     """``alpha * a @ b + beta * c``, a constant `b` transposed and scaled at once."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 from tvm import relax
 
 Converter = Callable[[Any, Any], Any]
@@ -57,6 +58,21 @@ def _nearest(node: Any, importer: Any) -> relax.Expr:
     return importer.block_builder.emit(resized)
 
 
+def _group_norm(node: Any, importer: Any) -> relax.Expr:
+    """Of a module without parameters, too: they are None then."""
+    data, gamma, beta, _, channels, _, groups, epsilon = node.args
+
+    def parameter(given: Any, value: float) -> relax.Expr:
+        default = relax.const(np.full(channels, value, np.float32))
+        return default if given is None else importer.env[given]
+
+    axes = list(range(2, node.args[0].meta["val"].ndim))
+    normal = relax.op.nn.group_norm(
+        importer.env[data], parameter(gamma, 1.0), parameter(beta, 0.0), groups, 1, axes, epsilon
+    )
+    return importer.block_builder.emit(normal)
+
+
 _ARITHMETIC = {
     "add": relax.op.add,
     "sub": relax.op.subtract,
@@ -69,6 +85,7 @@ CONVERTERS: Mapping[str, Converter] = {
         for name, operator in _ARITHMETIC.items()
         for kind in ("Tensor", "Scalar")
     },
+    "native_group_norm.default": _group_norm,
     "amax.default": _over_axes(relax.op.max),
     "amin.default": _over_axes(relax.op.min),
     "upsample_nearest2d.vec": _nearest,

@@ -16,6 +16,7 @@ from hago.codegen.workload import (
     BatchMatmul,
     Conv2d,
     GroupedMatmul,
+    GroupNorm,
     Matmul,
     Permute,
     Pool2d,
@@ -305,6 +306,19 @@ def _layer_norm(view: View, node: Node) -> Anchor | None:
     return _row_reduce(workload, node.inputs[0], gamma, beta)
 
 
+def _group_norm(view: View, node: Node) -> Anchor | None:
+    """Over all axes but the first and the channels', which are the last."""
+    rank, attrs = len(node.shape), node.call.attrs
+    axes = sorted(int(axis) % rank for axis in attrs.axes)
+    gamma, beta = node.constants.get(1), node.constants.get(2)
+    if int(attrs.channel_axis) % rank != rank - 1 or axes != list(range(1, rank - 1)):
+        return None
+    if node.dtype != "float32" or gamma is None or beta is None or 0 in node.constants:
+        return None
+    workload = GroupNorm(node.shape, int(attrs.num_groups), float(attrs.epsilon))
+    return Anchor(workload, (node.inputs[0], gamma, beta), node.shape, workload.accum)
+
+
 def _row_reduce(workload: RowReduce, data: str, *affine: Array) -> Anchor:
     return Anchor(workload, (data, *affine), workload.output_shape, workload.accum)
 
@@ -387,6 +401,7 @@ ROWS: dict[str, Row] = {
     "nn.softmax": _softmax,
     "exp": _shifted_exp,
     "nn.layer_norm": _layer_norm,
+    "nn.group_norm": _group_norm,
     "permute_dims": _permute,
     "take": _take,
 }

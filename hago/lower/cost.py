@@ -17,6 +17,7 @@ from hago.codegen.workload import (
     Conv2d,
     Elementwise,
     GroupedMatmul,
+    GroupNorm,
     Matmul,
     Permute,
     Pool2d,
@@ -70,6 +71,8 @@ def _between(workload: Workload) -> int:
     match workload:
         case RowReduce(kind=kind, rows=rows, length=length):
             return reduction_instructions(kind) * rows * length
+        case GroupNorm(shape=shape):  # as a layer normalization
+            return reduction_instructions("layer_norm") * math.prod(shape)
         case Attention(before=before):
             return sum(
                 _between(part) + instructions_of(epilogue) * math.prod(part.output_shape)
@@ -116,7 +119,7 @@ def operations(workload: Workload) -> int:
             return math.prod(workload.output_shape) * math.prod(workload.window)
         case RowReduce():
             return workload.rows * workload.length
-        case Elementwise() | Table():
+        case GroupNorm() | Elementwise() | Table():
             return math.prod(workload.shape)
         case Attention(scores=scores, contexts=contexts):
             return operations(scores) + operations(contexts)
@@ -144,7 +147,7 @@ def describe(workload: Workload) -> str:
             return f"{workload.data} {h}x{w}x{c}, {window[0]}x{window[1]}"
         case RowReduce(rows=rows, length=length):
             return f"{workload.data} {rows} rows of {length}"
-        case Elementwise(shape=shape) | Table(shape=shape):
+        case GroupNorm(shape=shape) | Elementwise(shape=shape) | Table(shape=shape):
             return f"{workload.data} {'x'.join(map(str, shape))}"
         case Permute(shape=shape, axes=axes):
             return f"{workload.data} {'x'.join(map(str, shape))}, axes {axes}"

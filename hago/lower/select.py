@@ -25,6 +25,7 @@ from hago.codegen.kernels.conv_dense import build_dense_conv, conv_schedules
 from hago.codegen.kernels.depthwise import build_depthwise, row_tiles
 from hago.codegen.kernels.depthwise_int8 import band_tiles, build_depthwise_int8
 from hago.codegen.kernels.elementwise import build_elementwise
+from hago.codegen.kernels.group_norm import build_group_norm
 from hago.codegen.kernels.grouped_matmul import build_grouped_matmul, multiplies_groups
 from hago.codegen.kernels.matmul import build_matmul, matmul_blockings
 from hago.codegen.kernels.matmul_amx import build_matmul_amx, matmul_cuts, matmul_fills_tiles
@@ -42,6 +43,7 @@ from hago.codegen.workload import (
     Conv2d,
     Elementwise,
     GroupedMatmul,
+    GroupNorm,
     Kernel,
     Machine,
     Matmul,
@@ -168,6 +170,7 @@ TEMPLATES: tuple[Template, ...] = (
     Template(Attention, _attends_without_tiles, build_attention),
     Template(Pool2d, always, build_pool),
     Template(RowReduce, always, build_row_reduce),
+    Template(GroupNorm, always, build_group_norm),
     Template(Elementwise, always, build_elementwise),
     Template(Table, looks_up, build_table),
     Template(Permute, transposes, build_transpose),

@@ -14,6 +14,7 @@ from hago.prepare.fold_constants import fold_constants
 from hago.prepare.fold_padding import fold_padding
 from hago.prepare.fold_scales import fold_scales
 from hago.prepare.fuse_gelu import fuse_gelu
+from hago.prepare.fuse_group_norm import fuse_group_norm
 from hago.prepare.fuse_layer_norm import fuse_layer_norm
 from hago.prepare.fuse_silu import fuse_silu
 from hago.prepare.merge_equal_calls import merge_equal_calls
@@ -42,6 +43,7 @@ PASSES = (
     fold_constants,
     share_weights,
     fuse_layer_norm,
+    fuse_group_norm,
     fuse_gelu,
     fuse_silu,
     drop_softmax_guard,

@@ -2,9 +2,9 @@
 
     f(permute_dims(x, p)) => permute_dims(f'(x), p)      f' is f with its axes renamed
 
-for elementwise operators, quantize and dequantize, concat, reductions, slices, pads, softmax, and
-reshapes that only join, cut or drop axes which stay together. A permutation that meets its
-inverse disappears.
+for elementwise operators, quantize and dequantize, concat, reductions, slices, pads, softmax, group
+norms, and reshapes that only join, cut or drop axes which stay together. A permutation that meets
+its inverse disappears.
 """
 
 from __future__ import annotations
@@ -138,6 +138,17 @@ def _along_axis(call: relax.Call, scope: Scope) -> relax.Expr | None:
     return data.restore(with_changes(call, [data.source, *call.args[1:]], {"axis": axis}))
 
 
+def _group_norm(call: relax.Call, scope: Scope) -> relax.Expr | None:
+    data = _sinkable(call.args[0], scope)
+    if data is None:
+        return None
+    rank = len(data.axes)
+    (channel,) = positive_axes([call.attrs.channel_axis], rank)
+    axes = sorted(data.axes[a] for a in positive_axes(call.attrs.axes, rank))
+    changes = {"channel_axis": data.axes[channel], "axes": axes}
+    return data.restore(with_changes(call, [data.source, *call.args[1:]], changes))
+
+
 def _slice(call: relax.Call, scope: Scope) -> relax.Expr | None:
     data = _sinkable(call.args[0], scope)
     if data is None:
@@ -193,6 +204,7 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(("nn.softmax", "nn.log_softmax", "nn.prelu", "flip"), _along_axis),
     "concat": _concat,
     "dequantize": _codec,
+    "nn.group_norm": _group_norm,
     "nn.pad": _pad,
     "permute_dims": _permute,
     "quantize": _codec,

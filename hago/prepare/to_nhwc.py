@@ -1,4 +1,4 @@
-"""Channels last: convolutions, pools and resizes in NHWC, weights OHWI.
+"""Channels last: convolutions, pools, group norms and resizes in NHWC, weights OHWI.
 
     conv2d(x, w) => permute_dims(conv2d_nhwc(permute_dims(x, to NHWC), w'), to NCHW)
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import tvm
 from tvm import relax
 
-from hago.prepare.expression import op_name, with_changes
+from hago.prepare.expression import integers, op_name, rank_of, with_changes
 from hago.prepare.permute import permute
 from hago.prepare.rewrite import Rule, Scope, rewrite
 from hago.prepare.sink_permutes import sink_permute
@@ -60,6 +60,16 @@ def _resize(call: relax.Call, scope: Scope) -> relax.Expr | None:
     return relax.op.permute_dims(resized, _TO_NCHW)
 
 
+def _group_norm(call: relax.Call, scope: Scope) -> relax.Expr | None:
+    is_image = rank_of(call) == 4 and int(call.attrs.channel_axis) == 1
+    if not is_image or sorted(integers(call.attrs.axes)) != [2, 3]:
+        return sink_permute(call, scope)
+    data = permute(call.args[0], _TO_NHWC, scope)
+    layouts = {"channel_axis": 3, "axes": [1, 2]}
+    found = with_changes(call, [data, *call.args[1:]], layouts)
+    return relax.op.permute_dims(found, _TO_NCHW)
+
+
 _RULES: dict[str, Rule] = {
     "nn.conv2d": _convolution,
     "nn.conv2d_transpose": _convolution,
@@ -67,5 +77,6 @@ _RULES: dict[str, Rule] = {
     "nn.avg_pool2d": _pool,
     "nn.adaptive_avg_pool2d": _pool,
     "nn.adaptive_max_pool2d": _pool,
+    "nn.group_norm": _group_norm,
     "image.resize2d": _resize,
 }

@@ -171,6 +171,17 @@ def _layer_norm(call: relax.Call, data: Array, gamma: Array, beta: Array) -> Arr
     return normal * gamma + beta
 
 
+def _group_norm(call: relax.Call, data: Array, gamma: Array, beta: Array) -> Array:
+    channel, groups = int(call.attrs.channel_axis) % data.ndim, int(call.attrs.num_groups)
+    first = np.moveaxis(data, channel, 1)
+    rows = first.reshape(first.shape[0], groups, -1)
+    centred = rows - rows.mean(axis=2, keepdims=True)
+    variance = np.square(centred).mean(axis=2, keepdims=True)
+    normal = (centred / np.sqrt(variance + np.float32(call.attrs.epsilon))).reshape(first.shape)
+    scale, shift = (_broadcast_numbers(each, data.ndim, channel) for each in (gamma, beta))
+    return np.moveaxis(normal, 1, channel) * scale + shift
+
+
 def _reduce(function: Callable[..., Array]) -> Meaning:
     def meaning(call: relax.Call, data: Array) -> Array:
         axes = tuple(int(axis) for axis in call.attrs.axis) if call.attrs.axis else None
@@ -283,6 +294,7 @@ MEANINGS: dict[str, Meaning] = {
     "nn.max_pool2d": lambda call, x: _pool(call, x, "max"),
     "nn.avg_pool2d": lambda call, x: _pool(call, x, "avg"),
     "nn.softmax": _softmax,
+    "nn.group_norm": _group_norm,
     "nn.layer_norm": _layer_norm,
     "nn.pad": _pad_any,
     "image.resize2d": _resize2d,

@@ -14,10 +14,10 @@ from hago.realize import interpret, realize
 from tests.arm.board import COMPILER, tool
 from tests.arm.network import Network, largest_difference
 from tests.arm.runtime import runner
-from tests.graphs import attention, input_for, quantized, residual_network
+from tests.graphs import attention, diffusion_block, input_for, quantized, residual_network
 
 MACHINES = ("arm-dotprod", "arm-i8mm", "arm-neon")
-NETWORKS = {"residual": residual_network, "attention": attention}
+NETWORKS = {"residual": residual_network, "attention": attention, "diffusion": diffusion_block}
 
 
 def network_of(module, hardware, samples) -> Network:

@@ -1,5 +1,7 @@
 """What is written as ONNX computes what the module computes."""
 
+from functools import partial
+
 import numpy as np
 import onnx
 import pytest
@@ -11,7 +13,15 @@ from hago.errors import BuildError
 from hago.export.onnx import check_file, export_onnx, to_onnx
 from hago.hardware.load import load_spec
 from hago.realize import insert_qdq, interpret
-from tests.graphs import Builder, attention, input_for, machine, quantized, residual_network
+from tests.graphs import (
+    Builder,
+    attention,
+    diffusion_block,
+    input_for,
+    machine,
+    quantized,
+    residual_network,
+)
 
 
 def bent_network():
@@ -22,7 +32,22 @@ def bent_network():
     return b.done(b.conv("conv2d_2", bent, 4, 1))
 
 
-MODELS = {"residual": residual_network, "attention": attention, "bent": bent_network}
+def norm_of_rows(channel):
+    """A group norm of three axes; ``channel`` is that of channels."""
+    b = Builder(2, 4, 6)
+    width, others = (2, 4, 6)[channel], [axis for axis in (1, 2) if axis != channel]
+    return b.done(b.emit("norm", relax.op.nn.group_norm(
+        b.input, b.const(width), b.const(width), 2, channel_axis=channel, axes=others
+    )))  # fmt: skip
+
+
+MODELS = {
+    "residual": residual_network,
+    "attention": attention,
+    "bent": bent_network,
+    "diffusion": diffusion_block,
+}
+NORMS = {"channels first": partial(norm_of_rows, 1), "channels last": partial(norm_of_rows, 2)}
 
 
 def named(module):
@@ -40,9 +65,9 @@ def run(model, inputs):
     return ReferenceEvaluator(model).run(None, {"image": inputs["x"]})
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [*MODELS, *NORMS])
 def test_a_float_module_computes_the_same(name):
-    module = MODELS[name]()
+    module = {**MODELS, **NORMS}[name]()
     inputs = input_for(module)
     (expected,) = interpret(module, inputs)
     (actual,) = run(to_onnx(named(module)), inputs)

@@ -31,6 +31,12 @@ CASES = {
     "hard swish": ("add clip divide multiply", node("HardSwish", "x"), {}, 17),
     "softmax over the last axis": ("nn.softmax", node("Softmax", "x", axis=3), {}, 11),
     "softmax": ("nn.softmax", node("Softmax", "x", axis=1), {}, 13),
+    "instance norm": (
+        "nn.instance_norm",
+        node("InstanceNormalization", "x s b", epsilon=0.01),
+        {"s": normal(4, seed=1), "b": normal(4, seed=2)},
+        17,
+    ),
     "constant pad": (
         "nn.pad",
         node("Pad", "x pads value"),

@@ -95,7 +95,7 @@ def test_an_operator_that_tvm_does_not_know_is_named():
 
 
 def test_an_internal_error_of_tvm_is_a_refusal():
-    program = torch.export.export(nn.GroupNorm(2, 4, affine=False).eval(), (torch.randn(1, 4, 3),))
+    program, _ = exported_function(lambda x: nn.functional.unfold(x, 2), 1, 3, 4, 4)
     with pytest.raises(ModelError, match="cannot be imported"):
         import_torch(program)
 
@@ -135,6 +135,21 @@ def test_what_models_do_between_layers_is_what_pytorch_does(function):
     module = prepare(import_torch(program))
     (actual,) = interpret(module, {"x": x.numpy()})
     np.testing.assert_allclose(actual, function(x).numpy(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", [
+    nn.GroupNorm(4, 8), nn.GroupNorm(2, 8, affine=False), nn.InstanceNorm2d(8),
+    nn.InstanceNorm2d(8, affine=True),
+])  # fmt: skip
+@pytest.mark.parametrize("samples", [1, 3])
+def test_norms_of_groups_are_one_operation_with_channels_last(norm, samples):
+    program, x = exported_function(norm.eval(), samples, 8, 5, 6)
+    module = prepare(import_torch(program))
+    (actual,) = interpret(module, {"x": x.numpy()})
+    np.testing.assert_allclose(actual, norm(x).detach().numpy(), atol=1e-5)
+    if samples == 1 or isinstance(norm, nn.GroupNorm):
+        found = [node.op for node in read_dataflow(module).nodes]
+        assert found == ["permute_dims", "nn.group_norm", "permute_dims"]
 
 
 def test_a_linear_layer_of_transposed_tokens_has_one_matrix():

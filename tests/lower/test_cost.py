@@ -6,7 +6,7 @@ import pytest
 
 from hago.codegen.epilogue import Epilogue, Operand, Step
 from hago.codegen.kernels.matmul import build_matmul
-from hago.codegen.workload import Conv2d, Machine, Matmul, RowReduce, Workload
+from hago.codegen.workload import Conv2d, GroupNorm, Machine, Matmul, RowReduce, Workload
 from hago.lower.cost import describe, operations, read_cost, with_cost
 from hago.lower.instructions import instructions_of, reduction_instructions
 from hago.lower.select import build_kernel
@@ -40,6 +40,7 @@ def test_a_function_of_unknown_origin_has_bytes_only() -> None:
         (Conv2d(1, 8, 8, 4, 4, 3, 3, strides=(2, 2), groups=4), 2 * 3 * 3 * 4 * 9,
          "float32 8x8x4 -> 4, 3x3 /2, 4 groups"),
         (RowReduce("softmax", 3, 5), 15, "float32 3 rows of 5"),
+        (GroupNorm((1, 4, 4, 8), 2), 128, "float32 1x4x4x8"),
         (ATTENTION, 2 * 6 * 7 * 4 * (5 + 9), "float32 attention, 6 of 7x4x5"),
     ],
 )  # fmt: skip

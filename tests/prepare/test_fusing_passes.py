@@ -11,6 +11,7 @@ from tvm import relax
 
 from hago.prepare.drop_softmax_guard import drop_softmax_guard
 from hago.prepare.fuse_gelu import fuse_gelu
+from hago.prepare.fuse_group_norm import fuse_group_norm
 from hago.prepare.fuse_layer_norm import fuse_layer_norm
 from hago.prepare.fuse_silu import fuse_silu
 from tests.onnx_models import normal
@@ -185,3 +186,80 @@ def test_a_softmax_of_masked_scores_keeps_its_guard() -> None:
 
 def test_a_softmax_of_an_input_keeps_its_guard() -> None:
     assert_stays(drop_softmax_guard, module(guarded_softmax, (2, 3)))
+
+
+MAP = (2, 6, 4, 3)
+GROUPS = {"one": 1, "some": 3, "one a channel": 6}
+
+
+def group_norm(x, gamma, beta, groups):
+    return op.nn.group_norm(x, const(gamma), const(beta), groups, 1, [2, 3], 0.25)
+
+
+def by_rows(emit, x, groups):
+    """What PyTorch writes where ONNX has no such operator."""
+    rows = emit(op.reshape(x, (2, groups, 72 // groups)))
+    one, zero = const(np.ones(groups)), const(np.zeros(groups))
+    normal = emit(op.nn.instance_norm(rows, one, zero, 1, [2], 0.25))
+    return emit(op.reshape(normal, MAP))
+
+
+@pytest.mark.parametrize("groups", GROUPS.values(), ids=GROUPS)
+def test_a_group_norm_is_found_with_its_parameters(groups: int) -> None:
+    gamma, beta = normal(6, seed=1), normal(6, seed=2)
+
+    def before(emit, x):
+        scaled = op.multiply(by_rows(emit, x, groups), const(gamma.reshape(6, 1, 1)))
+        return op.add(emit(scaled), const(beta.reshape(1, 6, 1, 1)))
+
+    expected = module(lambda emit, x: group_norm(x, gamma, beta, groups), MAP)
+    assert_becomes(fuse_group_norm, module(before, MAP), expected)
+    assert_same_meaning(fuse_group_norm, module(before, MAP), terms=72)
+
+
+def test_an_instance_norm_is_a_group_norm_of_single_channels() -> None:
+    gamma, beta = normal(6, seed=1), normal(6, seed=2)
+
+    def before(emit, x):
+        return op.nn.instance_norm(x, const(gamma), const(beta), 1, [2, 3], 0.25)
+
+    expected = module(lambda emit, x: group_norm(x, gamma, beta, 6), MAP)
+    assert_becomes(fuse_group_norm, module(before, MAP), expected)
+    assert_same_meaning(fuse_group_norm, module(before, MAP), terms=12)
+
+
+def to_other_images(emit, x):
+    return op.reshape(op.reshape(by_rows(emit, x, 3), (2, 3, 24)), (2, 3, 2, 12))
+
+
+def rows_across_samples(emit, x):
+    normal = op.nn.group_norm(
+        emit(op.reshape(x, (1, 6, 24))), const(np.ones(6)), const(np.zeros(6)), 6, 1, [2]
+    )
+    return op.reshape(emit(normal), MAP)
+
+
+def times_a_map(emit, x):
+    norm = emit(group_norm(x, np.ones(6), np.zeros(6), 3))
+    return op.multiply(norm, const(normal(4, 3)))
+
+
+def read_twice(emit, x):
+    norm = emit(group_norm(x, np.ones(6), np.zeros(6), 3))
+    return op.add(emit(op.add(norm, const(2))), norm)
+
+
+def over_one_axis(emit, x):
+    return op.add(
+        emit(op.nn.instance_norm(x, const(np.ones(6)), const(np.zeros(6)), 1, [3])), const(2)
+    )
+
+
+@pytest.mark.parametrize("body", [rows_across_samples, times_a_map, read_twice, over_one_axis])
+def test_what_is_not_in_parameters_of_a_group_norm_stays(body) -> None:
+    assert_stays(fuse_group_norm, module(body, MAP))
+
+
+def test_a_group_norm_of_another_image_keeps_its_reshapes() -> None:
+    before = module(to_other_images, MAP)
+    assert_same_meaning(fuse_group_norm, before, terms=72)

@@ -7,6 +7,7 @@ import pytest
 from tvm import relax
 
 from hago.prepare.axis_groups import axis_groups
+from hago.prepare.expression import op_name
 from hago.prepare.remove_identities import remove_identities
 from hago.prepare.sink_reshapes import sink_reshapes
 from hago.prepare.to_nhwc import to_nhwc
@@ -67,6 +68,9 @@ CROSSED = {
     ),
     "a mean over channels": lambda emit, y: op.multiply(y, op.mean(y, [1], keepdims=True)),
     "a softmax over channels": lambda emit, y: op.nn.softmax(y, axis=1),
+    "a group norm": lambda emit, y: op.nn.group_norm(
+        y, const(normal(3)), const(normal(3, seed=1)), 3, channel_axis=1, axes=[2, 3]
+    ),
     "a resize": lambda emit, y: op.image.resize2d(y, (4, 9), method="linear"),
     "a slice": lambda emit, y: op.strided_slice(y, [2, 3], [1, 0], [7, 5]),
     "a pad": lambda emit, y: op.nn.pad(y, [0, 0, 0, 0, 1, 2, 3, 0], "constant", 1.0),
@@ -119,6 +123,20 @@ def test_a_sequence_becomes_an_image_without_a_permutation() -> None:
     found = operators(remove_identities(to_nhwc(source)))
     assert found == ["reshape", "nn.conv2d", "permute_dims"]
     assert_same_meaning(to_nhwc, source, terms=3)
+
+
+def test_a_group_norm_of_rows_has_channels_last() -> None:
+    def body(emit, x):
+        rows = emit(op.reshape(conv(x, SQUARE), [1, 3, 48]))
+        return op.nn.group_norm(rows, const(normal(3)), const(normal(3)), 3, 1, [2])
+
+    before = module(body, IMAGE)
+    norm = next(
+        binding.value for binding in to_nhwc(before)["main"].body.blocks[0].bindings
+        if op_name(binding.value) == "nn.group_norm"
+    )  # fmt: skip
+    assert (int(norm.attrs.channel_axis), [int(axis) for axis in norm.attrs.axes]) == (2, [1])
+    assert_same_meaning(to_nhwc, before, terms=64)
 
 
 def test_joining_channels_with_positions_needs_a_permutation() -> None:

@@ -10,9 +10,9 @@ from hago.errors import StrategyError
 from hago.graph import QuantModel
 from hago.realize import insert_qdq, integerize, interpret
 from hago.simulate import simulate
-from tests.graphs import attention, input_for, machine, quantized, residual_network
+from tests.graphs import attention, diffusion_block, input_for, machine, quantized, residual_network
 
-MODELS = {"residual": residual_network, "attention": attention}
+MODELS = {"residual": residual_network, "attention": attention, "diffusion": diffusion_block}
 
 
 @pytest.mark.parametrize("name", MODELS)
