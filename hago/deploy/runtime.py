@@ -96,5 +96,6 @@ def set_threads(count: int) -> None:
     """
     check_threads(count)
     runtime = load_runtime()
-    os.environ["TVM_NUM_THREADS"] = str(count)  # TVM's upper bound: half of the CPUs by default
+    # TVM makes its pool once, with half of the CPUs by default: later it can only use fewer.
+    os.environ["TVM_NUM_THREADS"] = str(len(os.sched_getaffinity(0)))
     runtime.get_global_func("runtime.config_threadpool")(_POOL_OF_EQUAL_CORES, count)

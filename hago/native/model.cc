@@ -1,6 +1,7 @@
 #include "hago/model.h"
 
 #include <elf.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <tvm/ffi/container/array.h>
@@ -15,6 +16,7 @@
 #include <sys/auxv.h>
 #endif
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -158,7 +160,11 @@ void CheckComplete(const fs::path& library) {
 
 void SetThreads(int count) {
   if (count < 1) throw Error("at least one thread is needed");
-  setenv("TVM_NUM_THREADS", std::to_string(count).c_str(), 1);
+  // TVM makes its pool once: later it can only use fewer.
+  cpu_set_t usable;
+  const bool is_known = sched_getaffinity(0, sizeof(usable), &usable) == 0;
+  const int most = is_known ? std::max(count, CPU_COUNT(&usable)) : count;
+  setenv("TVM_NUM_THREADS", std::to_string(most).c_str(), 1);
   // Without this the pool pins the calling thread to one core, and all that it starts later.
   setenv("TVM_BIND_THREADS", "0", 0);
   ffi::Function::GetGlobalRequired("runtime.config_threadpool")(kEqualCores, count);

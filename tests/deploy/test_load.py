@@ -1,6 +1,7 @@
 """Loading and calling artifacts: right answers, and one clear error for each wrong use."""
 
 import json
+import os
 import subprocess
 import sys
 import zlib
@@ -10,6 +11,7 @@ import pytest
 
 import hago
 from hago.deploy.bench import bench
+from hago.deploy.runtime import load_runtime
 from hago.errors import BuildError, DataError
 from tests.deploy.models import manifest_of, write_two_headed
 
@@ -156,6 +158,15 @@ def test_a_library_without_a_model_is_refused(copy):
     change(copy, library_crc32=zlib.crc32(b"not ELF"))
     with pytest.raises(BuildError, match=r"model\.so: damaged"):
         hago.load(copy)
+
+
+def test_threads_may_become_more(folder):
+    """TVM's pool is made once: the first model does not bound those after it."""
+    used = load_runtime().get_global_func("runtime.NumThreads")
+    available = len(os.sched_getaffinity(0))
+    for count in (1, min(2, available), 1, available):
+        hago.load(folder, threads=count)
+        assert used() == count
 
 
 def test_more_threads_than_cpus_are_refused(folder):
