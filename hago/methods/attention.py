@@ -177,6 +177,10 @@ def _meeting(query: Ids | None, key: Ids | None) -> Ids | None:
     """For each channel of the key that of the query; None where a channel has several or none."""
     if query is None or key is None or query.shape != key.shape:
         return None
+    for axis in reversed(range(query.ndim - 1)):
+        first, other = _along(query, axis), _along(key, axis)
+        if first is not None and other is not None:  # so it is for samples, and not for heads
+            query, key = first, other
     queries, keys = query.ravel(), key.ravel()
     everyone = np.arange(keys.size)
     if not all(np.array_equal(np.sort(ids), everyone) for ids in (queries, keys)):

@@ -30,6 +30,7 @@ from hago.prepare.split_products import split_products
 from hago.prepare.split_to_slices import split_to_slices
 from hago.prepare.take_slices import take_slices
 from hago.prepare.to_nhwc import to_nhwc
+from hago.prepare.unfold_batches import unfold_batches
 from hago.prepare.unfold_transposed_conv import unfold_transposed_conv
 
 PASSES = (
@@ -46,6 +47,8 @@ PASSES = (
     fuse_group_norm,
     fuse_gelu,
     fuse_silu,
+    unfold_batches,
+    remove_identities,
     drop_softmax_guard,
     fold_padding,
     conv1d_to_conv2d,
@@ -57,6 +60,7 @@ PASSES = (
     remove_identities,
     simplify_arithmetic,
     sink_reshapes,
+    remove_identities,
     split_products,
     fold_scales,
     remove_identities,

@@ -5,6 +5,7 @@ import pytest
 
 from hago.dataflow import read_dataflow
 from hago.errors import ModelError
+from hago.methods.attention import find_attention
 from hago.pipeline import Options, compile_model, inspect_model
 from hago.prepare import prepare
 from hago.realize import interpret
@@ -150,6 +151,22 @@ def test_norms_of_groups_are_one_operation_with_channels_last(norm, samples):
     if samples == 1 or isinstance(norm, nn.GroupNorm):
         found = [node.op for node in read_dataflow(module).nodes]
         assert found == ["permute_dims", "nn.group_norm", "permute_dims"]
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_attention_has_the_axes_of_other_exporters(samples):
+    """So that its division is postponed, and kernels and methods find it."""
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True, dropout=0.0).eval()
+    mask = torch.zeros(8, 8).masked_fill(torch.ones(8, 8).triu(1) > 0, -1e9)
+    program, x = exported_function(lambda x: layer(x, src_mask=mask), samples, 8, 16)
+    module = prepare(import_torch(program))
+    (actual,) = interpret(module, {"x": x.numpy()})
+    np.testing.assert_allclose(actual, layer(x, src_mask=mask).detach(), atol=1e-5)
+    dataflow = read_dataflow(module)
+    assert len(find_attention(dataflow)) == 1
+    assert all(len(node.shape) >= 3 for node in dataflow.nodes if node.op == "matmul")
+    assert "nn.softmax" not in {node.op for node in dataflow.nodes}
 
 
 def test_a_linear_layer_of_transposed_tokens_has_one_matrix():
