@@ -11,7 +11,7 @@ from __future__ import annotations
 import tvm
 from tvm import relax
 
-from hago.prepare.expression import integers, op_name, rank_of, with_changes
+from hago.prepare.expression import op_name, positive_axes, rank_of, with_changes
 from hago.prepare.permute import permute
 from hago.prepare.rewrite import Rule, Scope, rewrite
 from hago.prepare.sink_permutes import sink_permute
@@ -61,8 +61,9 @@ def _resize(call: relax.Call, scope: Scope) -> relax.Expr | None:
 
 
 def _group_norm(call: relax.Call, scope: Scope) -> relax.Expr | None:
-    is_image = rank_of(call) == 4 and int(call.attrs.channel_axis) == 1
-    if not is_image or sorted(integers(call.attrs.axes)) != [2, 3]:
+    rank = rank_of(call)
+    axes = positive_axes([call.attrs.channel_axis, *call.attrs.axes], rank)
+    if rank != 4 or axes[0] != 1 or sorted(axes[1:]) != [2, 3]:
         return sink_permute(call, scope)
     data = permute(call.args[0], _TO_NHWC, scope)
     layouts = {"channel_axis": 3, "axes": [1, 2]}

@@ -28,14 +28,21 @@ def meaning(workload, data, gamma, beta):
 
 
 def check(workload, recipe, isa, offset=0.0):
+    def compute(epilogue, inputs, output):
+        return run(build_group_norm(workload, fold(epilogue), machine(isa)), isa, inputs, output)
+
+    judge(workload, recipe, compute, offset)
+
+
+def judge(workload, recipe, compute, offset=0.0):
+    """``compute(epilogue, inputs, output)`` equals the meaning, as far as sums are rounded."""
     random = np.random.default_rng(0)
     data = (random.normal(size=workload.shape) + offset).astype(np.float32)
     gamma, beta = (random.normal(size=workload.channels).astype(np.float32) for _ in range(2))
     accumulator = meaning(workload, data, gamma, beta).astype(np.float32)
     epilogue, operands = recipe.build(accumulator, random)
-    kernel = build_group_norm(workload, fold(epilogue), machine(isa))
     output = np.zeros(workload.output_shape, epilogue.dtype)
-    actual = run(kernel, isa, [data, gamma, beta, *operands], output)
+    actual = compute(epilogue, [data, gamma, beta, *operands], output)
     # As for rows of a layer normalization, tests/codegen/test_reduce.py.
     rows = data.reshape(workload.shape[0], -1, workload.groups, workload.width)
     deviation = max(float(rows.std((1, 3)).min()), workload.epsilon**0.5)

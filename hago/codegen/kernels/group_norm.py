@@ -49,9 +49,6 @@ class _Part:
     pixels: Expr
 
 
-Value: TypeAlias = Callable[[Expr, int], Expr]  # of a loaded vector and the column it is of
-
-
 def build_group_norm(workload: GroupNorm, epilogue: Epilogue, machine: Machine) -> Kernel:
     """``func(data [n, .., c], gamma [c], beta [c], *operands, output)``."""
     types = [
@@ -92,17 +89,9 @@ class _Emitter:
         parts = _numbers(work.shape[0] * self._parts * work.channels)
         totals = _numbers(work.channels)
         share = tir.const(1.0 / (work.pixels * work.width), "float32")
-        self._sums(parts, lambda _: lambda value, number: value)
+        self._sums(parts, squared=False)
         self._to_groups(parts, totals, self.means, lambda total: total * share)
-
-        def squares(means: Sequence[Expr]) -> Value:
-            def square(value: Expr, number: int) -> Expr:
-                centred = T.Bind(value - means[number])
-                return centred * centred
-
-            return square
-
-        self._sums(parts, squares)
+        self._sums(parts, squared=True)
         one = tir.const(1.0, "float32")
         self._to_groups(
             parts, totals, self.factors, lambda total: one / tir.sqrt(total * share + epsilon)
@@ -152,18 +141,22 @@ class _Emitter:
 
         self._each_part(normalised)
 
-    def _sums(self, parts: Buffer, of: Callable[[Sequence[Expr]], Value]) -> None:
-        """The sums of ``of(means)(value, column)`` over the pixels of each part, into ``parts``."""
+    def _sums(self, parts: Buffer, *, squared: bool) -> None:
+        """The sums over the pixels of each part into ``parts``: of what was loaded, or of squared
+        differences from the means."""
 
         def summed(part: _Part, columns: Sequence[_Column]) -> None:
-            value = of(self._of_image(self.means, part, columns))
+            means = self._of_image(self.means, part, columns) if squared else []
             totals = [_cleared(column.count) for column in columns]
             with T.serial(0, part.pixels) as offset:
                 row = T.Bind(part.image * self.workload.pixels + part.first + offset)
                 for number, (column, total) in enumerate(zip(columns, totals, strict=True)):
+                    value = self._load(row, column)
+                    if squared:
+                        centred = T.Bind(value - means[number])
+                        value = centred * centred
                     so_far = vector(total, 0, column.count)
-                    more = value(self._load(row, column), number)
-                    store(total, so_far + more, 0, column.count)
+                    store(total, so_far + value, 0, column.count)
             for column, total in zip(columns, totals, strict=True):
                 place = part.number * self.workload.channels + column.first
                 store(parts, vector(total, 0, column.count), place, column.count)
