@@ -36,6 +36,7 @@ def rebuild(
             for block in main.body.blocks:
                 for binding in block.bindings:
                     name = str(binding.var.name)
+                    assert name not in values, f"two values are called {name}"
                     value = rewrite(builder, binding, values)
                     values[name] = emit(builder, value, name, is_result=name in direct)
             found = [_result(builder, name, values, finish) for name in wanted]

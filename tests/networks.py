@@ -187,6 +187,18 @@ def _layer_norm(draw: Draw, net: Network, x: str) -> None:
     net.emit("LayerNormalization", f"{x} {numbers}", net.shapes[x], axis=-1)
 
 
+def _rms_norm(draw: Draw, net: Network, x: str) -> None:
+    """x / sqrt(mean(x^2) + epsilon) times a weight, in parts."""
+    shape = net.shapes[x]
+    column = (*shape[:-1], 1)
+    square = net.emit("Pow", f"{x} {net.constant(np.array(2.0))}", shape)
+    mean = net.emit("ReduceMean", square, column, axes=[-1])
+    shifted = net.emit("Add", f"{mean} {net.constant(np.array(1e-3))}", column)
+    root = net.emit("Sqrt", shifted, column)
+    normal = net.emit("Div", f"{x} {root}", shape)
+    net.emit("Mul", f"{normal} {net.weight(shape[-1])}", shape)
+
+
 def _group_norm(draw: Draw, net: Network, x: str) -> None:
     """Rows that hold the channels of a group, as PyTorch writes it; a group a channel is an
     instance norm."""
@@ -279,8 +291,8 @@ IMAGE: tuple[Step, ...] = (
     _unary("HardSwish"), _global_pool, _flatten, _to_rows, _batch_norm, _group_norm, _pad,
     _upsample, _gate, _mean,
 )  # fmt: skip
-ROWS: tuple[Step, ...] = (_matmul, _matmul, _attend, _layer_norm, _softmax, _mean)
-TABLE: tuple[Step, ...] = (_linear, _linear, _matmul, _softmax, _layer_norm)
+ROWS: tuple[Step, ...] = (_matmul, _matmul, _attend, _layer_norm, _rms_norm, _softmax, _mean)
+TABLE: tuple[Step, ...] = (_linear, _linear, _matmul, _softmax, _layer_norm, _rms_norm)
 STEPS = {4: (*IMAGE, *ANY), 3: (*ROWS, *ANY), 2: (*TABLE, *ANY)}
 _LARGEST = 600  # elements of a tensor: few enough that no code lies on a tie in most networks
 

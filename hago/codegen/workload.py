@@ -219,7 +219,7 @@ class Pool2d:
 @dataclass(frozen=True)
 class RowReduce:
     """What needs the whole of each row of ``[rows, length]``: ``kind`` is "softmax", "layer_norm",
-    "shifted_exp" (exp less the row's largest), or "sum", whose output is ``[rows, 1]``.
+    "rms_norm", "shifted_exp" (exp less the row's largest), or "sum", whose output is ``[rows, 1]``.
 
     Sums are of float32, bfloat16 or bytes (as int32), the others of float32.
     """
@@ -237,6 +237,11 @@ class RowReduce:
     @property
     def output_shape(self) -> tuple[int, int]:
         return self.rows, 1 if self.kind == "sum" else self.length
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The float32 vectors ``[length]`` that are read beside the rows."""
+        return {"layer_norm": ("gamma", "beta"), "rms_norm": ("gamma",)}.get(self.kind, ())
 
 
 @dataclass(frozen=True)

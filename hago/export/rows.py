@@ -221,6 +221,20 @@ def _layer_norm(writer: Writer, call: relax.Call, name: str) -> tuple[str, bool]
     ), False
 
 
+def _rms_norm(writer: Writer, call: relax.Call, name: str) -> tuple[str, bool]:
+    """In parts: the operator for it is of opset 23."""
+    place, weight = (writer.value(arg) for arg in call.args)
+    rank = rank_of(call.args[0])
+    axes = np.array(sorted(int(axis) % rank for axis in call.attrs.axes), np.int64)
+    epsilon = np.array(call.attrs.epsilon, np.float32)
+    square = writer.node("Mul", [place, place], f"{name}_square")
+    mean = writer.node("ReduceMean", [square, writer.constant(axes)], f"{name}_mean", keepdims=1)
+    shifted = writer.node("Add", [mean, writer.constant(epsilon)], f"{name}_shifted")
+    root = writer.node("Sqrt", [shifted], f"{name}_root")
+    normal = writer.node("Div", [place, root], f"{name}_normal")
+    return writer.node("Mul", [normal, weight], name), False
+
+
 def _group_norm(writer: Writer, call: relax.Call, name: str) -> tuple[str, bool]:
     """As PyTorch writes it: an instance norm of rows that each hold the channels of a group."""
     data, gamma, beta = call.args
@@ -317,6 +331,7 @@ ROWS: dict[str, Row] = {
     "nn.max_pool2d": _pool("MaxPool"),
     "nn.prelu": _prelu,
     "nn.relu": _elementwise("Relu"),
+    "nn.rms_norm": _rms_norm,
     "nn.silu": _silu,
     "nn.softmax": _softmax,
     "permute_dims": _permute,

@@ -57,6 +57,12 @@ def _layer_norm(call: relax.Call, data: Tensor, gamma: Tensor, beta: Tensor) -> 
     return centered / (variance + float(call.attrs.epsilon)).sqrt() * gamma + beta
 
 
+def _rms_norm(call: relax.Call, data: Tensor, weight: Tensor) -> Tensor:
+    axes = [int(axis) for axis in call.attrs.axes]
+    squares = data.square().mean(axes, keepdim=True)
+    return data / (squares + float(call.attrs.epsilon)).sqrt() * weight
+
+
 def _group_norm(call: relax.Call, data: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
     """Of groups of channels, or (as for instances) of each, over all axes but the first."""
     axis = int(call.attrs.channel_axis) % data.ndim
@@ -178,6 +184,7 @@ OPERATORS: dict[str, Operator] = {
     "dequantize": _dequantize,
     "nn.softmax": lambda call, x: torch.softmax(x, int(call.attrs.axis)),
     "nn.layer_norm": _layer_norm,
+    "nn.rms_norm": _rms_norm,
     "nn.group_norm": _group_norm,
     "nn.instance_norm": _group_norm,
     "nn.pad": _pad,

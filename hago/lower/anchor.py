@@ -293,17 +293,19 @@ def inner_of_exp(view: View, node: Node) -> ShiftedExp | None:
     return inner if all(len(names) == 1 for names in readers) else None
 
 
-def _layer_norm(view: View, node: Node) -> Anchor | None:
+def _row_norm(view: View, node: Node) -> Anchor | None:
+    """Over the last axis, with constant parameters."""
     rank, attrs = len(node.shape), node.call.attrs
     axes = [int(axis) % rank for axis in attrs.axes]
-    gamma, beta = node.constants.get(1), node.constants.get(2)
-    if axes != [rank - 1] or node.dtype != "float32" or gamma is None or beta is None:
+    parameters = [node.constants.get(arg) for arg in range(1, len(node.call.args))]
+    known = [each for each in parameters if each is not None]
+    if axes != [rank - 1] or node.dtype != "float32" or len(known) < len(parameters):
         return None
     if 0 in node.constants:
         return None
-    rows = math.prod(node.shape[:-1])
-    workload = RowReduce("layer_norm", rows, node.shape[-1], float(attrs.epsilon))
-    return _row_reduce(workload, node.inputs[0], gamma, beta)
+    kind, rows = node.op.removeprefix("nn."), math.prod(node.shape[:-1])
+    workload = RowReduce(kind, rows, node.shape[-1], float(attrs.epsilon))
+    return _row_reduce(workload, node.inputs[0], *known)
 
 
 def _group_norm(view: View, node: Node) -> Anchor | None:
@@ -400,7 +402,8 @@ ROWS: dict[str, Row] = {
     "sum": _sum,
     "nn.softmax": _softmax,
     "exp": _shifted_exp,
-    "nn.layer_norm": _layer_norm,
+    "nn.layer_norm": _row_norm,
+    "nn.rms_norm": _row_norm,
     "nn.group_norm": _group_norm,
     "permute_dims": _permute,
     "take": _take,

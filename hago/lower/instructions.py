@@ -39,11 +39,13 @@ def reduction_instructions(kind: str) -> int:
     softmax: the same, the sum; a share.
     layer_norm: the sum; a difference, its square summed; the difference, times factor and gamma,
     and beta (its product fused).
+    rms_norm: a square summed; times factor and gamma.
     sum: an addition.
     """
     exp = Epilogue("float32", "float32", steps=(Step("exp", (0,)),))
     power = 1 + 1 + instructions_of(exp) + 2
-    return {"softmax": power + 2, "layer_norm": 1 + 2 + 3, "shifted_exp": power, "sum": 1}[kind]
+    norms = {"layer_norm": 1 + 2 + 3, "rms_norm": 1 + 2}
+    return {"softmax": power + 2, "shifted_exp": power, "sum": 1, **norms}[kind]
 
 
 def _vectors(epilogue: Epilogue) -> list[Any]:

@@ -11,6 +11,7 @@ from hago.lower.build import target_of
 from hago.lower.schedule import schedule_rest
 from hago.lower.schedule_gpu import schedule_rest_gpu
 from hago.lower.select import machine_of
+from hago.prepare.rewrite import rewrite
 
 
 def lower_rest(module: ir.IRModule, spec: HardwareSpec) -> ir.IRModule:
@@ -28,8 +29,13 @@ def lower_rest(module: ir.IRModule, spec: HardwareSpec) -> ir.IRModule:
         relax.transform.DeadCodeElimination(),
     ]
     with target_of(spec):
-        legal = tvm.transform.Sequential(passes)(module)
+        legal = _with_unique_names(tvm.transform.Sequential(passes)(module))
     machine = machine_of(spec)
     if isinstance(machine, Device):
         return schedule_rest_gpu(legal, target_of(spec))
     return schedule_rest(legal, machine.lanes)
+
+
+def _with_unique_names(module: ir.IRModule) -> ir.IRModule:
+    """``module`` with every value under a name of its own, which FuseOps does not see to."""
+    return rewrite(module, lambda call, scope: None)

@@ -20,9 +20,10 @@ class Facts:
 
     ``convolutions`` and ``products`` (matrix products) are those with constant weights;
     ``depthwise`` are the convolutions of single channels, ``normalised`` the products that read a
-    layer normalisation, whose channels are known to stand out; ``attentions`` have queries, keys
-    and values from layers of their own; ``residuals`` are sums of two activations of one shape.
-    ``weight_bits`` are those of all but the end layers, of which a machine may have fewer than 8.
+    layer or root mean square normalisation, whose channels are known to stand out; ``attentions``
+    have queries, keys and values from layers of their own; ``residuals`` are sums of two
+    activations of one shape. ``weight_bits`` are those of all but the end layers, of which a
+    machine may have fewer than 8.
     """
 
     convolutions: int = 0
@@ -38,7 +39,7 @@ class Facts:
             (self.convolutions, "convolution", "s"),
             (self.depthwise, "of them depthwise", ""),
             (self.products, "matrix product", "s"),
-            (self.normalised, "of them after a layer normalisation", ""),
+            (self.normalised, "of them after a normalisation", ""),
             (self.attentions, "attention", "s"),
             (self.residuals, "residual sum", "s"),
         )
@@ -58,7 +59,7 @@ def facts_of(module: IRModule, weight_bits: int, spec: HardwareSpec | None = Non
         convolutions=len(convolutions),
         depthwise=sum(_is_depthwise(node) for node in convolutions),
         products=len(products),
-        normalised=sum(_reads_layer_norm(nodes, node) for node in products),
+        normalised=sum(_reads_norm(nodes, node) for node in products),
         attentions=len(find_attention(dataflow)),
         residuals=sum(_is_residual(nodes, node) for node in dataflow.nodes),
         weight_bits=weight_bits if spec is None else min(weight_bits, multiplied_bits(spec)),
@@ -75,11 +76,11 @@ def _is_depthwise(node: Node) -> bool:
     return int(node.call.attrs.groups) > 1 and node.constants[1].shape[-1] == 1
 
 
-def _reads_layer_norm(nodes: Mapping[str, Node], product: Node) -> bool:
+def _reads_norm(nodes: Mapping[str, Node], product: Node) -> bool:
     source = nodes.get(product.inputs[0])
     while source is not None and source.op in MOVES:
         source = nodes.get(source.inputs[0])
-    return source is not None and source.op == "nn.layer_norm"
+    return source is not None and source.op in ("nn.layer_norm", "nn.rms_norm")
 
 
 def _is_residual(nodes: Mapping[str, Node], node: Node) -> bool:

@@ -93,7 +93,7 @@ def _is_computed(dataflow: Dataflow, node: Node) -> bool:
 
 _COMPUTED = frozenset(
     {"add", "subtract", "multiply", "divide", "clip", "nn.relu", "nn.gelu", "nn.silu", "sigmoid",
-     "tanh", "nn.layer_norm", "nn.conv2d", "matmul", "nn.leakyrelu"}
+     "tanh", "nn.layer_norm", "nn.rms_norm", "nn.conv2d", "matmul", "nn.leakyrelu"}
 )  # fmt: skip
 
 

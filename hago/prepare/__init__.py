@@ -16,6 +16,7 @@ from hago.prepare.fold_scales import fold_scales
 from hago.prepare.fuse_gelu import fuse_gelu
 from hago.prepare.fuse_group_norm import fuse_group_norm
 from hago.prepare.fuse_layer_norm import fuse_layer_norm
+from hago.prepare.fuse_rms_norm import fuse_rms_norm
 from hago.prepare.fuse_silu import fuse_silu
 from hago.prepare.merge_equal_calls import merge_equal_calls
 from hago.prepare.name_bindings import name_bindings
@@ -44,6 +45,7 @@ PASSES = (
     fold_constants,
     share_weights,
     fuse_layer_norm,
+    fuse_rms_norm,
     fuse_group_norm,
     fuse_gelu,
     fuse_silu,

@@ -171,6 +171,12 @@ def _layer_norm(call: relax.Call, data: Array, gamma: Array, beta: Array) -> Arr
     return normal * gamma + beta
 
 
+def _rms_norm(call: relax.Call, data: Array, weight: Array) -> Array:
+    axes = tuple(int(axis) for axis in call.attrs.axes)
+    squares = np.square(data).mean(axis=axes, keepdims=True)
+    return data / np.sqrt(squares + np.float32(call.attrs.epsilon)) * weight
+
+
 def _group_norm(call: relax.Call, data: Array, gamma: Array, beta: Array) -> Array:
     channel, groups = int(call.attrs.channel_axis) % data.ndim, int(call.attrs.num_groups)
     first = np.moveaxis(data, channel, 1)
@@ -296,6 +302,7 @@ MEANINGS: dict[str, Meaning] = {
     "nn.softmax": _softmax,
     "nn.group_norm": _group_norm,
     "nn.layer_norm": _layer_norm,
+    "nn.rms_norm": _rms_norm,
     "nn.pad": _pad_any,
     "image.resize2d": _resize2d,
     "strided_slice": _strided_slice,

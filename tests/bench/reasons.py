@@ -33,7 +33,9 @@ REASONS = (
         "a function of TVM's own, of which only the bytes are known",
     ),
     Reason(
-        lambda name, workload, us: name.startswith(("softmax", "layer_norm", "shifted_exp", "sum")),
+        lambda name, workload, us: name.startswith(
+            ("softmax", "layer_norm", "rms_norm", "shifted_exp", "sum")
+        ),
         "passes over a row that wait for each other's sums, and rows that end inside a vector",
     ),
     Reason(

@@ -87,3 +87,4 @@ def test_the_passes_of_a_softmax_count_as_instructions() -> None:
     # exp alone: a polynomial of degree 7 and its reduction
     assert reduction_instructions("softmax") > 12
     assert reduction_instructions("layer_norm") == 6
+    assert reduction_instructions("rms_norm") == 3

@@ -30,6 +30,11 @@ def layer_norm(data, gamma, beta, epsilon):
     return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + epsilon) * gamma + beta
 
 
+def rms_norm(data, gamma, epsilon):
+    wide = data.astype(np.float64)
+    return wide / np.sqrt((wide**2).mean(-1, keepdims=True) + epsilon) * gamma
+
+
 def check(workload, data, affine, exact, recipe, isa, error):
     random = np.random.default_rng(1)
     accumulator = exact.astype(np.float32)
@@ -67,6 +72,20 @@ def test_layer_norm(isa, rows, length, recipe, offset):
     largest = np.abs(data).max() * np.abs(gamma).max()
     check(workload, data, [gamma, beta], exact, recipe, isa,
           4 * length * 6e-8 * largest / deviation + 1e-5)  # fmt: skip
+
+
+@pytest.mark.parametrize("isa", ["vnni", "avx2"])
+@FEW
+@given(rows=ROWS, length=LENGTHS, recipe=recipes(PLAIN), spread=st.sampled_from([0.01, 1.0, 30.0]))
+def test_rms_norm(isa, rows, length, recipe, spread):
+    random = np.random.default_rng(0)
+    data = (random.normal(size=(rows, length)) * spread).astype(np.float32)
+    gamma = random.normal(size=length).astype(np.float32)
+    exact = rms_norm(data, gamma, 1e-5)
+    # A sum of squares, none negative, rounds relatively by length * eps, its root by half of that.
+    error = (length + 8) * 6e-8 * float(np.abs(exact).max())
+    workload = RowReduce("rms_norm", rows, length, 1e-5)
+    check(workload, data, [gamma], exact, recipe, isa, error + 1e-6)
 
 
 @pytest.mark.parametrize("isa", ["vnni", "avx2"])

@@ -85,10 +85,8 @@ def inputs_of(workload: Workload) -> list[tuple[tuple[int, ...], str]]:
             return [((n, h, w, ci), workload.data), *scales, weights]
         case Pool2d(n=n, h=h, w=w, c=c, data=data):
             return [((n, h, w, c), data)]
-        case RowReduce(kind="layer_norm", rows=rows, length=length):
-            return [((rows, length), "float32"), ((length,), "float32"), ((length,), "float32")]
         case RowReduce(rows=rows, length=length, data=data):
-            return [((rows, length), data)]
+            return [((rows, length), data), *[((length,), "float32")] * len(workload.parameters)]
         case Table(shape=shape, data=data, gives=gives):
             return [(shape, data), ((256,), gives)]
         case Elementwise(shape=shape, data=data) | Permute(shape=shape, data=data):
@@ -136,6 +134,9 @@ def _reduced(workload: RowReduce, data: np.ndarray, *affine: np.ndarray) -> np.n
         exact = np.exp(data - data.max(-1, keepdims=True))
     elif workload.kind == "sum":
         exact = data.sum(-1, keepdims=True)
+    elif workload.kind == "rms_norm":
+        root = np.sqrt(np.square(data).mean(-1, keepdims=True) + workload.epsilon)
+        exact = data / root * affine[0]
     else:
         gamma, beta = affine
         centred = data - data.mean(-1, keepdims=True)

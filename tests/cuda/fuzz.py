@@ -98,7 +98,7 @@ def permutation(r: random.Random, hardware: str) -> Permute:
 
 def rows(r: random.Random, hardware: str) -> RowReduce:
     length = r.choice([1, 5, 32, 100, 384, 1000, 1500, 3000])
-    kind = r.choice(["softmax", "layer_norm", "shifted_exp", "sum"])
+    kind = r.choice(["softmax", "layer_norm", "rms_norm", "shifted_exp", "sum"])
     data = r.choice(["float32", "uint8", "int8", "bfloat16"]) if kind == "sum" else "float32"
     return RowReduce(kind, r.randint(1, 9), length, 1e-5, data)
 

@@ -47,7 +47,16 @@ MODELS = {
     "bent": bent_network,
     "diffusion": diffusion_block,
 }
-NORMS = {"channels first": partial(norm_of_rows, 1), "channels last": partial(norm_of_rows, 2)}
+def rms_norm():
+    b = Builder(2, 4, 6)
+    return b.done(b.emit("norm", relax.op.nn.rms_norm(b.input, b.const(6), [-1], 1e-3)))
+
+
+NORMS = {
+    "channels first": partial(norm_of_rows, 1),
+    "channels last": partial(norm_of_rows, 2),
+    "root mean square": rms_norm,
+}
 
 
 def named(module):

@@ -72,6 +72,7 @@ CASES = {
     ],
     "matmul": [(ROWS, one(relax.op.matmul, weight(6, 4)))],
     "nn.softmax": [(ROWS, one(NN.softmax, axis=1))],
+    "nn.rms_norm": [(ROWS, one(NN.rms_norm, weight(6), axes=[-1], epsilon=1e-3))],
     "nn.layer_norm": [(ROWS, one(NN.layer_norm, weight(6), weight(6), axes=[-1], epsilon=1e-3))],
     "nn.pad": [
         (ROWS, one(NN.pad, [0, 0, 1, 2, 0, 1], "constant", 3.0)),

@@ -13,6 +13,7 @@ from hago.prepare.drop_softmax_guard import drop_softmax_guard
 from hago.prepare.fuse_gelu import fuse_gelu
 from hago.prepare.fuse_group_norm import fuse_group_norm
 from hago.prepare.fuse_layer_norm import fuse_layer_norm
+from hago.prepare.fuse_rms_norm import fuse_rms_norm
 from hago.prepare.fuse_silu import fuse_silu
 from tests.onnx_models import normal
 from tests.relax_modules import assert_becomes, assert_same_meaning, assert_stays, const, module
@@ -119,6 +120,42 @@ def test_layer_norm_over_two_axes_is_found() -> None:
         return op.nn.layer_norm(x, one, zero, [-2, -1], float(np.float32(1e-5)))
 
     assert_becomes(fuse_layer_norm, module(before, SHAPE), module(expected, SHAPE))
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_rms_norm_is_found_with_its_weight(root: str) -> None:
+    gamma, factor = normal(8, seed=1), normal(1, 8, seed=2)
+
+    def before(emit, x):
+        return op.multiply(op.multiply(ROOTS[root](x), const(gamma)), const(factor))
+
+    def expected(emit, x):
+        return op.nn.rms_norm(x, const(gamma * factor[0]), [-1], float(np.float32(1e-5)))
+
+    assert_becomes(fuse_rms_norm, module(before, SHAPE), module(expected, SHAPE))
+    assert_same_meaning(fuse_rms_norm, module(before, SHAPE), terms=16)
+
+
+NO_RMS_NORM = {
+    "of another tensor": lambda emit, x: op.divide(op.exp(x), op.sqrt(deviation(x))),
+    "over a middle axis": lambda emit, x: op.divide(x, op.sqrt(deviation(x, (1,)))),
+    "no root": lambda emit, x: op.divide(x, deviation(x)),
+    "no epsilon": lambda emit, x: op.divide(
+        x, op.sqrt(op.mean(op.multiply(x, x), [-1], keepdims=True))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NO_RMS_NORM)
+def test_what_is_no_rms_norm_stays(name: str) -> None:
+    assert_stays(fuse_rms_norm, module(NO_RMS_NORM[name], SHAPE))
+
+
+def test_a_factor_of_each_row_stays_behind_an_rms_norm() -> None:
+    def body(emit, x):
+        return op.multiply(op.nn.rms_norm(x, const(np.ones(8)), [-1]), const(normal(3, 1, seed=1)))
+
+    assert_stays(fuse_rms_norm, module(body, SHAPE))
 
 
 def over_a_middle_axis(emit, x):

@@ -18,7 +18,7 @@ def fits_registers(workload: RowReduce, device: Device) -> bool:
 
 
 def build_rows(workload: RowReduce, epilogue: Epilogue, device: Device) -> Kernel:
-    """``func(data [rows, length], [gamma, beta,] *operands, output)``."""
+    """``func(data [rows, length], [gamma, [beta,]] *operands, output)``."""
     warps = _warps(workload.length)
     block = max(warps, _BLOCK_WARPS)
     values = {
@@ -26,16 +26,15 @@ def build_rows(workload: RowReduce, epilogue: Epilogue, device: Device) -> Kerne
         "WARPS": warps, "BLOCK_WARPS": block,
     }  # fmt: skip
     types = {"Data": C_TYPES[workload.data], "Sum": C_TYPES[workload.accum]}
-    is_norm = workload.kind == "layer_norm"
-    affine = [("gamma", ((workload.length,), "float32")), ("beta", ((workload.length,), "float32"))]
-    arguments = f"gamma, beta, {number(workload.epsilon)}, " if is_norm else ""
+    affine = workload.parameters
+    given = ", ".join(("data", *affine, *([number(workload.epsilon)] if affine else [])))
     body = Body(
         "rows.cuh",
         constants("Geometry", values, types),
-        f"hago::{workload.kind}<Geometry>(data, {arguments}epilogue, shared);",
+        f"hago::{workload.kind}<Geometry>({given}, epilogue, shared);",
     )
     data = ((workload.rows, workload.length), workload.data)
-    inputs = [("data", data), *(affine if is_norm else [])]
+    inputs = [("data", data), *((name, ((workload.length,), "float32")) for name in affine)]
     launch = Launch(-(-workload.rows // (block // warps)), block * _WARP, block * 4)
     func = build_shell(workload.kind, inputs, epilogue, workload.output_shape, launch, body)
     return Kernel(func, None, workload.kind)

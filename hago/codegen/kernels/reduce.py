@@ -2,6 +2,7 @@
 
     softmax:      out[r, i] = epilogue(exp(a[r, i] - max_j a[r, j]) / sum_j exp(a[r, j] - max))
     layer_norm:   out[r, i] = epilogue((a[r, i] - mean_r) / sqrt(var_r + eps) * gamma[i] + beta[i])
+    rms_norm:     out[r, i] = epilogue(a[r, i] / sqrt(mean_r(a^2) + eps) * gamma[i])
     shifted_exp:  out[r, i] = epilogue(exp(a[r, i] - max_j a[r, j]))
     sum:          out[r, 0] = epilogue(sum_j a[r, j])
 """
@@ -66,8 +67,8 @@ Body: TypeAlias = Callable[[_Row, _Piece], Any]
 
 
 def build_row_reduce(workload: RowReduce, epilogue: Epilogue, machine: Machine) -> Kernel:
-    """``func(data [rows, length], [gamma, beta,] *operands, output)``."""
-    affine = [((workload.length,), "float32")] * 2 if workload.kind == "layer_norm" else []
+    """``func(data [rows, length], [gamma, [beta,]] *operands, output)``."""
+    affine = [((workload.length,), "float32")] * len(workload.parameters)
     types = [
         ((workload.rows, workload.length), workload.data),
         *affine,
@@ -92,7 +93,7 @@ def emit_row_reduce(
     output: Buffer,
     affine: Sequence[Buffer] = (),
 ) -> None:
-    """The same inside an open PrimFunc, all buffers flat; ``affine`` are gamma and beta."""
+    """The same inside an open PrimFunc, all buffers flat; ``affine`` are the parameters."""
     emitter = _Emitter(workload, machine.lanes, epilogue, data, affine, operands, output)
     together = min(_TOGETHER, workload.rows)
     with T.parallel(0, workload.rows // together) as task:
@@ -117,6 +118,7 @@ class _Emitter:
         body = {
             "softmax": self._softmax,
             "layer_norm": self._layer_norm,
+            "rms_norm": self._rms_norm,
             "shifted_exp": self._shifted_exp,
             "sum": self._sum,
         }[self.workload.kind]
@@ -162,24 +164,35 @@ class _Emitter:
 
     def _layer_norm(self, rows: Sequence[_Row]) -> None:
         part = tir.const(1.0 / self.workload.length, "float32")
-        epsilon = tir.const(self.workload.epsilon, "float32")
         means = [T.Bind(total * part) for total in self._reduced(rows, 0.0, _add, self._load)]
 
         def centred(row: _Row, piece: _Piece) -> Expr:
             return v.bind(self._load(row, piece) - _spread(means[row.place], piece.lanes))
 
-        def square(row: _Row, piece: _Piece) -> Expr:
-            value = centred(row, piece)
-            return value * value
+        self._leave_scaled(rows, centred)
 
-        one = tir.const(1.0, "float32")
+    def _rms_norm(self, rows: Sequence[_Row]) -> None:
+        self._leave_scaled(rows, lambda row, piece: v.bind(self._load(row, piece)))
+
+    def _leave_scaled(self, rows: Sequence[_Row], value: Body) -> None:
+        """Writes the results for ``value(row, piece)`` over its root mean square in the row, times
+        gamma, and beta."""
+
+        def square(row: _Row, piece: _Piece) -> Expr:
+            each = value(row, piece)
+            return each * each
+
+        one, part, epsilon = (
+            tir.const(number, "float32")
+            for number in (1.0, 1.0 / self.workload.length, self.workload.epsilon)
+        )
         squares = self._reduced(rows, 0.0, _add, square)
         factors = [T.Bind(one / tir.sqrt(total * part + epsilon)) for total in squares]
 
         def normal(row: _Row, piece: _Piece) -> Expr:
-            gamma, beta = (vector(buffer, piece.first, piece.lanes) for buffer in self.affine)
-            value = centred(row, piece) * _spread(factors[row.place], piece.lanes)
-            return value * gamma + beta
+            gamma, *beta = (vector(buffer, piece.first, piece.lanes) for buffer in self.affine)
+            scaled = value(row, piece) * _spread(factors[row.place], piece.lanes) * gamma
+            return sum(beta, scaled)
 
         self._leave_each(rows, normal)
 

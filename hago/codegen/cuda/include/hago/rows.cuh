@@ -144,4 +144,24 @@ __device__ __forceinline__ void layer_norm(const void* data, const void* gamma, 
   }
 }
 
+template <class G, class E>
+__device__ __forceinline__ void rms_norm(const void* data, const void* gamma, float epsilon,
+                                         const E& epilogue, void* shared) {
+  const int number = row_of_thread<G>();
+  const bool inside = number < G::ROWS;
+  Row<G> row(data, number, 0.0f);
+  const float squares = row.template reduce<Addition>(0.0f, static_cast<float*>(shared),
+                                                      [](float x) { return x * x; });
+  const float factor = 1.0f / sqrtf(squares * (1.0f / G::LENGTH) + epsilon);
+#pragma unroll
+  for (int p = 0; p < Row<G>::COUNT; ++p) {
+    if (!inside || !Row<G>::has(p)) continue;
+    float scale[G::LANES];
+    load<G::LANES>(scale, static_cast<const float*>(gamma) + Row<G>::first(p));
+#pragma unroll
+    for (int i = 0; i < G::LANES; ++i) row.values[p][i] *= factor * scale[i];
+    epilogue(row.values[p], number, Row<G>::first(p));
+  }
+}
+
 }  // namespace hago
