@@ -169,11 +169,20 @@ def _linear(draw: Draw, net: Network, x: str) -> None:
 
 
 def _attend(draw: Draw, net: Network, x: str) -> None:
-    """softmax(x x^T) x."""
+    """softmax(x x^T) x, in which a row may see none that come later."""
     n, length, width = net.shapes[x]
+    square = (n, length, length)
     turned = net.emit("Transpose", x, (n, width, length), perm=[0, 2, 1])
-    scores = net.emit("MatMul", f"{x} {turned}", (n, length, length))
-    weights = net.emit("Softmax", scores, (n, length, length), axis=-1)
+    scores = net.emit("MatMul", f"{x} {turned}", square)
+    later = np.triu(np.ones((length, length), bool), 1)
+    mask = draw(st.sampled_from(["none", "added", "chosen"]))
+    if mask == "added":
+        added = net.constant(np.where(later, -np.inf, 0.0))
+        scores = net.emit("Add", f"{scores} {added}", square)
+    elif mask == "chosen":
+        low = net.constant(draw(st.sampled_from([-np.inf, -3e38])))
+        scores = net.emit("Where", f"{net.constant(later, bool)} {low} {scores}", square)
+    weights = net.emit("Softmax", scores, square, axis=-1)
     net.emit("MatMul", f"{weights} {x}", (n, length, width))
 
 

@@ -24,11 +24,11 @@ def _layout(writer: Writer, args: Sequence[relax.Expr]) -> bool:
     return any(map(writer.is_first, tensors)) and all(rank_of(arg) == 4 for arg in tensors)
 
 
-def _elementwise(op: str) -> Row:
+def _elementwise(op: str, **attributes: object) -> Row:
     def row(writer: Writer, call: relax.Call, name: str) -> tuple[str, bool]:
         first = _layout(writer, call.args)
         inputs = [writer.value(arg, first) for arg in call.args]
-        return writer.node(op, inputs, name), first
+        return writer.node(op, inputs, name, **attributes), first
 
     return row
 
@@ -326,6 +326,7 @@ ROWS: dict[str, Row] = {
     "nn.avg_pool2d": _pool("AveragePool"),
     "nn.conv2d": _conv,
     "nn.gelu": _elementwise("Gelu"),
+    "nn.gelu_tanh": _elementwise("Gelu", approximate="tanh"),
     "nn.group_norm": _group_norm,
     "nn.layer_norm": _layer_norm,
     "nn.max_pool2d": _pool("MaxPool"),

@@ -7,7 +7,6 @@ output.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -134,16 +133,6 @@ def _prelu(expression: Expression, node: Node, args: Sequence[Term]) -> Value:
     return expression.step("subtract", expression.step("relu", value), scaled)
 
 
-def _gelu_tanh(expression: Expression, node: Node, args: Sequence[Term]) -> Value:
-    """x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3))."""
-    value = value_of(expression, args[0])
-    square = expression.step("multiply", value, value)
-    inner = expression.step("multiply_const", square, consts=(0.044715,))
-    inner = expression.step("multiply", expression.step("add_const", inner, consts=(1.0,)), value)
-    inner = expression.step("multiply_const", inner, consts=(2 * math.sqrt(2 / math.pi),))
-    return expression.step("multiply", value, expression.step("sigmoid", inner))
-
-
 def _cast(expression: Expression, node: Node, args: Sequence[Term]) -> Value:
     value = value_of(expression, args[0])
     if node.dtype in KINDS:  # rounded, and float32 still
@@ -230,7 +219,7 @@ ROWS: dict[str, Row] = {
     "tanh": _step("tanh"),
     "erf": _step("erf"),
     "nn.gelu": _step("gelu"),
-    "nn.gelu_tanh": _gelu_tanh,
+    "nn.gelu_tanh": _step("gelu_tanh"),
     "nn.silu": _step("silu"),
     "nn.leakyrelu": _leaky_relu,
     "nn.prelu": _prelu,

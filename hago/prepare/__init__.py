@@ -18,6 +18,7 @@ from hago.prepare.fuse_group_norm import fuse_group_norm
 from hago.prepare.fuse_layer_norm import fuse_layer_norm
 from hago.prepare.fuse_rms_norm import fuse_rms_norm
 from hago.prepare.fuse_silu import fuse_silu
+from hago.prepare.masks_to_sums import masks_to_sums
 from hago.prepare.merge_equal_calls import merge_equal_calls
 from hago.prepare.name_bindings import name_bindings
 from hago.prepare.pool_to_mean import pool_to_mean
@@ -51,6 +52,7 @@ PASSES = (
     fuse_silu,
     unfold_batches,
     remove_identities,
+    masks_to_sums,
     drop_softmax_guard,
     fold_padding,
     conv1d_to_conv2d,

@@ -1,9 +1,9 @@
 """Remove the guard of a softmax against rows without a finite score, where there are none.
 
-where(no score of the row > -inf, 0, softmax(x)) => softmax(x)      if every x is finite
+where(no score of the row > -inf, 0, softmax(x)) => softmax(x)     if a score of each row is finite
 
 PyTorch decomposes its attention so. Scores are finite if they are sums of products, scaled,
-shifted by finite constants and rearranged.
+shifted by finite constants and rearranged; a constant mask of them may hide some of each row.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from hago.prepare.expression import constant_of, is_call, scalar_of
+from hago.prepare.expression import constant_of, is_call, scalar_of, shape_of
+from hago.prepare.magnitude import is_finite
 from hago.prepare.rewrite import Scope, rewrite
 
-_KEEPS_FINITE = ("reshape", "permute_dims", "broadcast_to", "add", "subtract", "multiply")
 _GUARD = ("logical_not", "astype", "max", "any")
 
 
 def drop_softmax_guard(module: tvm.IRModule) -> tvm.IRModule:
-    """A module in which a softmax of finite scores has no guard."""
+    """A module in which a softmax of rows with finite scores has no guard."""
     return rewrite(module, _drop)
 
 
@@ -32,7 +32,7 @@ def _drop(call: relax.Call, scope: Scope) -> relax.Expr | None:
     if softmax is None or not _is_zero(zeros, scope):
         return None
     scores = softmax.args[0]
-    return value if _tests(guard, scores, scope) and _is_finite(scores, scope) else None
+    return value if _tests(guard, scores, scope) and _has_finite(scores, scope) else None
 
 
 def _is_zero(expr: relax.Expr, scope: Scope) -> bool:
@@ -56,14 +56,16 @@ def _tests(expr: relax.Expr, scores: relax.Expr, scope: Scope) -> bool:
     return scalar_of(compared.args[1]) == -np.inf
 
 
-def _is_finite(expr: relax.Expr, scope: Scope) -> bool:
-    value = constant_of(expr)
-    if value is not None:
-        return bool(np.all(np.isfinite(value)))
-    if scope.call(expr, "matmul") is not None:
+def _has_finite(scores: relax.Expr, scope: Scope) -> bool:
+    """Whether each row has a finite score, and no score is infinity or no number."""
+    if is_finite(scores, scope):
         return True
-    step = scope.call(expr, *_KEEPS_FINITE)
-    if step is None:
+    total = scope.call(scores, "add")
+    if total is None:
         return False
-    operands = [x for x in step.args if not isinstance(x, relax.ShapeExpr)]
-    return all(_is_finite(x, scope) for x in operands)
+    masked, mask = total.args[0], constant_of(total.args[1])
+    if mask is None or mask.ndim == 0 or mask.shape[-1] != shape_of(scores)[-1]:
+        return False
+    shown = np.isfinite(mask)
+    is_mask = bool(np.all(shown | (mask == -np.inf)) and shown.any(axis=-1).all())
+    return is_mask and is_finite(masked, scope)

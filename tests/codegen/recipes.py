@@ -16,6 +16,7 @@ ACTIVATIONS = {
     "relu6": (("clip", (0.0, 6.0)),),
     "hard limits": (("clip", (-1.5, 2.5)),),
     "gelu": (("gelu", ()),),
+    "gelu_tanh": (("gelu_tanh", ()),),
     "silu": (("silu", ()),),
     "tanh": (("tanh", ()),),
     "sigmoid": (("sigmoid", ()),),

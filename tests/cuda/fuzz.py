@@ -118,7 +118,7 @@ def recipe(r: random.Random, hardware: str) -> Recipe:
         correction=r.random() < 0.5,
         per_channel=r.random() < 0.7,
         residual=r.choice([None, "int8", "uint8", "float32", *_CODES[hardware]]),
-        activation=r.choice(["none", "relu", "relu6", "gelu", "silu", "tanh"]),
+        activation=r.choice(["none", "relu", "relu6", "gelu", "gelu_tanh", "silu", "tanh"]),
         output=r.choice(["float32", "int8", "uint8", *_CODES[hardware]]),
         zero_point=r.choice([0, 3]),
         scale=r.choice([0.01, 0.05, 0.25]),

@@ -72,6 +72,7 @@ FLOATS = {
     "long rms_norm": (RowReduce("rms_norm", 3, 2500, 1e-5), Recipe()),
     "elementwise": (Elementwise((4, 5, 12)), Recipe(activation="tanh", output="int8")),
     "elementwise, odd": (Elementwise((33, 7)), Recipe(residual="int8", activation="gelu")),
+    "elementwise, gelu by tanh": (Elementwise((7, 9)), Recipe(activation="gelu_tanh")),
     "elementwise, a column": (Elementwise((2, 1, 1)), Recipe(residual="float32")),
     "transposition": (Permute((33, 40), (1, 0)), Recipe()),
 }

@@ -15,6 +15,7 @@ from hago.prepare.fuse_group_norm import fuse_group_norm
 from hago.prepare.fuse_layer_norm import fuse_layer_norm
 from hago.prepare.fuse_rms_norm import fuse_rms_norm
 from hago.prepare.fuse_silu import fuse_silu
+from hago.prepare.masks_to_sums import masks_to_sums
 from tests.onnx_models import normal
 from tests.relax_modules import assert_becomes, assert_same_meaning, assert_stays, const, module
 
@@ -212,17 +213,92 @@ def test_a_softmax_of_products_needs_no_guard() -> None:
     assert_becomes(drop_softmax_guard, before, expected)
 
 
-def test_a_softmax_of_masked_scores_keeps_its_guard() -> None:
-    mask = const([[0.0, -np.inf, -np.inf], [-np.inf] * 3])
+LOW = -np.inf
+MASKS = {
+    "of some scores of each row": ([[0.0, LOW, LOW], [0.0, 0.0, LOW]], False),
+    "of all scores of a row": ([[0.0, LOW, LOW], [LOW] * 3], True),
+    "that is no number somewhere": ([[0.0, LOW, LOW], [0.0, 0.0, np.nan]], True),
+    "of whole rows": ([[0.0], [LOW]], True),
+}
 
-    def before(emit, x, y):
-        return guarded_softmax(emit, emit(op.add(emit(op.matmul(x, y)), mask)))
 
-    assert_stays(drop_softmax_guard, module(before, (2, 4), (4, 3)))
+@pytest.mark.parametrize("name", MASKS)
+def test_a_softmax_keeps_its_guard_where_a_row_may_have_no_score(name: str) -> None:
+    mask, is_needed = MASKS[name]
+
+    def scores(emit, x, y):
+        return emit(op.add(emit(op.matmul(x, y)), const(mask)))
+
+    before = module(lambda emit, x, y: guarded_softmax(emit, scores(emit, x, y)), (2, 4), (4, 3))
+    bare = module(lambda emit, x, y: op.nn.softmax(scores(emit, x, y)), (2, 4), (4, 3))
+    assert_becomes(drop_softmax_guard, before, before if is_needed else bare)
 
 
 def test_a_softmax_of_an_input_keeps_its_guard() -> None:
     assert_stays(drop_softmax_guard, module(guarded_softmax, (2, 3)))
+
+
+LATER = np.triu(np.ones((3, 3), bool), 1)
+SUMMED = const(np.where(LATER, LOW, 0))
+
+
+def hidden(emit, x, y, low: float = LOW, mask: np.ndarray = LATER) -> relax.Expr:
+    scores = emit(op.multiply(emit(op.matmul(x, y)), const(0.5)))
+    return emit(op.where(const(mask, "bool"), const(low), scores))
+
+
+def test_a_mask_of_minus_infinity_becomes_a_sum() -> None:
+    def expected(emit, x, y):
+        return op.add(emit(op.multiply(emit(op.matmul(x, y)), const(0.5))), SUMMED)
+
+    after = module(expected, (3, 4), (4, 3))
+    assert_becomes(masks_to_sums, module(hidden, (3, 4), (4, 3)), after)
+
+
+def test_shares_of_masked_scores_stay_the_same() -> None:
+    def before(emit, x, y):
+        return op.nn.softmax(hidden(emit, x, y))
+
+    assert_same_meaning(masks_to_sums, module(before, (3, 4), (4, 3)), terms=4)
+
+
+def test_the_other_branch_of_a_mask_may_have_the_number() -> None:
+    def before(emit, x, y):
+        return op.where(const(~LATER, "bool"), emit(op.matmul(x, y)), const(LOW))
+
+    expected = module(lambda emit, x, y: op.add(emit(op.matmul(x, y)), SUMMED), (3, 4), (4, 3))
+    assert_becomes(masks_to_sums, module(before, (3, 4), (4, 3)), expected)
+
+
+def test_a_mask_of_a_large_number_becomes_a_sum_in_front_of_a_softmax() -> None:
+    def before(emit, x, y):
+        return op.nn.softmax(hidden(emit, x, y, np.finfo(np.float32).min))
+
+    def expected(emit, x, y):
+        scores = emit(op.multiply(emit(op.matmul(x, y)), const(0.5)))
+        return op.nn.softmax(emit(op.add(scores, SUMMED)))
+
+    after = module(expected, (3, 4), (4, 3))
+    assert_becomes(masks_to_sums, module(before, (3, 4), (4, 3)), after)
+    assert_same_meaning(masks_to_sums, module(before, (3, 4), (4, 3)), terms=4)
+
+
+ROW = np.array([[False] * 3, [True] * 3, [False] * 3])
+KEPT = {
+    "of an input": lambda emit, x: emit(op.where(const(LATER, "bool"), const(LOW), x)),
+    "of no softmax": lambda emit, x: hidden(emit, x, x, -3e38),
+    "of a small number": lambda emit, x: op.nn.softmax(hidden(emit, x, x, -100.0)),
+    "of a whole row": lambda emit, x: op.nn.softmax(hidden(emit, x, x, -3e38, ROW)),
+    "of another axis": lambda emit, x: op.nn.softmax(hidden(emit, x, x, -3e38), axis=0),
+    "of infinite scores": lambda emit, x: op.where(
+        const(LATER, "bool"), const(LOW), emit(op.add(emit(op.matmul(x, x)), const(np.inf)))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_mask_stays_where_a_sum_may_differ(name: str) -> None:
+    assert_stays(masks_to_sums, module(KEPT[name], (3, 3)))
 
 
 MAP = (2, 6, 4, 3)

@@ -6,6 +6,7 @@ constants follow them. Arm's instructions (sqrdmulh, ..) have no row: no GPU's r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -68,6 +69,8 @@ def _plain(form: str) -> Text:
 
 
 _ERF_SCALE = number(0.5**0.5)
+_TANH_SCALE, _CUBE_SCALE = number((2 / math.pi) ** 0.5), number(0.044715)
+_TANH_INNER = f"{_TANH_SCALE} * ({{0}} + {_CUBE_SCALE} * {{0}} * {{0}} * {{0}})"
 _FAKE = "(fmaxf(fminf(rintf({0} / {1}) + {2}, {4}), {3}) - {2}) * {1}"
 
 # The C type of the result, and its text.
@@ -100,6 +103,7 @@ OPERATIONS: dict[str, tuple[str, Text]] = {
     "tanh": ("float", _plain("tanhf({0})")),
     "erf": ("float", _plain("erff({0})")),
     "gelu": ("float", _plain(f"0.5f * {{0}} * (1.0f + erff({{0}} * {_ERF_SCALE}))")),
+    "gelu_tanh": ("float", _plain(f"0.5f * {{0}} * (1.0f + tanhf({_TANH_INNER}))")),
     "silu": ("float", _plain("{0} / (1.0f + expf(-{0}))")),
     "quantize": ("float", _quantize),
     "quantize_uint8": ("uint8_t", _quantize_narrow),
