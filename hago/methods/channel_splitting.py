@@ -12,7 +12,7 @@ layer of fewer than 640), or where all reach equally far, nothing changes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -78,24 +78,30 @@ class ChannelSplitting(BeforeNumbers):
         return int(self.share * channels / _LANES) * _LANES
 
     def _split(self, stats: ChannelStats, *, takes_offsets: bool) -> Split | None:
-        copies = spend(stats.reach, self._extra(len(stats.mean)))
-        low, high = (float((side / copies).min()) for side in (stats.low, -stats.high))
-        width = max(-high, 0.0) - min(low, 0.0)
-        before = max(float(stats.high.max()), 0.0) - min(float(stats.low.min()), 0.0)
-        if before < self.gain * width:
+        extra, whole = self._extra(len(stats.mean)), np.ones(len(stats.mean))
+        before = stats.judged(lambda _, other: _width(other, whole))
+        after = stats.judged(lambda seen, other: _width(other, spend(seen.reach, extra)))
+        if before < self.gain * after:
             return None
-        return Split(copies, width / 255 if takes_offsets else 0.0)
+        copies = spend(stats.reach, extra)
+        return Split(copies, _width(stats, copies) / 255 if takes_offsets else 0.0)
 
     def _scaled(self, stats: ChannelStats, weights: list[WeightNoise]) -> Split | None:
         best = best_copies(stats, weights, self._extra(len(stats.mean)))
         whole = np.ones(len(stats.mean))
-        before = predicted_error(stats, np.zeros_like(whole), whole, weights)
+        before = stats.judged(
+            lambda _, other: predicted_error(other, np.zeros_like(whole), whole, weights)
+        )
         if best is None or before < self.gain * best.error:
             return None
-        parts = best.copies * best.scale
-        low, high = float((stats.low / parts).min()), float((stats.high / parts).max())
-        width = max(high, 0.0) - min(low, 0.0)
-        return Split(best.copies, width / 255, best.scale.astype(np.float32))
+        step = _width(stats, best.copies * best.scale) / 255
+        return Split(best.copies, step, best.scale.astype(np.float32))
+
+
+def _width(stats: ChannelStats, parts: npt.NDArray[Any]) -> float:
+    """From the smallest to the largest value, or zero, of the channels divided by ``parts``."""
+    low, high = float((stats.low / parts).min()), float((stats.high / parts).max())
+    return max(high, 0.0) - min(low, 0.0)
 
 
 def spend(reach: npt.NDArray[np.float64], extra: int) -> npt.NDArray[np.int64]:

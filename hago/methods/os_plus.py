@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import ClassVar
 
 import numpy as np
@@ -101,32 +102,39 @@ def best_scale(
     stats: ChannelStats, weights: list[WeightNoise], gain: float
 ) -> ChannelScale | None:
     """The best of the grid for what ``weights`` read, with and without a shift; None where the
-    predicted error falls by less than the factor ``gain``."""
-    zero = np.zeros_like(stats.mean)
-    shifts = [zero]
-    if all(each.is_matmul for each in weights):  # others pad with zero
-        shifts.append((stats.low + stats.high) / 2)
-    trials = [
-        (predicted_error(stats, shift, scale, weights), scale, shift)
-        for shift in shifts
-        for scale in _scales(stats, shift)
-    ]
-    error, scale, shift = min(trials, key=lambda trial: trial[0])
-    if trials[0][0] < gain * error:
+    predicted error falls by less than the factor ``gain``.
+
+    What one half of the rows suggests is judged by the other.
+    """
+    # Others pad with zero.
+    shifts = (False, True) if all(each.is_matmul for each in weights) else (False,)
+    grid = list(product(shifts, _GRID))
+
+    def error(trial: tuple[bool, float]) -> float:
+        return stats.judged(
+            lambda seen, other: predicted_error(other, *_trial(seen, *trial), weights)
+        )
+
+    errors = [error(trial) for trial in grid]
+    best = int(np.argmin(errors))
+    if errors[0] < gain * errors[best] or errors[0] == errors[best]:
         return None
+    shift, scale = _trial(stats, *grid[best])
     return ChannelScale.of(scale, shift)
 
 
-def _scales(stats: ChannelStats, shift: Doubles) -> list[Doubles]:
-    """``max(1, reach / t)`` for falling thresholds, of which the first changes nothing.
+def _trial(stats: ChannelStats, is_centred: bool, part: float) -> tuple[Doubles, Doubles]:
+    """A shift, and the scale ``max(1, reach / t)`` with ``part`` of the largest reach as ``t``: the
+    first of the grid changes nothing.
 
-    None is below the median reach: what few samples show of the smaller half of the channels is
-    no proof that these stay small.
+    No threshold is below the median reach: what few samples show of the smaller half of the
+    channels is no proof that these stay small.
     """
-    reach = np.maximum(stats.high - shift, shift - stats.low)
+    shift = (stats.low + stats.high) / 2 if is_centred else np.zeros_like(stats.mean)
+    reach = stats.less(shift).reach
     largest = max(float(reach.max()), float(np.finfo(np.float32).tiny))
-    thresholds = np.maximum(largest * _GRID, float(np.median(reach)))
-    return [np.maximum(1.0, reach / threshold) for threshold in np.unique(thresholds)[::-1]]
+    threshold = max(largest * part, float(np.median(reach)))
+    return shift, np.maximum(1.0, reach / threshold)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,10 +180,11 @@ def predicted_error(
     stats: ChannelStats, shift: Doubles, scale: Doubles, weights: Sequence[WeightNoise]
 ) -> float:
     """The predicted error of all readers (see the top), 12 times."""
-    low = min(float(((stats.low - shift) / scale).min()), 0.0)
-    high = max(float(((stats.high - shift) / scale).max()), 0.0)
+    shifted = stats.less(shift)
+    low = min(float((shifted.low / scale).min()), 0.0)
+    high = max(float((shifted.high / scale).max()), 0.0)
     step = (high - low) / 255
-    power = (stats.square - 2 * shift * stats.mean + np.square(shift)) / np.square(scale)
+    power = shifted.square / np.square(scale)
     return sum(
         float((np.square(step * scale) * each.power).sum()) + _weight_error(each, scale, power)
         for each in weights

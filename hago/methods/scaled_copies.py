@@ -21,7 +21,7 @@ from hago.methods.os_plus import WeightNoise, predicted_error
 
 Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-_THRESHOLDS = 0.8 ** np.arange(1, 14)  # parts of the largest reach
+_PARTS = 0.8 ** np.arange(1, 14)  # thresholds as parts of the largest reach
 _TURNS = 8  # so many times the channels that are worst at present get one more copy
 
 
@@ -38,26 +38,49 @@ def best_copies(
     stats: ChannelStats, weights: Sequence[WeightNoise], extra: int
 ) -> ScaledCopies | None:
     """The best of the grid with ``extra`` more channels for what matrix products with ``weights``
-    read; None where every channel reaches as far as the others."""
-    largest = float(stats.reach.max())
-    thresholds = [t for t in largest * _THRESHOLDS if t > float(np.median(stats.reach))]
-    trials = [_with_threshold(stats, weights, extra, threshold) for threshold in thresholds]
-    return min(trials, key=lambda trial: trial.error, default=None)
+    read; None where every channel reaches as far as the others.
+
+    What one half of the rows suggests is judged by the other.
+    """
+    largest, median = float(stats.reach.max()), float(np.median(stats.reach))
+    best = min(
+        ((_judged(stats, weights, extra, part), part)
+         for part in _PARTS if largest * part > median),
+        default=None,
+    )  # fmt: skip
+    if best is None:
+        return None
+    error, part = best
+    return ScaledCopies(*_chosen(stats, weights, extra, part), error)
 
 
-def _with_threshold(
-    stats: ChannelStats, weights: Sequence[WeightNoise], extra: int, threshold: float
-) -> ScaledCopies:
+def _judged(
+    stats: ChannelStats, weights: Sequence[WeightNoise], extra: int, part: float
+) -> float:
+    return stats.judged(
+        lambda seen, other: _error(other, weights, *_chosen(seen, weights, extra, part))
+    )
+
+
+def _chosen(
+    stats: ChannelStats, weights: Sequence[WeightNoise], extra: int, part: float
+) -> tuple[Ints, Doubles]:
+    """Copies and scales for the threshold that is ``part`` of the largest reach."""
+    threshold = max(float(stats.reach.max()) * part, float(np.finfo(np.float32).tiny))
     copies = _spend(stats.reach / threshold, np.hstack([w.largest for w in weights]), extra)
+    return copies, np.maximum(1.0, stats.reach / (copies * threshold))
+
+
+def _error(
+    stats: ChannelStats, weights: Sequence[WeightNoise], copies: Ints, scale: Doubles
+) -> float:
     channels = np.repeat(np.arange(len(copies)), copies)
     parts = copies[channels]
     low, high, mean = (each[channels] / parts for each in (stats.low, stats.high, stats.mean))
     split = ChannelStats(low, high, mean, stats.square[channels] / np.square(parts))
     # The codes of m copies round their sum once: hago/prepare/split_channels.py.
     noise = [_of_copies(each, channels, parts) for each in weights]
-    scale = np.maximum(1.0, stats.reach / (copies * threshold))
-    error = predicted_error(split, np.zeros(len(channels)), scale[channels], noise)
-    return ScaledCopies(copies, scale, error)
+    return predicted_error(split, np.zeros(len(channels)), scale[channels], noise)
 
 
 def _of_copies(weights: WeightNoise, channels: Ints, parts: Ints) -> WeightNoise:
@@ -74,12 +97,13 @@ def _of_copies(weights: WeightNoise, channels: Ints, parts: Ints) -> WeightNoise
 def _spend(needed: Doubles, weights: Doubles, extra: int) -> Ints:
     """Copies of each channel, ``extra`` more than there are channels.
 
-    ``needed`` [C] is the scale of a whole channel. A copy goes where it lowers the squares of the
-    largest scaled magnitudes of the outputs most; ``weights`` [C, N] are these before scaling.
-    Where it lowers none, the channel that needs the largest scale gets it.
+    ``needed`` [C] is the scale of a whole channel: those above 1 have copies, unless none is. A
+    copy goes where it lowers the squares of the largest scaled magnitudes of the outputs most;
+    ``weights`` [C, N] are these before scaling. Where it lowers none, the channel that needs the
+    largest scale gets it.
     """
     copies = np.ones(len(needed), np.int64)
-    (wide,) = np.nonzero(needed > 1)
+    (wide,) = np.nonzero(needed >= min(1.0, float(needed.max())))
     floor = np.delete(weights, wide, axis=0).max(axis=0, initial=0.0)
     known, outputs = weights[wide], np.arange(weights.shape[1])
     turns = min(_TURNS, extra)

@@ -77,10 +77,7 @@ def _scores(attention: Attention, channels: Channels) -> dict[str, ChannelScale]
 
 def _values(attention: Attention, stats: ChannelStats, form: WeightFormat) -> ChannelScale:
     """Of the input channels of the reader: the scale of OS+ for values around their centre."""
-    low, high = stats.low[attention.carried], stats.high[attention.carried]
-    mean, square = stats.mean[attention.carried], stats.square[attention.carried]
-    shift = (low + high) / 2
-    moments = mean - shift, square - 2 * shift * mean + np.square(shift)
-    centred = ChannelStats(low - shift, high - shift, *moments)
-    best = best_scale(centred, [WeightNoise.of(attention.reader, form)], gain=1.0)
+    carried = stats.of(attention.carried)
+    shift = (carried.low + carried.high) / 2
+    best = best_scale(carried.less(shift), [WeightNoise.of(attention.reader, form)], gain=1.0)
     return ChannelScale.of(np.ones_like(shift) if best is None else best.scale, shift)

@@ -11,7 +11,7 @@ from tvm import relax
 
 from hago.graph import OUTPUT
 from hago.prepare.expression import op_name
-from hago.prepare.rewrite import function_of, live_bindings, substitute, with_main
+from hago.prepare.rewrite import fresh_name, function_of, live_bindings, substitute, with_main
 
 
 def name_bindings(module: tvm.IRModule) -> tvm.IRModule:
@@ -24,12 +24,12 @@ def name_bindings(module: tvm.IRModule) -> tvm.IRModule:
     named = []
     for binding in bindings:
         kind = relax.Var if binding.var in is_result else relax.DataflowVar
-        variable = kind(_fresh(_word(binding.value), taken), binding.var.ty)
+        variable = kind(fresh_name(_word(binding.value), taken), binding.var.ty)
         named.append(relax.VarBinding(variable, substitute(binding.value, new_of)))
         new_of[binding.var] = variable
     for result in results:
         if result not in new_of:  # an input or a constant that is returned as it is
-            new_of[result] = relax.Var(_fresh("copy", taken), result.ty)
+            new_of[result] = relax.Var(fresh_name("copy", taken), result.ty)
             named.append(relax.VarBinding(new_of[result], result))
     return with_main(module, function_of(function, named, [new_of[x] for x in results]))
 
@@ -37,12 +37,3 @@ def name_bindings(module: tvm.IRModule) -> tvm.IRModule:
 def _word(value: relax.Expr) -> str:
     """``nn.conv2d`` -> ``conv2d``; a field of a tuple is an ``item``."""
     return op_name(value).rpartition(".")[2] or "item"
-
-
-def _fresh(word: str, taken: set[str]) -> str:
-    name, count = word, 0
-    while name in taken:
-        count += 1
-        name = f"{word}_{count}"
-    taken.add(name)
-    return name

@@ -110,12 +110,23 @@ def _assemble(
         relax.VarBinding(outputs.get(b.var, b.var), substitute(b.value, outputs)) for b in needed
     ]
     fields = []
+    taken = {b.var.name for b in renamed}
     for x in results:  # a result that is no binding of its own (an input, a constant) gets one
         if x not in outputs:
-            outputs[x] = relax.Var("output", x.ty)
+            outputs[x] = relax.Var(fresh_name("output", taken), x.ty)
             renamed.append(relax.VarBinding(outputs[x], x))
         fields.append(outputs[x])
     return function_of(old, renamed, fields)
+
+
+def fresh_name(word: str, taken: set[str]) -> str:
+    """``word``, with a number behind it if it is ``taken``, which it is from now on."""
+    name, count = word, 0
+    while name in taken:
+        count += 1
+        name = f"{word}_{count}"
+    taken.add(name)
+    return name
 
 
 def function_of(

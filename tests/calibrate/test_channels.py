@@ -18,6 +18,49 @@ def test_a_channel_has_its_own_extremes_and_moments():
     assert stats.reach.tolist() == [3.0, 5.0]
 
 
+def test_the_halves_make_the_whole():
+    values = np.random.default_rng(0).normal(size=(3, 5, 2)).astype(np.float32)
+    observer = ChannelObserver()
+    for sample in values:
+        observer.observe(sample)
+    whole = observer.stats()
+    parts = (
+        np.concatenate([values[0, :3], values[1, 3:], values[2, :3]]),
+        np.concatenate([values[0, 3:], values[1, :3], values[2, 3:]]),
+    )
+    found = sorted(half.low.tolist() for half in whole.halves)
+    assert found == sorted(part.min(axis=0).tolist() for part in parts)
+    assert np.min([half.low for half in whole.halves], axis=0).tolist() == whole.low.tolist()
+    assert np.max([half.high for half in whole.halves], axis=0).tolist() == whole.high.tolist()
+
+
+def test_samples_of_one_row_belong_to_the_halves_in_turns():
+    observer = ChannelObserver()
+    for number in range(4):
+        observer.observe(np.float32([[number]]))
+    halves = sorted((half.low[0], half.high[0]) for half in observer.stats().halves)
+    assert halves == [(0.0, 2.0), (1.0, 3.0)]
+
+
+def test_a_single_row_has_nothing_to_be_judged_by():
+    observer = ChannelObserver()
+    observer.observe(np.float32([[1, -2]]))
+    reaches = sorted(half.reach.tolist() for half in observer.stats().halves)
+    assert reaches == [[0.0, 0.0], [1.0, 2.0]]
+
+
+def test_halves_are_shifted_and_sorted_with_the_whole():
+    values = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
+    shift, order = np.array([1.0, -2.0, 0.5]), np.array([2, 0, 1])
+    plain, moved = ChannelObserver(), ChannelObserver()
+    plain.observe(values)
+    moved.observe((values - shift.astype(np.float32))[:, order])
+    actual, expected = plain.stats().less(shift).of(order), moved.stats()
+    for got, wanted in zip((actual, *actual.halves), (expected, *expected.halves), strict=True):
+        for field in ("low", "high", "mean", "square"):
+            np.testing.assert_allclose(getattr(got, field), getattr(wanted, field), rtol=1e-5)
+
+
 def test_a_few_samples_are_spread_over_the_data():
     seen = []
 

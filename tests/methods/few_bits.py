@@ -17,7 +17,7 @@ from hago.gradient.fake_quantize import model_hooks
 from hago.graph import QuantGraph, QuantModel, Strategy
 from hago.hardware.load import load_spec
 from hago.methods.assign import assign_numbers
-from hago.methods.method import find_methods
+from hago.methods.method import Method, find_methods
 from hago.model import input_specs
 from hago.plan import reshape, watch
 from hago.sample import Sample
@@ -25,10 +25,11 @@ from hago.scheme import Array, DType
 
 
 def quantized(
-    module: ir.IRModule, samples: Sequence[Sample], recipe: str, bits: int
+    module: ir.IRModule, samples: Sequence[Sample], recipe: str | Sequence[Method], bits: int
 ) -> QuantModel:
     """``module`` with activations of ``bits`` bits, calibrated on ``samples`` by ``recipe``."""
-    spec, methods = load_spec("x86-vnni"), find_methods(recipe)
+    spec = load_spec("x86-vnni")
+    methods = find_methods(recipe) if isinstance(recipe, str) else recipe
     data = load_data(samples, input_specs(module))
     watched = reshape(watch(annotate(module, spec), spec), spec, data, methods)
     stats = watched.statistics(data, methods=methods)
@@ -68,7 +69,7 @@ def outputs(module: ir.IRModule, samples: Iterable[Sample], model: QuantModel | 
 
 def fidelity(
     module: ir.IRModule,
-    recipe: str,
+    recipe: str | Sequence[Method],
     bits: int,
     calibration: Sequence[Sample],
     evaluation: Sequence[Sample],

@@ -53,6 +53,21 @@ def test_even_channels_are_left_alone():
     assert OsPlus().reshape(plain, channels(np.abs(EVEN)), MACHINE_FORMAT) is plain.module
 
 
+@pytest.mark.parametrize("rows", [1, 2, 8, 16])
+def test_few_rows_do_not_make_channels_stand_out(rows):
+    """Some of many even channels reach further than others by chance; on new rows others do."""
+    b = Builder(1, 4, 512)
+    relu = b.emit("relu", relax.op.nn.relu(b.input))
+    wide = annotate(b.done(b.dense("matmul", relu, 4)), machine())
+    seen = channels(np.random.default_rng(1).normal(size=(rows, 512)).astype(np.float32))
+    assert OsPlus().reshape(wide, seen, MACHINE_FORMAT) is wide.module
+
+
+def test_few_rows_show_a_channel_that_stands_out():
+    (inverse,) = scales(OsPlus().reshape(graph(), channels(OUTLIER[:4]), MACHINE_FORMAT))
+    assert inverse.argmin() == 3
+
+
 def test_a_channel_far_from_zero_is_shifted():
     far = (EVEN + np.float32([0, 0, 0, 60, 0, 0, 0, 0])).astype(np.float32)
     module = OsPlus().reshape(graph(), channels(far), MACHINE_FORMAT)

@@ -48,6 +48,18 @@ def test_split_and_scaled_at_once_is_better_than_either():
     assert best_copies(stats, weights, EXTRA).error < by_scales / 1.5
 
 
+@pytest.mark.parametrize("rows", [1, 2, 8])
+def test_few_rows_do_not_make_channels_worth_a_copy(rows):
+    observer, weights = ChannelObserver(), noise(np.ones(HIDDEN))
+    observer.observe(np.random.default_rng(0).normal(size=(rows, HIDDEN)))
+    stats, whole = observer.stats(), np.ones(HIDDEN)
+    before = stats.judged(
+        lambda _, other: predicted_error(other, np.zeros_like(whole), whole, weights)
+    )
+    found = best_copies(stats, weights, EXTRA)
+    assert found is None or found.error > before / 1.5
+
+
 def test_even_channels_have_nothing_to_split():
     assert best_copies(seen(np.ones(HIDDEN)), noise(np.ones(HIDDEN)), EXTRA) is None
 

@@ -49,6 +49,12 @@ def test_a_result_that_nothing_computes_gets_a_binding(result: str) -> None:
     relax.analysis.well_formed(ir.IRModule({"main": main}))
 
 
+def test_results_that_nothing_computes_have_names_of_their_own() -> None:
+    given = module(lambda emit, x, y: relax.Tuple([x, emit(op.exp(x)), y]), (2,), (2,))
+    bindings = rewrite(given, keep)["main"].body.blocks[0].bindings
+    assert len({binding.var.name for binding in bindings}) == len(bindings) == 3
+
+
 def test_a_rule_sees_operands_that_are_rewritten_already() -> None:
     def tanh_of_exp_is_abs(call, scope):
         exp = scope.call(call.args[0], "exp")
