@@ -26,13 +26,14 @@ PILOT = 32  # samples that show which channels stand out
 
 @dataclass(frozen=True, eq=False)
 class ChannelStats:
-    """Per channel, float64 [C]: smallest and largest value, mean, mean of squares; and the same of
-    each of two ``halves`` of the rows, where these are known."""
+    """Per channel, float64 [C]: smallest and largest value, mean, mean of squares over so many
+    ``rows``; and the same of each of two ``halves`` of the rows, where these are known."""
 
     low: Doubles
     high: Doubles
     mean: Doubles
     square: Doubles
+    rows: int = 1
     halves: tuple[ChannelStats, ...] = ()
 
     @property
@@ -52,14 +53,16 @@ class ChannelStats:
             each[channels] for each in (self.low, self.high, self.mean, self.square)
         )
         halves = tuple(half.of(channels) for half in self.halves)
-        return ChannelStats(low, high, mean, square, halves)
+        return ChannelStats(low, high, mean, square, self.rows, halves)
 
     def less(self, shift: Doubles) -> ChannelStats:
         """Those of the tensor less ``shift`` [C]."""
         mean = self.mean - shift
         square = self.square - 2 * shift * self.mean + np.square(shift)
         halves = tuple(half.less(shift) for half in self.halves)
-        return ChannelStats(self.low - shift, self.high - shift, mean, square, halves)
+        return ChannelStats(
+            self.low - shift, self.high - shift, mean, square, self.rows, halves
+        )
 
 
 Channels = Mapping[str, ChannelStats]  # of tensors, by name
@@ -93,7 +96,7 @@ class _Half:
         mean, square = (np.asarray(total) / count for total in (self.total, self.squares))
         bounds = (np.asarray(bound, np.float64) for bound in (self.low, self.high))
         low, high = (np.where(np.isfinite(bound), bound, 0.0) for bound in bounds)
-        return ChannelStats(low, high, mean, square, halves)
+        return ChannelStats(low, high, mean, square, count, halves)
 
 
 @dataclass

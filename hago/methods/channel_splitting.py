@@ -90,7 +90,9 @@ class ChannelSplitting(BeforeNumbers):
         best = best_copies(stats, weights, self._extra(len(stats.mean)))
         whole = np.ones(len(stats.mean))
         before = stats.judged(
-            lambda _, other: predicted_error(other, np.zeros_like(whole), whole, weights)
+            lambda seen, other: predicted_error(
+                other, np.zeros_like(whole), whole, weights, seen
+            )
         )
         if best is None or before < self.gain * best.error:
             return None

@@ -112,7 +112,7 @@ def best_scale(
 
     def error(trial: tuple[bool, float]) -> float:
         return stats.judged(
-            lambda seen, other: predicted_error(other, *_trial(seen, *trial), weights)
+            lambda seen, other: predicted_error(other, *_trial(seen, *trial), weights, seen)
         )
 
     errors = [error(trial) for trial in grid]
@@ -177,16 +177,26 @@ class WeightNoise:
 
 
 def predicted_error(
-    stats: ChannelStats, shift: Doubles, scale: Doubles, weights: Sequence[WeightNoise]
+    stats: ChannelStats,
+    shift: Doubles,
+    scale: Doubles,
+    weights: Sequence[WeightNoise],
+    seen: ChannelStats | None = None,
 ) -> float:
-    """The predicted error of all readers (see the top), 12 times."""
-    shifted = stats.less(shift)
-    low = min(float((shifted.low / scale).min()), 0.0)
-    high = max(float((shifted.high / scale).max()), 0.0)
+    """The predicted error of all readers (see the top), 12 times.
+
+    The range is that of what was ``seen``, the rows themselves if nothing else is said. The largest
+    value of a channel that is beyond it is clipped, in one row at least.
+    """
+    known, shifted = (seen or stats).less(shift), stats.less(shift)
+    low = min(float((known.low / scale).min()), 0.0)
+    high = max(float((known.high / scale).max()), 0.0)
     step = (high - low) / 255
+    beyond = np.maximum(shifted.high - high * scale, low * scale - shifted.low).clip(min=0)
+    rounded, clipped = np.square(step * scale), 12 * np.square(beyond) / stats.rows
     power = shifted.square / np.square(scale)
     return sum(
-        float((np.square(step * scale) * each.power).sum()) + _weight_error(each, scale, power)
+        float(((rounded + clipped) * each.power).sum()) + _weight_error(each, scale, power)
         for each in weights
     )
 

@@ -58,7 +58,7 @@ def _judged(
     stats: ChannelStats, weights: Sequence[WeightNoise], extra: int, part: float
 ) -> float:
     return stats.judged(
-        lambda seen, other: _error(other, weights, *_chosen(seen, weights, extra, part))
+        lambda seen, other: _error(other, seen, weights, *_chosen(seen, weights, extra, part))
     )
 
 
@@ -72,15 +72,23 @@ def _chosen(
 
 
 def _error(
-    stats: ChannelStats, weights: Sequence[WeightNoise], copies: Ints, scale: Doubles
+    stats: ChannelStats,
+    seen: ChannelStats,
+    weights: Sequence[WeightNoise],
+    copies: Ints,
+    scale: Doubles,
 ) -> float:
     channels = np.repeat(np.arange(len(copies)), copies)
     parts = copies[channels]
-    low, high, mean = (each[channels] / parts for each in (stats.low, stats.high, stats.mean))
-    split = ChannelStats(low, high, mean, stats.square[channels] / np.square(parts))
+
+    def split(each: ChannelStats) -> ChannelStats:
+        low, high, mean = (part[channels] / parts for part in (each.low, each.high, each.mean))
+        return ChannelStats(low, high, mean, each.square[channels] / np.square(parts), each.rows)
+
     # The codes of m copies round their sum once: hago/prepare/split_channels.py.
     noise = [_of_copies(each, channels, parts) for each in weights]
-    return predicted_error(split, np.zeros(len(channels)), scale[channels], noise)
+    none = np.zeros(len(channels))
+    return predicted_error(split(stats), none, scale[channels], noise, split(seen))
 
 
 def _of_copies(weights: WeightNoise, channels: Ints, parts: Ints) -> WeightNoise:

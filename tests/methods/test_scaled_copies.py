@@ -54,7 +54,9 @@ def test_few_rows_do_not_make_channels_worth_a_copy(rows):
     observer.observe(np.random.default_rng(0).normal(size=(rows, HIDDEN)))
     stats, whole = observer.stats(), np.ones(HIDDEN)
     before = stats.judged(
-        lambda _, other: predicted_error(other, np.zeros_like(whole), whole, weights)
+        lambda seen, other: predicted_error(
+            other, np.zeros_like(whole), whole, weights, seen
+        )
     )
     found = best_copies(stats, weights, EXTRA)
     assert found is None or found.error > before / 1.5
