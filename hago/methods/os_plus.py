@@ -104,22 +104,26 @@ def best_scale(
     """The best of the grid for what ``weights`` read, with and without a shift; None where the
     predicted error falls by less than the factor ``gain``.
 
-    What one half of the rows suggests is judged by the other.
+    A trial has two errors: of what all rows suggest on these same rows, which know most; and of
+    what half of them suggest on the other half, which tells what is chance. Their sum chooses, the
+    second alone says what is won.
     """
     # Others pad with zero.
     shifts = (False, True) if all(each.is_matmul for each in weights) else (False,)
     grid = list(product(shifts, _GRID))
 
     def error(trial: tuple[bool, float]) -> float:
+        return predicted_error(stats, *_trial(stats, *trial), weights)
+
+    def judged(trial: tuple[bool, float]) -> float:
         return stats.judged(
             lambda seen, other: predicted_error(other, *_trial(seen, *trial), weights, seen)
         )
 
-    errors = [error(trial) for trial in grid]
-    best = int(np.argmin(errors))
-    if errors[0] < gain * errors[best] or errors[0] == errors[best]:
+    best = min(grid, key=lambda trial: error(trial) + judged(trial))
+    if best == grid[0] or judged(grid[0]) < gain * judged(best):
         return None
-    shift, scale = _trial(stats, *grid[best])
+    shift, scale = _trial(stats, *best)
     return ChannelScale.of(scale, shift)
 
 

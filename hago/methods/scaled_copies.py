@@ -40,26 +40,23 @@ def best_copies(
     """The best of the grid with ``extra`` more channels for what matrix products with ``weights``
     read; None where every channel reaches as far as the others.
 
-    What one half of the rows suggests is judged by the other.
+    Chosen as in :func:`hago.methods.os_plus.best_scale`; the error is that on the other rows.
     """
     largest, median = float(stats.reach.max()), float(np.median(stats.reach))
-    best = min(
-        ((_judged(stats, weights, extra, part), part)
-         for part in _PARTS if largest * part > median),
-        default=None,
-    )  # fmt: skip
-    if best is None:
+
+    def own(part: float) -> float:
+        return _error(stats, stats, weights, *_chosen(stats, weights, extra, part))
+
+    def judged(part: float) -> float:
+        return stats.judged(
+            lambda seen, other: _error(other, seen, weights, *_chosen(seen, weights, extra, part))
+        )
+
+    parts = [float(part) for part in _PARTS if largest * part > median]
+    if not parts:
         return None
-    error, part = best
-    return ScaledCopies(*_chosen(stats, weights, extra, part), error)
-
-
-def _judged(
-    stats: ChannelStats, weights: Sequence[WeightNoise], extra: int, part: float
-) -> float:
-    return stats.judged(
-        lambda seen, other: _error(other, seen, weights, *_chosen(seen, weights, extra, part))
-    )
+    best = min(parts, key=lambda part: own(part) + judged(part))
+    return ScaledCopies(*_chosen(stats, weights, extra, best), judged(best))
 
 
 def _chosen(
