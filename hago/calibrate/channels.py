@@ -22,6 +22,9 @@ from hago.scheme import Array, Floats
 
 Doubles = npt.NDArray[np.float64]
 PILOT = 32  # samples that show which channels stand out
+# Tensors of fewer rows are looked at in more samples: which channels a text makes stand out, and
+# how far, differs from text to text. MiniLM: 28.9 dB by 32 samples, 29.2 by 160.
+_FEW_ROWS, _MOST = 512, 160
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,11 +132,28 @@ def observe_channels(
 ) -> Channels:
     """Statistics of the channels of the tensors ``names`` over about ``limit`` samples.
 
-    The samples are spread over the data where their number is known.
+    The samples are spread over the data where their number is known. Tensors of few rows a sample
+    have five times as many.
     """
     observers = {name: ChannelObserver() for name in names}
-    step = max(1, (count_of(data) or 0) // limit)
-    for seen in one_ahead(look, islice(data, 0, step * limit, step)):
+    most = limit * _MOST // PILOT if _has_few_rows(look, data, names) else limit
+    count = count_of(data) or limit
+    step, every = max(1, count // most), max(1, min(count, most) // limit)
+    spread = islice(data, 0, step * most, step)
+    for number, seen in enumerate(one_ahead(look, spread)):
+        is_pilot = number % every == 0 and number < every * limit
         for name, observer in observers.items():
-            observer.observe(seen.counted_rows(name))
+            rows = seen.counted_rows(name)
+            if is_pilot or _is_few(rows):
+                observer.observe(rows)
     return {name: observer.stats() for name, observer in observers.items()}
+
+
+def _has_few_rows(look: Look, data: Iterable[Sample], names: Sequence[str]) -> bool:
+    """Whether a tensor has few rows, by the first sample."""
+    first = [look(sample) for sample in islice(data, 1)]
+    return any(_is_few(seen.counted_rows(name)) for seen in first for name in names)
+
+
+def _is_few(rows: Array) -> bool:
+    return rows.size // rows.shape[-1] < _FEW_ROWS

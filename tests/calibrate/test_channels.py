@@ -1,6 +1,9 @@
 """Statistics of channels."""
 
+from itertools import count
+
 import numpy as np
+import pytest
 
 from hago.calibrate.channels import ChannelObserver, observe_channels
 from hago.calibrate.padding import Look
@@ -61,16 +64,22 @@ def test_halves_are_shifted_and_sorted_with_the_whole():
             np.testing.assert_allclose(getattr(got, field), getattr(wanted, field), rtol=1e-5)
 
 
-def test_a_few_samples_are_spread_over_the_data():
-    seen = []
+@pytest.mark.parametrize(("rows", "taken"), [(512, [0, 3, 6]), (511, list(range(10)))])
+def test_samples_are_spread_over_the_data_and_more_of_them_where_they_have_few_rows(rows, taken):
+    samples = [{"x": np.full((rows, 1), number, np.float32)} for number in range(10)]
+    stats = observe_channels(Look(lambda sample: sample), samples, ["x"], limit=3)
+    assert stats["x"].high.tolist() == [max(taken)]
+    assert stats["x"].mean.tolist() == [np.mean(taken)]
+    assert stats["x"].rows == rows * len(taken)
 
-    def run(sample):
-        seen.append(float(sample["x"][0]))
-        return sample
 
-    samples = [{"x": np.float32([number])} for number in range(10)]
-    observe_channels(Look(run), samples, ["x"], limit=3)
-    assert seen == [0.0, 3.0, 6.0]
+def test_data_of_unknown_length_is_taken_from_its_start():
+    class Endless:
+        def __iter__(self):
+            return ({"x": np.full((512, 1), number, np.float32)} for number in count())
+
+    stats = observe_channels(Look(lambda sample: sample), Endless(), ["x"], limit=3)
+    assert stats["x"].high.tolist() == [2.0]
 
 
 def test_few_samples_are_all_taken():
