@@ -18,9 +18,11 @@ from tvm import relax
 
 from hago.errors import TVM_REFUSALS, ModelError
 from hago.frontend import (  # noqa: F401  (they register their converters)
+    onnx_attention,
     onnx_contributed,
     onnx_convolution,
     onnx_deconvolution,
+    onnx_elementwise,
     onnx_movement,
     onnx_quantized,
     onnx_recurrent,

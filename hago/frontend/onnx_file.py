@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from hago.errors import ModelError
 from hago.frontend.onnx_node import Array
 
-OPSETS = range(11, 22)
+OPSETS = range(11, 29)
 
 # An infinity is a legitimate value where it masks or bounds; anywhere else it is a broken weight.
 _INFINITY_IS_MEANT = frozenset({"Add", "Clip", "Concat", "Expand", "Max", "Min", "Mul", "Where"})

@@ -107,3 +107,15 @@ def gather(node: Node) -> relax.Expr:
         raise NotConvertible(f"an index is outside the {shape[axis]} elements of axis {axis}")
     positive = indices.astype(np.int64) % shape[axis]
     return relax.op.take(x, constant(positive), axis, mode="clip")
+
+
+@converts("SpaceToDepth")
+def space_to_depth(node: Node) -> relax.Expr:
+    """Blocks of pixels as channels: the place in a block first, or the channel (mode CRD)."""
+    batch, channels, height, width = node.shape(0)
+    size = int(node.number("blocksize", 1))
+    apart = (batch, channels, height // size, size, width // size, size)
+    order = [0, 1, 3, 5, 2, 4] if node.text("mode", "DCR") == "CRD" else [0, 3, 5, 1, 2, 4]
+    moved = relax.op.permute_dims(node.emit(relax.op.reshape(node.input(0), apart)), order)
+    whole = (batch, channels * size * size, height // size, width // size)
+    return relax.op.reshape(node.emit(moved), whole)

@@ -19,9 +19,13 @@ Array = npt.NDArray[Any]
 Attribute: TypeAlias = int | float | bytes | tuple[int, ...] | tuple[float, ...] | onnx.TensorProto
 
 # Weights of these types are widened: float32 is the type that hago starts from.
-_WIDENED = {"float16": "float32", "bfloat16": "float32", "float64": "float32"}
-# TVM has no usable 4-bit tensors; the codes are the same in a byte.
-_CONTAINERS = {"int4": "int8", "uint4": "uint8"}
+_WIDENED = dict.fromkeys(
+    ("float16", "bfloat16", "float64", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2",
+     "float8_e5m2fnuz", "float8_e8m0fnu", "float4_e2m1fn"),
+    "float32",
+)  # fmt: skip
+# TVM has no usable 2-bit and 4-bit tensors; the codes are the same in a byte.
+_CONTAINERS = {"int2": "int8", "uint2": "uint8", "int4": "int8", "uint4": "uint8"}
 
 
 class NotConvertible(ValueError):
@@ -123,6 +127,11 @@ def dtype_of(expr: relax.Expr) -> str:
 def widened(dtype: str) -> str:
     """The dtype that hago gives to tensors that the file stores as `dtype`."""
     return _WIDENED.get(dtype, _CONTAINERS.get(dtype, dtype))
+
+
+def is_narrow(dtype: str) -> bool:
+    """Whether values of `dtype` have fewer bits than any tensor of hago's: only constants may."""
+    return dtype in _CONTAINERS or dtype.startswith(("float8", "float4"))
 
 
 def constant(value: npt.ArrayLike) -> relax.Expr:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
+import onnx.helper
 from tvm import relax
 
 from hago.frontend.onnx_convolution import convolve, with_bias
@@ -15,6 +17,7 @@ from hago.frontend.onnx_node import (
     constant_of,
     converts,
     dtype_of,
+    is_narrow,
 )
 
 
@@ -55,24 +58,43 @@ def _zero_like(scale: relax.Expr, dtype: str) -> relax.Expr:
 @converts("QuantizeLinear")
 @converts("QuantizeLinear", domain=MICROSOFT)
 def quantize_linear(node: Node) -> relax.Expr:
-    """Per tensor or per axis; without a zero point the codes are uint8."""
-    _refuse_blocks(node)
-    zero = node.input(2) if node.has(2) else _zero_like(_one_or_axis(node.input(1)), "uint8")
+    """Per tensor or per axis; ``output_dtype`` or the zero point say what codes, else uint8."""
+    if node.number("block_size", 0):
+        raise NotConvertible("blocked quantization (attribute block_size)")
+    kind = int(node.number("output_dtype", 0)) or onnx.TensorProto.UINT8
+    codes = str(onnx.helper.tensor_dtype_to_np_dtype(kind))
+    if is_narrow(codes):
+        raise NotConvertible(f"codes of {codes}")
+    zero = node.input(2) if node.has(2) else _zero_like(_one_or_axis(node.input(1)), codes)
+    if dtype_of(zero) == "float32":
+        raise NotConvertible("codes that are floating-point numbers")
     return quantized(node.input(0), node.input(1), zero, int(node.number("axis", 1)))
 
 
 @converts("DequantizeLinear")
 @converts("DequantizeLinear", domain=MICROSOFT)
 def dequantize_linear(node: Node) -> relax.Expr:
-    """Per tensor or per axis."""
-    _refuse_blocks(node)
+    """Per tensor or per axis; a constant in blocks of an axis, or of floats, becomes float32."""
+    if node.number("block_size", 0) or dtype_of(node.input(0)) == "float32":
+        return constant(_real_weight(node))
     zero = node.input(2) if node.has(2) else None
     return dequantized(node.input(0), node.input(1), zero, int(node.number("axis", 1)))
 
 
-def _refuse_blocks(node: Node) -> None:
-    if node.number("block_size", 0):
-        raise NotConvertible("blocked quantization (attribute block_size)")
+def _real_weight(node: Node) -> Array:
+    """What the codes of a constant stand for; numbers hold for the tensor, an axis or a block."""
+    codes, scale = node.array(0).astype(np.float32), node.array(1).astype(np.float32)
+    zero = node.array(2).astype(np.float32) if node.has(2) else np.zeros_like(scale)
+    axis, block = int(node.number("axis", 1)), int(node.number("block_size", 0))
+
+    def each(numbers: Array) -> Array:
+        if block:
+            return np.take(np.repeat(numbers, block, axis), np.arange(codes.shape[axis]), axis)
+        if numbers.size == 1:
+            return numbers.reshape(())
+        return numbers.reshape([-1 if own == axis % codes.ndim else 1 for own in range(codes.ndim)])
+
+    return (codes - each(zero)) * each(scale)
 
 
 @converts("QLinearConv")

@@ -5,84 +5,17 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import onnx
 from tvm import relax
 
 from hago.frontend.onnx_node import (
-    MICROSOFT,
     Node,
     NotConvertible,
     constant,
     constant_of,
     converts,
-    dtype_of,
-    widened,
+    static_shape,
 )
-
-
-@converts("Identity", "Dropout")
-def same(node: Node) -> relax.Expr:
-    """Inference keeps every value of a dropout."""
-    return node.input(0)
-
-
-@converts("Cast")
-def cast(node: Node) -> relax.Expr:
-    """``x.astype(to)``; a cast among the float types is no operation here, all are float32."""
-    target = widened(str(onnx.helper.tensor_dtype_to_np_dtype(int(node.number("to", 0)))))
-    x = node.input(0)
-    return x if dtype_of(x) == target else relax.op.astype(x, target)
-
-
-@converts("Clip")
-def clip(node: Node) -> relax.Expr:
-    """``min(max(x, low), high)``; a bound that is absent, infinite or NaN does not bound."""
-    if any(node.has(i) and constant_of(node.input(i)) is None for i in (1, 2)):
-        return _clip_to_tensors(node)
-    return clip_to(node.input(0), _bound(node, 1, -math.inf), _bound(node, 2, math.inf))
-
-
-def _bound(node: Node, index: int, unbounded: float) -> float:
-    value = float(node.array(index).item()) if node.has(index) else unbounded
-    return unbounded if math.isnan(value) else value
-
-
-def clip_to(x: relax.Expr, low: float, high: float) -> relax.Expr:
-    """The smallest operator that clips `x` to the two bounds."""
-    kind = dtype_of(x)
-    if math.isinf(low) and math.isinf(high):
-        return x
-    if math.isinf(high):
-        is_relu = low == 0 and kind == "float32"
-        return relax.op.nn.relu(x) if is_relu else relax.op.maximum(x, relax.const(low, kind))
-    if math.isinf(low):
-        return relax.op.minimum(x, relax.const(high, kind))
-    return (
-        relax.op.clip(x, low, high) if kind == "float32" else relax.op.clip(x, int(low), int(high))
-    )
-
-
-def _clip_to_tensors(node: Node) -> relax.Expr:
-    x = node.input(0)
-    x = relax.op.maximum(x, node.input(1)) if node.has(1) else x
-    return relax.op.minimum(x, node.input(2)) if node.has(2) else x
-
-
-@converts("HardSigmoid")
-def hard_sigmoid(node: Node) -> relax.Expr:
-    """``clip(alpha * x + beta, 0, 1)``."""
-    alpha = relax.const(node.number("alpha", 0.2), "float32")
-    beta = relax.const(node.number("beta", 0.5), "float32")
-    line = relax.op.add(relax.op.multiply(node.input(0), alpha), beta)
-    return relax.op.clip(line, 0.0, 1.0)
-
-
-@converts("HardSwish")
-def hard_swish(node: Node) -> relax.Expr:
-    """``x * (clip(x + 3, 0, 6) / 6)``."""
-    x = node.input(0)
-    gate = relax.op.clip(relax.op.add(x, relax.const(3.0, "float32")), 0.0, 6.0)
-    return relax.op.multiply(x, relax.op.divide(gate, relax.const(6.0, "float32")))
+from hago.frontend.onnx_operators import tvm_converter
 
 
 @converts("Softmax")
@@ -165,7 +98,47 @@ def cumulative_sum(node: Node) -> relax.Expr:
     return relax.op.flip(sums, axis) if is_reverse else sums
 
 
-@converts("Gelu", domain=MICROSOFT)
-def gelu(node: Node) -> relax.Expr:
-    """``0.5 x (1 + erf(x / sqrt 2))``."""
-    return relax.op.nn.gelu(node.input(0))
+@converts("RMSNormalization")
+def rms_normalization(node: Node) -> relax.Expr:
+    """``scale x / sqrt(mean(x^2) + epsilon)``, over the axes from ``axis`` on."""
+    rank = len(node.shape(0))
+    axes = list(range(int(node.number("axis", -1)) % rank, rank))
+    return rms_norm(node.input(0), node.input(1), axes, node.number("epsilon", 1e-5))
+
+
+def rms_norm(x: relax.Expr, scale: relax.Expr, axes: list[int], epsilon: float) -> relax.Expr:
+    """The norm over the last ``axes``. ``scale`` broadcasts to these."""
+    sizes = tuple(static_shape(x)[axis] for axis in axes)
+    known = constant_of(scale)
+    if known is not None:
+        scale = constant(np.broadcast_to(known.astype(np.float32), sizes))
+    elif static_shape(scale) != sizes:
+        scale = relax.op.broadcast_to(scale, sizes)
+    if len(axes) < len(static_shape(x)):
+        return relax.op.nn.rms_norm(x, scale, axes, epsilon)
+    row = relax.op.nn.rms_norm(  # TVM wants an axis that stays
+        relax.op.expand_dims(x, 0), scale, [axis + 1 for axis in axes], epsilon
+    )
+    return relax.op.squeeze(row, [0])
+
+
+@converts("LpNormalization")
+def lp_normalization(node: Node) -> relax.Expr:
+    """The input divided by its sum of magnitudes, or by the root of its sum of squares; 0 by 0
+    gives 0."""
+    x, axis = node.input(0), [int(node.number("axis", -1))]
+    if node.number("p", 2) == 1:
+        size = node.emit(relax.op.sum(node.emit(relax.op.abs(x)), axis, keepdims=True))
+    else:
+        squares = node.emit(relax.op.multiply(x, x))
+        size = node.emit(relax.op.sqrt(node.emit(relax.op.sum(squares, axis, keepdims=True))))
+    tiny = constant(np.float32(np.finfo(np.float32).tiny))
+    return relax.op.divide(x, node.emit(relax.op.maximum(size, tiny)))
+
+
+@converts("RoiAlign")
+def roi_align(node: Node) -> relax.Expr | tuple[relax.Expr, ...]:
+    """Means. TVM's maxima are not weighted as ONNX has them."""
+    if node.text("mode", "avg") != "avg":
+        raise NotConvertible("mode 'max'")
+    return tvm_converter("RoiAlign")(node)

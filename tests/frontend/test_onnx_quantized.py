@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
+from hago.errors import ModelError
 from hago.frontend.onnx import import_onnx
 from hago.prepare import prepare
 from tests.onnx_models import assert_close, node, normal, operators, reference, run, save
@@ -207,3 +208,61 @@ def test_a_quantized_gemm_means_dequantize_multiply_quantize(tmp_path: Path) -> 
     exact = ((x_codes - 120) @ weight.T.astype(float) + bias) * 0.0503 * 0.02
     got = run(prepare(import_onnx(path)), x)[0] / 0.2471
     assert_same_codes(got, np.clip(np.rint(exact / 0.2471), -100, 155))
+
+
+NARROW = {
+    "INT2": (-2, 1),
+    "UINT2": (0, 3),
+    "INT4": (-8, 7),
+    "UINT4": (0, 15),
+    "INT8": (-128, 127),
+    "FLOAT8E4M3FN": (-200, 200),
+    "FLOAT8E5M2": (-200, 200),
+    "FLOAT4E2M1": (-6, 6),
+}
+
+
+@pytest.mark.parametrize("block", [0, 8, 12])
+@pytest.mark.parametrize("kind", NARROW)
+def test_narrow_weights_are_what_onnx_says(tmp_path: Path, kind: str, block: int) -> None:
+    dtype = getattr(onnx.TensorProto, kind, None)
+    if dtype is None:
+        pytest.skip(f"the installed onnx does not know {kind}")
+    random, (low, high) = np.random.default_rng(0), NARROW[kind]
+    codes = random.uniform(low, high, (32, 6))
+    codes = np.rint(codes) if "INT" in kind else codes
+    scale = random.uniform(0.01, 0.02, (-(-32 // block), 6) if block else (6,))
+    attributes = {"axis": 0, "block_size": block} if block else {"axis": 1}
+    nodes = [node("DequantizeLinear", "w s", "d", **attributes), node("MatMul", "x d")]
+    path = save(tmp_path / "m.onnx", nodes, {"x": (4, 32)}, {"s": scale.astype(np.float32)},
+                opset=25)  # fmt: skip
+    model = onnx.load(path)
+    values = codes.astype(np.float32).ravel().tolist()
+    model.graph.initializer.append(onnx.helper.make_tensor("w", dtype, codes.shape, values))
+    onnx.save(model, path)
+    stored = onnx.numpy_helper.to_array(model.graph.initializer[-1]).astype(np.float32)
+    spread = np.repeat(scale, block, 0)[:32] if block else scale
+    x = normal(4, 32)
+    expected = x @ (stored * spread.astype(np.float32))
+    assert_close(run(import_onnx(path), x)[0], expected, terms=32)
+
+
+@pytest.mark.parametrize(
+    ("operator", "constants", "fact"),
+    [
+        (node("Cast", "x", to=onnx.TensorProto.FLOAT8E4M3FN), {}, "a cast to float8_e4m3fn"),
+        (node("QuantizeLinear", "x s", "y", output_dtype=onnx.TensorProto.FLOAT8E5M2),
+         {"s": np.float32(1)}, "codes of float8_e5m2"),
+        (node("QuantizeLinear", "x s", "y", output_dtype=onnx.TensorProto.INT4),
+         {"s": np.float32(1)}, "codes of int4"),
+        (node("QuantizeLinear", "x s", "y", axis=0, block_size=2),
+         {"s": np.ones((2, 2), np.float32)}, "blocked quantization"),
+    ],
+    ids=["cast", "float codes", "narrow codes", "blocks"],
+)  # fmt: skip
+def test_activations_in_narrow_types_are_refused(
+    tmp_path: Path, operator: onnx.NodeProto, constants: dict[str, np.ndarray], fact: str
+) -> None:
+    path = save(tmp_path / "m.onnx", [operator], {"x": (4, 2)}, constants, opset=21)
+    with pytest.raises(ModelError, match=fact):
+        import_onnx(path)
