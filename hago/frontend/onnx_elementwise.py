@@ -105,18 +105,18 @@ def gelu(node: Node) -> relax.Expr:
 @converts("Swish")
 def swish(node: Node) -> relax.Expr:
     """``x sigmoid(alpha x)``."""
-    return gated(node, node.input(0))
+    return gated(node, node.input(0), node.number("alpha", 1.0))
 
 
 @converts("SwiGLU")
 def swish_gated(node: Node) -> relax.Expr:
     """``b`` times the swish of ``a``."""
-    return relax.op.multiply(node.emit(gated(node, node.input(0))), node.input(1))
+    gate = node.emit(gated(node, node.input(0), node.number("alpha", 1.0)))
+    return relax.op.multiply(gate, node.input(1))
 
 
-def gated(node: Node, x: relax.Expr) -> relax.Expr:
-    """``x sigmoid(alpha x)`` with the node's ``alpha``, 1 if it has none."""
-    alpha = node.number("alpha", 1.0)
+def gated(node: Node, x: relax.Expr, alpha: float) -> relax.Expr:
+    """``x sigmoid(alpha x)``."""
     if alpha == 1:
         return relax.op.nn.silu(x)
     inner = node.emit(relax.op.multiply(x, constant(np.float32(alpha))))

@@ -33,8 +33,6 @@ _NOT_STATIC = frozenset(
         "SplitToSequence",
     }
 )
-# TVM looks operators up without their domain; these are the contributed ones that it means.
-_TVM_MICROSOFT = frozenset({"BiasGelu", "FastGelu", "Gelu", "SkipLayerNormalization"})
 
 
 @cache
@@ -90,8 +88,6 @@ def is_supported(domain: str, op: str) -> bool:
     """Whether nodes of this operator can be imported at all."""
     if (("" if domain == "ai.onnx" else domain), op) in CONVERTERS:
         return True
-    if domain == "com.microsoft":
-        return op in _TVM_MICROSOFT
     is_standard = domain in ("", "ai.onnx")
     return is_standard and op not in _NOT_STATIC and (op in _FOLDABLE or op in _tvm_table())
 
