@@ -49,7 +49,7 @@ def _schedule_block(plan: Any, block: Any, lanes: int, is_large: bool) -> None:
         return
     *outer, inner = spatial
     reductions = [loop for loop in loops if loop not in spatial]
-    chunk, *vector = _vectors(plan, inner, lanes)
+    chunk, *vector = _vectors(plan, inner, 1 if _reads_truths(plan.get(block)) else lanes)
     plan.reorder(*outer, chunk, *reductions, *vector)
     for loop in vector:
         plan.vectorize(loop)
@@ -57,6 +57,12 @@ def _schedule_block(plan: Any, block: Any, lanes: int, is_large: bool) -> None:
     parallel = [*outer, chunk] if vector or reductions else outer
     if is_large and parallel:
         plan.parallel(plan.fuse(*_enough(plan, parallel)))
+
+
+def _reads_truths(block: Any) -> bool:
+    """Whether ``block`` reads truths from memory. In TVM's vectors these are bytes, which other
+    truths are not: a negation makes 254 of 1, a comparison or a choice does not compile."""
+    return any(str(region.source.dtype) == "bool" for region in block.reads)
 
 
 def _enough(plan: Any, loops: list[Any]) -> list[Any]:

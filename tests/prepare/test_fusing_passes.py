@@ -16,7 +16,7 @@ from hago.prepare.fuse_layer_norm import fuse_layer_norm
 from hago.prepare.fuse_rms_norm import fuse_rms_norm
 from hago.prepare.fuse_silu import fuse_silu
 from hago.prepare.masks_to_sums import masks_to_sums
-from tests.onnx_models import normal
+from tests.onnx_models import assert_close, normal, operators, run
 from tests.relax_modules import assert_becomes, assert_same_meaning, assert_stays, const, module
 
 op = relax.op
@@ -232,6 +232,26 @@ def test_a_softmax_keeps_its_guard_where_a_row_may_have_no_score(name: str) -> N
     before = module(lambda emit, x, y: guarded_softmax(emit, scores(emit, x, y)), (2, 4), (4, 3))
     bare = module(lambda emit, x, y: op.nn.softmax(scores(emit, x, y)), (2, 4), (4, 3))
     assert_becomes(drop_softmax_guard, before, before if is_needed else bare)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_guard_by_a_mask_that_is_an_input_comes_behind_the_product(rows: int) -> None:
+    def before(emit, x, y, mask, value):
+        scores = emit(op.add(emit(op.matmul(x, y)), mask))
+        return op.matmul(emit(guarded_softmax(emit, scores)), value)
+
+    shapes = (2, 4), (4, 3), (rows, 3), (3, 5)
+    after = drop_softmax_guard(module(before, *shapes))
+    assert "where" not in operators(after)
+    assert operators(after)[-1] == "multiply"
+    inputs = [normal(*shape, seed=seed) for seed, shape in enumerate(shapes)]
+    for hidden in ([], [1], [0, 1, 2]):
+        inputs[2][0] = 0
+        inputs[2][0, hidden] = -np.inf
+        (expected,) = run(module(before, *shapes), *inputs)
+        (found,) = run(after, *inputs)
+        assert np.isfinite(found).all()
+        assert_close(found, expected, terms=8)
 
 
 def test_a_softmax_of_an_input_keeps_its_guard() -> None:
