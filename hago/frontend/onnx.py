@@ -22,7 +22,7 @@ def import_onnx(
     """The model in `path` as a Relax module with static shapes and constants inline.
 
     Args:
-        path: an ``.onnx`` file, opset 11 to 28; it is read as data and never executed.
+        path: an ``.onnx`` file, opset 7 to 28; it is read as data and never executed.
         shapes: input name -> sizes, for inputs with dynamic dimensions.
 
     Returns:

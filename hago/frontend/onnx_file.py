@@ -7,31 +7,38 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx.checker
+import onnx.helper
 import onnx.inliner
 import onnx.numpy_helper
 import onnx.shape_inference
+import onnx.version_converter
 from google.protobuf.message import DecodeError
 
 from hago.errors import ModelError
 from hago.frontend.onnx_node import Array
 
 OPSETS = range(11, 29)
+# onnx's converter takes models of these to the first of OPSETS.
+_OLDER = range(7, OPSETS[0])
 
 # An infinity is a legitimate value where it masks or bounds; anywhere else it is a broken weight.
 _INFINITY_IS_MEANT = frozenset({"Add", "Clip", "Concat", "Expand", "Max", "Min", "Mul", "Where"})
 
 
 def load_model(path: Path) -> onnx.ModelProto:
-    """The model in `path` with external data read, local functions inlined and weights checked.
+    """The model in `path` with external data read, local functions inlined and weights checked,
+    of an opset in `OPSETS`.
 
     Raises:
-        ModelError: no such file, a directory, not ONNX, truncated, an opset outside `OPSETS`,
-            missing external data, or a weight that is not finite.
+        ModelError: no such file, a directory, not ONNX, truncated, an opset before 7 or behind
+            `OPSETS`, missing external data, or a weight that is not finite.
     """
     model = _read_external_data(_parse(_read_bytes(path), path), path)
     _check_opset(model, path)
     _check_structure(model.graph, path)
     _check_weights(model, path)
+    if opset_of(model) in _OLDER:
+        model = _converted(model, path)
     return onnx.inliner.inline_local_functions(model) if model.functions else model
 
 
@@ -84,13 +91,48 @@ def _read_external_data(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
 
 def _check_opset(model: onnx.ModelProto, path: Path) -> None:
     version = opset_of(model)
-    if version in OPSETS:
+    if version in OPSETS or version in _OLDER:
         return
     raise ModelError(
         f"{path}: opset {version} is not supported",
-        fact=f"hago reads opsets {OPSETS[0]} to {OPSETS[-1]}",
+        fact=f"hago reads opsets {_OLDER[0]} to {OPSETS[-1]}",
         way_out="Export with another opset, or use onnx.version_converter.convert_version.",
     )
+
+
+def _converted(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """`model` in the first opset of `OPSETS`."""
+    way_out = f"Export with an opset from {OPSETS[0]} to {OPSETS[-1]}."
+    inner = [n for n in model.graph.node for a in n.attribute if a.HasField("g") or a.graphs]
+    if inner:  # the converter leaves these graphs as they are
+        raise ModelError(
+            f"{path}: opset {opset_of(model)} cannot be converted to {OPSETS[0]}",
+            fact=f"node {inner[0].name!r} ({inner[0].op_type}) has a graph of its own",
+            way_out=way_out,
+        )
+    try:
+        converted = onnx.version_converter.convert_version(model, OPSETS[0])
+    except (
+        RuntimeError,
+        ValueError,
+        onnx.shape_inference.InferenceError,
+        onnx.version_converter.ConvertError,
+    ) as error:
+        raise ModelError(
+            f"{path}: opset {opset_of(model)} cannot be converted to {OPSETS[0]}",
+            fact=str(error).strip().splitlines()[-1],
+            source="onnx.version_converter",
+            way_out=way_out,
+        ) from error
+    for node in converted.graph.node:
+        if node.op_type == "Resize":  # what Resize of opset 10 and Upsample are; the default is new
+            node.attribute.extend(
+                onnx.helper.make_attribute(name, value)
+                for name, value in (
+                    ("coordinate_transformation_mode", "asymmetric"), ("nearest_mode", "floor")
+                )
+            )  # fmt: skip
+    return converted
 
 
 def opset_of(model: onnx.ModelProto) -> int:

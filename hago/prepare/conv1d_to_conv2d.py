@@ -9,7 +9,15 @@ from __future__ import annotations
 import tvm
 from tvm import relax
 
-from hago.prepare.expression import constant, constant_of, integers, op_name, shape_of
+from hago.prepare.expression import (
+    constant,
+    constant_of,
+    integers,
+    op_name,
+    positive_axes,
+    shape_of,
+    with_changes,
+)
 from hago.prepare.rewrite import Rule, Scope, rewrite
 
 
@@ -31,19 +39,31 @@ def _with_height(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _conv(call: relax.Call, scope: Scope) -> relax.Expr | None:
-    weight = constant_of(call.args[1])
-    attributes = call.attrs
+    weight, attributes = _wide_weight(call.args[1], scope), call.attrs
     if weight is None or (attributes.data_layout, attributes.kernel_layout) != ("NCW", "OIW"):
         return None
     begin, end = integers(attributes.padding)
     return relax.op.nn.conv2d(
         relax.op.reshape(call.args[0], _with_height(shape_of(call.args[0]))),
-        constant(weight.reshape(_with_height(weight.shape))),
+        weight,
         strides=[1, *integers(attributes.strides)],
         padding=[0, begin, 0, end],
         dilation=[1, *integers(attributes.dilation)],
         groups=int(attributes.groups),
     )
+
+
+def _wide_weight(weight: relax.Expr, scope: Scope) -> relax.Expr | None:
+    """A constant [O, I, W] or dequantized codes of that shape, with a height; else None."""
+    codec = scope.call(weight, "dequantize")
+    codes = constant_of(weight if codec is None else codec.args[0])
+    if codes is None:
+        return None
+    wide = constant(codes.reshape(_with_height(codes.shape)))
+    if codec is None:
+        return wide
+    axis = (0, 1, 3)[positive_axes([codec.attrs.axis], codes.ndim)[0]]
+    return with_changes(codec, [wide, *codec.args[1:]], {"axis": axis})
 
 
 def _pool(call: relax.Call, scope: Scope) -> relax.Expr | None:

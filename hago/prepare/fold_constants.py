@@ -1,12 +1,13 @@
 """Evaluate what does not depend on the inputs, but leave integer weights integers.
 
 op(constants) => constant
-permute_dims(dequantize(codes), p) => dequantize(permute_dims(codes, p))
+permute_dims(dequantize(codes), p) => dequantize(permute_dims(codes, p)), and so for reshapes
 dequantize(int32 codes) => float32 constant: a bias, which is added in float32
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,6 @@ from hago.prepare.expression import (
     constant_of,
     dequantized_value,
     dtype_of,
-    is_call,
     op_name,
     permutation_of,
     positive_axes,
@@ -46,6 +46,7 @@ _ELEMENTWISE: dict[str, Callable[..., Array]] = {
     "tanh": np.tanh,
     "matmul": np.matmul,
 }
+_MOVES = ("permute_dims", "reshape", "squeeze", "expand_dims", "flatten")
 # Calls of what is no operation of Relax, and what TVM's machine does.
 _CALLS = ("call_", "builtin", "memory", "vm", "null_value", "print", "assert_op", "invoke", "hint")
 
@@ -86,7 +87,7 @@ def _evaluate(call: relax.Call, values: list[Any]) -> Array | None:
         return _ELEMENTWISE[name](*values)
     if name == "permute_dims":
         return values[0].transpose(permutation_of(call))
-    if name == "reshape":
+    if name in _MOVES:
         return values[0].reshape(shape_of(call))
     if name == "astype":
         return values[0]
@@ -99,15 +100,32 @@ def _evaluate(call: relax.Call, values: list[Any]) -> Array | None:
 
 
 def _move_inside_dequantize(call: relax.Call, scope: Scope) -> relax.Expr | None:
-    if not is_call(call, "permute_dims"):
+    if op_name(call) not in _MOVES:
         return None
     inner = scope.call(call.args[0], "dequantize")
     codes = None if inner is None else constant_of(inner.args[0])
     if inner is None or codes is None:
         return None
-    order = permutation_of(call)
-    axis = order.index(positive_axes([inner.attrs.axis], codes.ndim)[0])
-    is_scalar = constant_of(inner.args[1]) is not None and shape_of(inner.args[1]) == ()
-    moved = constant(codes.transpose(order))
-    axis = -1 if is_scalar else axis
-    return with_changes(inner, [moved, *inner.args[1:]], {"axis": axis})
+    shape = shape_of(call)
+    if op_name(call) == "permute_dims":
+        moved = codes.transpose(permutation_of(call))
+    else:
+        moved = codes.reshape(shape)
+    numbers = [constant_of(arg) for arg in inner.args[1:]]
+    if all(number is not None and number.size == 1 for number in numbers):
+        scalars = [constant(number.reshape(())) for number in numbers if number is not None]
+        return with_changes(inner, [constant(moved), *scalars], {"axis": -1})
+    axis = _axis_behind(call, positive_axes([inner.attrs.axis], codes.ndim)[0])
+    if axis is None:
+        return None
+    return with_changes(inner, [constant(moved), *inner.args[1:]], {"axis": axis})
+
+
+def _axis_behind(call: relax.Call, axis: int) -> int | None:
+    """Where ``axis`` of what is moved lies in the result; None where it was cut or joined."""
+    if op_name(call) == "permute_dims":
+        return permutation_of(call).index(axis)
+    source, target = shape_of(call.args[0]), shape_of(call)
+    before = math.prod(source[:axis])
+    ends = (place for place, size in enumerate(target) if size == source[axis])
+    return next((place for place in ends if math.prod(target[:place]) == before), None)

@@ -187,6 +187,8 @@ def dequantize(codes: np.ndarray, scales: object, axis: int) -> relax.Expr:
     return op.dequantize(relax.const(codes, str(codes.dtype)), const(scales), zero, axis=axis)
 
 
+SIX = [1, 2, 3, 4, 5, 6]
+
 CONSTANTS = {
     "arithmetic": (
         lambda emit, x: op.add(x, op.multiply(const([1, 2, 3]), const(2))),
@@ -199,6 +201,18 @@ CONSTANTS = {
     "codes are permuted, not decoded": (
         lambda emit, x: op.add(x, op.permute_dims(dequantize(CODES.T, [1, 2], 1), [1, 0])),
         lambda emit, x: op.add(x, dequantize(CODES, [1, 2], 0)),
+    ),
+    "codes are reshaped, their axis followed": (
+        lambda emit, x: op.add(
+            x, emit(op.reshape(emit(dequantize(CODES.reshape(1, 2, 3), [1, 2], 1)), (2, 3)))
+        ),
+        lambda emit, x: op.add(x, dequantize(CODES, [1, 2], 0)),
+    ),
+    "codes with one scale are reshaped": (
+        lambda emit, x: op.add(
+            x, emit(op.reshape(emit(dequantize(CODES.reshape(1, 6), [0.5], 0)), (2, 3)))
+        ),
+        lambda emit, x: op.add(x, dequantize(CODES, 0.5, -1)),
     ),
     "an int32 bias is decoded": (
         lambda emit, x: op.add(x, dequantize(CODES[0].astype(np.int32), 0.5, -1)),
@@ -215,6 +229,13 @@ CONSTANTS = {
 def test_constants_are_folded_and_codes_stay_codes(name: str) -> None:
     before, expected = (module(body, (2, 3)) for body in CONSTANTS[name])
     assert_becomes(fold_constants, before, expected)
+
+
+def test_a_reshape_that_cuts_the_axis_of_scales_stays() -> None:
+    def body(emit, x):
+        return op.add(x, emit(op.reshape(emit(dequantize(CODES.reshape(6, 1), SIX, 0)), (2, 3))))
+
+    assert_stays(fold_constants, module(body, (2, 3)))
 
 
 def test_the_same_call_is_computed_once() -> None:

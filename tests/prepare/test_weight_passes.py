@@ -204,6 +204,20 @@ def test_a_window_of_one_axis_becomes_one_of_two(name: str) -> None:
     assert_same_meaning(conv1d_to_conv2d, before, terms=9)
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_codes_of_weights_stay_codes_behind_a_conv1d(axis: int) -> None:
+    codes = np.arange(-18, 18, dtype=np.int8).reshape(4, 3, 3)
+    scale, zero = const(np.arange(1, codes.shape[axis] + 1)), np.zeros(codes.shape[axis], np.int8)
+
+    def before(emit, x):
+        weight = op.dequantize(relax.const(codes), scale, relax.const(zero), axis=axis)
+        return op.nn.conv1d(x, emit(weight), padding=[1, 1])
+
+    given = module(before, (1, 3, 9))
+    assert operators(conv1d_to_conv2d(given)) == ["reshape", "dequantize", "nn.conv2d", "reshape"]
+    assert_same_meaning(conv1d_to_conv2d, given, terms=9)
+
+
 # kernel, strides, padding (begins, ends), output padding, groups
 TRANSPOSED = [
     ((2, 2), (2, 2), (0, 0, 0, 0), (0, 0), 1),
