@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hago.annotate.operators import MOVES
 from hago.dataflow import Node, read_dataflow
 from hago.graph import Edge, QuantGraph, QuantModel
 from hago.scheme import Floats
 
+# Where an argument below zero, or at it, has no result or an infinite one.
+_ABOVE_ZERO = {("log", 0), ("sqrt", 0), ("rsqrt", 0), ("power", 0), ("divide", 1)}
 Users = Mapping[str, Sequence[tuple[str, int]]]  # of Dataflow.users
 
 
@@ -37,12 +40,22 @@ def biases_behind(graph: QuantGraph) -> dict[Edge, Bias]:
 
 def bias_of(product: Node, nodes: Mapping[str, Node], users: Users) -> Node | None:
     """The addition of a constant to channels that alone reads ``product``; None where there is
-    none."""
+    none, or where it keeps a logarithm's or a root's argument above zero."""
     readers = users.get(product.name, ())
     node = nodes.get(readers[0][0]) if len(readers) == 1 else None
     if node is None or node.op != "add" or 1 not in node.constants:
         return None
-    return node if node.shape == product.shape else None
+    return node if node.shape == product.shape and not _is_guard(node, nodes, users) else None
+
+
+def _is_guard(node: Node, nodes: Mapping[str, Node], users: Users) -> bool:
+    """Whether something that needs an argument above zero reads ``node``, as it is or moved."""
+    readers = [(nodes[name], arg) for name, arg in users.get(node.name, ()) if name in nodes]
+    return any(
+        (reader.op, arg) in _ABOVE_ZERO
+        or (reader.op in MOVES and _is_guard(reader, nodes, users))
+        for reader, arg in readers
+    )
 
 
 def _bias(node: Node) -> Bias:
