@@ -8,7 +8,7 @@ import networkx as nx
 from tvm.ir import IRModule
 
 from hago.annotate.choices import edge_choices
-from hago.annotate.operators import passes_codes
+from hago.annotate.operators import is_anchor, passes_codes
 from hago.dataflow import Dataflow, read_dataflow
 from hago.errors import StrategyError
 from hago.float8 import FORMATS
@@ -107,6 +107,14 @@ def _no_choice(graph: QuantGraph, precision: str) -> StrategyError:
         )
     return StrategyError(
         f"nothing in this model can be computed in {precision} on this machine",
-        fact=next((str(r.text) for r in graph.reasons.values()), "the model has no edges"),
+        fact=_telling(graph),
         way_out="Use --precision float32, or look at 'hago inspect' for each edge's reason.",
     )
+
+
+def _telling(graph: QuantGraph) -> str:
+    """A reason that stands for all: that of a product, where there is one."""
+    products = {node.name for node in read_dataflow(graph.module).nodes if is_anchor(node)}
+    reasons = [reason.text for edge, reason in graph.reasons.items() if edge.dst in products]
+    every = (*reasons, *(reason.text for reason in graph.reasons.values()))
+    return next(iter(every), "the model has no edges")

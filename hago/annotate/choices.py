@@ -8,6 +8,7 @@ from functools import cache
 from typing import Literal
 
 from hago.annotate.chains import carried_edges
+from hago.annotate.logarithms import read_by_logarithms
 from hago.annotate.operators import (
     FORMS,
     hardware_operator,
@@ -60,6 +61,7 @@ class _Reader:
         requantize = next((row.requantize for row in spec.ops if row.intrinsic), "float32")
         self.requantize = "float32" if requantize == "float32" else "fixed_point"
         self.carried = carried_edges(dataflow, self.requantize)
+        self.logarithmic = read_by_logarithms(dataflow)
         self.wish: Callable[[Edge], Wish] = cache(self._wish)
         self.is_read_as_codes: Callable[[str], bool] = cache(self._is_read_as_codes)
         self.is_computed_on_codes: Callable[[str], bool] = cache(self._is_computed_on_codes)
@@ -190,7 +192,10 @@ class _Reader:
         for row in rows:
             operand = row.inputs[min(edge.arg, len(row.inputs) - 1)]
             for scheme in _schemes_of(operand, node, edge.arg):
-                found.setdefault(scheme, row)
+                if not (scheme.dtype.is_integer and node.name in self.logarithmic):
+                    found.setdefault(scheme, row)
+        if not found and node.name in self.logarithmic:
+            return _float(f"a logarithm of what {node.name} gives needs relative precision")
         if not found:
             text = f"'{rows[0].op}' computes only in float32"
             return Wish("float", (), Reason(text, str(rows[0].origin)))

@@ -23,6 +23,7 @@ from hago.frontend import (  # noqa: F401  (they register their converters)
     onnx_convolution,
     onnx_deconvolution,
     onnx_elementwise,
+    onnx_fourier,
     onnx_fused,
     onnx_fused_attention,
     onnx_movement,
