@@ -156,9 +156,17 @@ def _converted(model: Any, path: Path) -> tvm.IRModule:
 
     from hago.frontend.tflite_operators import Converter
 
+    builders: list[relax.BlockBuilder] = []
+
+    def converter(*given: Any) -> Converter:
+        builders.append(given[-1])
+        return Converter(*given)
+
     try:
-        return from_tflite(model, op_converter=Converter)
+        return from_tflite(model, op_converter=converter)
     except _REFUSALS as error:
+        for builder in builders:
+            builder._end_block()  # one that is dropped with an open block warns on stderr
         raise _error(path, _in_short(error)) from error
 
 

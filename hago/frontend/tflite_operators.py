@@ -9,25 +9,16 @@ import numpy as np
 from tvm import relax
 from tvm.relax.frontend.tflite.tflite_frontend import OperatorConverter
 
-from hago.frontend.building import closed_on_error
-
 
 class Converter(OperatorConverter):  # type: ignore[misc]  # TVM has no types
     """TVM's converter with rows of its own."""
 
     def __init__(self, model: Any, subgraph: Any, table: Any, builder: relax.BlockBuilder) -> None:
         super().__init__(model, subgraph, table, builder)
-        own = {"DEQUANTIZE": _dequantize, "PRELU": _prelu}
+        own = {"DEQUANTIZE": _dequantize, "EXPAND_DIMS": _expand_dims, "PRELU": _prelu,
+               "RESHAPE": _reshape}  # fmt: skip
         for name, row in own.items():
             self.convert_map[name] = functools.partial(row, self, self.convert_map[name])
-
-    def check_unsupported_ops(self) -> None:
-        with closed_on_error(self.bb, Exception):
-            super().check_unsupported_ops()
-
-    def convert_op_to_relax(self) -> None:
-        with closed_on_error(self.bb, Exception):
-            super().convert_op_to_relax()
 
 
 def _dequantize(converter: Converter, theirs: Any, op: Any) -> relax.Expr | None:
@@ -39,6 +30,24 @@ def _dequantize(converter: Converter, theirs: Any, op: Any) -> relax.Expr | None
     value = np.asarray(converter.get_prefetched_node(source.tensor_idx), np.float32)
     converter.set_prefetched_node(target.tensor_idx, value)
     return None
+
+
+def _expand_dims(converter: Converter, theirs: Any, op: Any) -> relax.Expr:
+    """TVM's calls Relax with an argument too many; an axis more changes no number of a codec."""
+    data, axis = converter.get_input_tensors(op)
+    where = int(np.asarray(converter.get_tensor_value(axis)).reshape(()))
+    return relax.op.expand_dims(converter.get_tensor_expr(data), where)
+
+
+def _reshape(converter: Converter, theirs: Any, op: Any) -> relax.Expr:
+    """To a shape that was computed, TVM's cannot: all shapes of a file are in it, this one too."""
+    data, *shape = converter.get_input_tensors(op)
+    (result,) = converter.get_output_tensors(op)
+    is_computed = bool(shape) and converter.has_expr(shape[0].tensor_idx)
+    if not is_computed or (data.qnn_params and not converter.has_same_qnn_params(data, result)):
+        return theirs(op=op)
+    extents = [int(extent) for extent in converter.get_tensor_shape(result)]
+    return relax.op.reshape(converter.get_tensor_expr(data), extents)
 
 
 def _prelu(converter: Converter, theirs: Any, op: Any) -> relax.Expr:

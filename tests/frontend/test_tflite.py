@@ -135,6 +135,34 @@ def test_a_float_network_keeps_its_names_and_values(written):
     np.testing.assert_allclose(actual, of_google(content, image), rtol=1e-5)
 
 
+def test_shapes_that_the_network_computes_are_those_of_the_file(written):
+    """As TensorFlow writes where the size of a batch was open: reshape(x, shape(y))."""
+    file = File()
+    image, flat = file.tensor("image", (1, 3, 4)), file.tensor("flat", (1, 12))
+    extents = file.tensor("extents", (2,), "int32", (1, 12))
+    file.operator("RESHAPE", [image, extents], [flat])
+    wide, axis = file.tensor("wide", (1, 1, 12)), file.tensor("axis", (), "int32", -2)
+    file.operator("EXPAND_DIMS", [flat, axis], [wide])
+    computed = file.tensor("computed", (3,), "int32")
+    file.operator("SHAPE", [image], [computed], OutType=2)
+    result = file.tensor("result", (1, 3, 4))
+    file.operator("RESHAPE", [wide, computed], [result])
+    content, value = file.content([image], [result]), normal(1, 3, 4)
+    module = import_tflite(written(content))
+    (actual,) = interpret(prepare(module), {str(module["main"].params[0].name): value})
+    np.testing.assert_array_equal(actual, of_google(content, value))
+    np.testing.assert_array_equal(actual, value)
+
+
+def test_what_tvm_cannot_convert_is_told_by_its_own_words(written, capfd):
+    file = File()
+    image, result = file.tensor("image", (1, 3, 4)), file.tensor("result", (1, 3, 4))
+    file.operator("EXPAND_DIMS", [image], [result])
+    with pytest.raises(ModelError, match="not enough values to unpack"):
+        import_tflite(written(file.content([image], [result])))
+    assert capfd.readouterr().err == ""
+
+
 def test_a_float_network_is_compiled_to_integers(written, tmp_path):
     content = float_network()
     samples = [{"serving_default_image:0": normal(1, 9, 9, 3)} for _ in range(8)]
